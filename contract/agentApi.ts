@@ -1,0 +1,218 @@
+/**
+ * What the scheduler and an agent say to each other: status, start, stop, and the messages on the agent's
+ * `/events` WebSocket. An agent used alone takes the same start and stop from anybody.
+ */
+import { z } from 'zod';
+import { dnsLabelSchema, durationMsSchema, instanceIdSchema, labelsSchema, timeSchema } from './fields';
+import { amountsSchema, nodeUsageSchema } from './node';
+import { exitSchema, hasOneProgram, kindSchema, ONE_PROGRAM, processInputFields } from './workload';
+
+export const systemSchema = nodeUsageSchema.extend({
+  memoryTotalBytes: z.number(),
+  memoryAvailableBytes: z.number(),
+  cpuCount: z.int(),
+});
+export type System = z.infer<typeof systemSchema>;
+
+/** Agent-side status of one generation; ended ones (`completed`, `failed`, `stopped`) never change again. */
+export const AGENT_INSTANCE_STATUSES = [
+  'starting',
+  'running',
+  'backoff',
+  'stopping',
+  'completed',
+  'failed',
+  'stopped',
+] as const;
+
+export const startErrorSchema = z.object({
+  detail: z.string(),
+  syscall: z.string(),
+  errno: z.int(),
+  errnoCode: z.string(),
+});
+
+/**
+ * What an agent knows of one generation. `rev` only rises within a generation (also across agent restarts),
+ * so that of two reports the later is known whatever way they came.
+ */
+export const instanceReportSchema = z.object({
+  uid: z.string(),
+  slot: z.string().describe('"0" for web.0, the node name for a daemon'),
+  instanceId: instanceIdSchema,
+  generation: z.int(),
+  run: z.int(),
+  rev: z.int(),
+  status: z.enum(AGENT_INSTANCE_STATUSES),
+  statusReason: z.string().nullable(),
+  pid: z.int().nullable(),
+  startedAt: timeSchema.nullable(),
+  exit: exitSchema.nullable(),
+  attempts: z.int(),
+  /** Ended because the agent stopped or died, not because of what the program did: it is to run again. */
+  lost: z.boolean(),
+  startError: startErrorSchema.nullable(),
+});
+export type InstanceReport = z.infer<typeof instanceReportSchema>;
+
+export const agentProcessSchema = instanceReportSchema.extend({
+  cpuPercent: z.number(),
+  memoryBytes: z.number(),
+});
+export type AgentProcess = z.infer<typeof agentProcessSchema>;
+
+export const agentStatusSchema = z.object({
+  name: dnsLabelSchema,
+  version: z.string(),
+  nodeKey: z.string(),
+  incarnation: z.string().describe('random, anew at each start of the agent'),
+  bootId: z.string(),
+  clusterId: z.string().nullable(),
+  epoch: z.int(),
+  startedAt: timeSchema,
+  features: z.array(z.string()),
+  labels: labelsSchema,
+  capacity: amountsSchema,
+  system: systemSchema,
+  processes: z.array(agentProcessSchema).optional(),
+});
+export type AgentStatus = z.infer<typeof agentStatusSchema>;
+
+/** Who commands: an agent that has a scheduler takes commands of its cluster only, and of no earlier epoch. */
+const commander = {
+  clusterId: z.string().optional(),
+  epoch: z.int().min(1).optional(),
+};
+
+export const startInstanceSchema = z
+  .strictObject({
+    kind: kindSchema.default('batch'),
+    ...processInputFields,
+    instanceId: instanceIdSchema.optional(),
+    uid: z
+      .string()
+      .min(1)
+      .max(64)
+      .regex(/^[A-Za-z0-9-]+$/, 'must be of letters, digits and "-"')
+      .optional(),
+    generation: z.int().min(1).optional(),
+    attemptsUsed: z.int().min(0).optional(),
+    node: dnsLabelSchema.optional().describe('the name the scheduler knows this node by; MORCH_NODE'),
+    ...commander,
+  })
+  .refine(hasOneProgram, ONE_PROGRAM);
+export type StartInstance = z.output<typeof startInstanceSchema>;
+
+export const startBatchSchema = z.strictObject({ instances: z.array(startInstanceSchema).min(1).max(10_000) });
+
+export const startedSchema = z.object({
+  instanceId: instanceIdSchema,
+  generation: z.int(),
+  run: z.int(),
+  pid: z.int(),
+  startedAt: timeSchema,
+});
+export type Started = z.infer<typeof startedSchema>;
+
+const stopTarget = {
+  instanceId: instanceIdSchema.optional(),
+  uid: z.string().optional(),
+  generation: z.int().min(1).optional(),
+  pid: z.int().min(1).optional(),
+  graceMs: durationMsSchema.optional().describe('default: the grace it was started with'),
+  ...commander,
+};
+
+/** Stops one instance and answers when its processes are gone. */
+export const stopInstanceSchema = z
+  .strictObject(stopTarget)
+  .refine((s) => (s.instanceId === undefined) !== (s.pid === undefined), {
+    message: 'give exactly one of "instanceId" and "pid"',
+    path: ['instanceId'],
+  });
+export type StopInstance = z.output<typeof stopInstanceSchema>;
+
+/** Begins to stop many and answers at once; what comes of it arrives on `/events`. Generations it has no trace of are answered as problems. */
+export const stopBatchSchema = z.strictObject({
+  instances: z
+    .array(
+      z.strictObject({
+        instanceId: instanceIdSchema,
+        uid: z.string(),
+        generation: z.int().min(1),
+        graceMs: durationMsSchema.optional(),
+        ...commander,
+      }),
+    )
+    .min(1)
+    .max(10_000),
+});
+export type StopBatch = z.output<typeof stopBatchSchema>;
+
+export const stoppedSchema = z.object({
+  instanceId: instanceIdSchema,
+  generation: z.int(),
+  run: z.int(),
+  status: z.enum(AGENT_INSTANCE_STATUSES),
+  exit: exitSchema.nullable(),
+});
+export type Stopped = z.infer<typeof stoppedSchema>;
+
+/** First message on a connection: the inventory, ended generations not yet forgotten included. */
+export const helloMessageSchema = z.object({
+  type: z.literal('hello'),
+  name: z.string(),
+  nodeKey: z.string(),
+  incarnation: z.string(),
+  bootId: z.string(),
+  version: z.string(),
+  features: z.array(z.string()),
+  labels: labelsSchema,
+  capacity: amountsSchema,
+  instances: z.array(instanceReportSchema),
+});
+
+/** Every second. `usage` (every fifth one): [instanceId, generation, cpuPercent, memoryBytes] per live instance. */
+export const heartbeatMessageSchema = z.object({
+  type: z.literal('heartbeat'),
+  n: z.int(),
+  incarnation: z.string(),
+  bootId: z.string(),
+  system: systemSchema,
+  digest: z.object({ instances: z.int(), live: z.int() }),
+  usage: z.array(z.tuple([z.string(), z.int(), z.number(), z.number()])).optional(),
+});
+
+/** At once at every change of an instance. */
+export const instanceMessageSchema = z.object({ type: z.literal('instance'), instance: instanceReportSchema });
+
+/** The agent stops its workloads and ends; it takes no more starts. */
+export const leavingMessageSchema = z.object({ type: z.literal('leaving') });
+
+export const agentMessageSchema = z.discriminatedUnion('type', [
+  helloMessageSchema,
+  heartbeatMessageSchema,
+  instanceMessageSchema,
+  leavingMessageSchema,
+]);
+export type AgentMessage = z.infer<typeof agentMessageSchema>;
+export type HelloMessage = z.infer<typeof helloMessageSchema>;
+export type HeartbeatMessage = z.infer<typeof heartbeatMessageSchema>;
+
+/** From the scheduler: these ended generations are durable there; the agent may drop their records. */
+export const forgetMessageSchema = z.object({
+  type: z.literal('forget'),
+  instances: z.array(z.object({ uid: z.string(), slot: z.string(), generation: z.int() })),
+});
+export const schedulerMessageSchema = forgetMessageSchema;
+export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
+
+/** Query of the scheduler's WebSocket to `/events`; without it one listens only, and sees what a scheduler would see. */
+export const agentEventsQuerySchema = z.object({
+  clusterId: z.string().min(1).optional(),
+  epoch: z.coerce.number().int().min(1).optional(),
+});
+
+/** WebSocket close codes on the agent's `/events`. */
+export const CLOSE_WRONG_CLUSTER = 4409;
+export const CLOSE_STALE_EPOCH = 4412;

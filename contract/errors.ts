@@ -1,0 +1,146 @@
+/**
+ * Every kind of failure that crosses a process: one table of code → HTTP status, CLI exit code, title.
+ * Thrown as MorchError anywhere, turned into `application/problem+json` (RFC 9457) by the two HTTP layers.
+ */
+import { z } from 'zod';
+
+interface ErrorKind {
+  readonly status: number;
+  readonly exitCode: 1 | 2 | 3 | 4 | 5 | 6;
+  readonly title: string;
+}
+
+export const ERRORS = {
+  BAD_JSON: { status: 400, exitCode: 4, title: 'The body is not valid JSON' },
+  INVALID_INPUT: { status: 400, exitCode: 4, title: 'The input does not fit the schema' },
+  NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such route' },
+  WORKLOAD_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such workload' },
+  INSTANCE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such instance' },
+  NODE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such node' },
+  PROCESS_NOT_FOUND: { status: 404, exitCode: 3, title: 'No instance of this agent has that process id' },
+  METHOD_NOT_ALLOWED: { status: 405, exitCode: 4, title: 'The route does not have this method' },
+  WORKLOAD_EXISTS: { status: 409, exitCode: 1, title: 'A live workload has this id' },
+  INSTANCE_EXISTS: { status: 409, exitCode: 1, title: 'A live instance has this id' },
+  NODE_EXISTS: { status: 409, exitCode: 1, title: 'Another agent holds this node name' },
+  NODE_IN_USE: { status: 409, exitCode: 1, title: 'The node still holds live instances' },
+  NOT_POSSIBLE: { status: 409, exitCode: 1, title: 'Not possible in this state' },
+  IDEMPOTENCY_CONFLICT: { status: 409, exitCode: 1, title: 'This Idempotency-Key was used with another body' },
+  WRONG_CLUSTER: { status: 409, exitCode: 1, title: 'The agent belongs to another cluster' },
+  STALE_EPOCH: { status: 409, exitCode: 1, title: 'The command comes from an earlier scheduler term' },
+  STALE_GENERATION: { status: 409, exitCode: 1, title: 'The agent knows a later generation of this instance' },
+  EVENTS_GONE: { status: 410, exitCode: 1, title: 'Events from this position are no longer kept' },
+  VERSION_MISMATCH: { status: 412, exitCode: 1, title: 'The workload has another version' },
+  BODY_TOO_LARGE: { status: 413, exitCode: 4, title: 'The body is too large' },
+  NOT_JSON: { status: 415, exitCode: 4, title: 'The body is not application/json' },
+  START_FAILED: { status: 422, exitCode: 1, title: 'The program could not be started' },
+  NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
+  SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
+  SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
+  STILL_ALIVE: { status: 504, exitCode: 1, title: 'The kernel has not let go of the processes yet' },
+  STORE_UNWRITABLE: { status: 507, exitCode: 1, title: 'The store cannot be written' },
+  INTERNAL: { status: 500, exitCode: 1, title: 'Unexpected failure' },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** What the kernel said no to; `errnoCode` is its name, such as ENOENT. */
+export interface SystemFailure {
+  syscall: string;
+  errno: number;
+  errnoCode: string;
+}
+
+/** One thing wrong with the input; `pointer` is a JSON pointer into the body, or the parameter's name. */
+export interface InputError {
+  pointer: string;
+  message: string;
+}
+
+export class MorchError extends Error {
+  readonly code: ErrorCode;
+  readonly errors: InputError[] | undefined;
+  readonly system: SystemFailure | undefined;
+
+  /** @param detail what failed, which one, why, and what to do next */
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    more: { errors?: InputError[] | undefined; system?: SystemFailure | undefined; cause?: unknown } = {},
+  ) {
+    super(detail, more.cause === undefined ? undefined : { cause: more.cause });
+    this.name = 'MorchError';
+    this.code = code;
+    this.errors = more.errors;
+    this.system = more.system;
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+}
+
+export const problemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.number().int(),
+    detail: z.string(),
+    code: z.string(),
+    requestId: z.string().optional(),
+    errors: z.array(z.object({ pointer: z.string(), message: z.string() })).optional(),
+    syscall: z.string().optional(),
+    errno: z.number().int().optional(),
+    errnoCode: z.string().optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457 problem details' });
+export type Problem = z.infer<typeof problemSchema>;
+
+/** The answer's body for any thrown value; anything but a MorchError is INTERNAL and tells no details. */
+export function problemOf(error: unknown, requestId?: string): Problem {
+  const e =
+    error instanceof MorchError ? error : new MorchError('INTERNAL', 'Unexpected failure; the log has the cause');
+  return {
+    type: `urn:morch:error:${e.code.toLowerCase().replaceAll('_', '-')}`,
+    title: ERRORS[e.code].title,
+    status: e.status,
+    detail: e.message,
+    code: e.code,
+    ...(requestId === undefined ? {} : { requestId }),
+    ...(e.errors === undefined ? {} : { errors: e.errors }),
+    ...e.system,
+  };
+}
+
+/** The error that a problem answer stood for, on the calling side. */
+export function errorOfProblem(problem: Problem): MorchError {
+  const code = problem.code in ERRORS ? (problem.code as ErrorCode) : 'INTERNAL';
+  const { syscall, errno, errnoCode } = problem;
+  const system =
+    syscall !== undefined && errno !== undefined && errnoCode !== undefined ? { syscall, errno, errnoCode } : undefined;
+  return new MorchError(code, problem.detail, { errors: problem.errors, system });
+}
+
+/**
+ * Checks a value from outside.
+ *
+ * @param what names the value in the error: `body`, `query`
+ * @throws MorchError INVALID_INPUT with one entry per problem, unknown fields included
+ */
+export function parseInput<S extends z.ZodType>(schema: S, value: unknown, what = 'body'): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const errors = result.error.issues.flatMap(inputErrorsOf);
+  const first = errors[0];
+  const summary =
+    first === undefined ? 'does not fit' : `${first.pointer === '' ? '' : `${first.pointer}: `}${first.message}`;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  throw new MorchError('INVALID_INPUT', `The ${what} is not valid: ${summary}${more}`, { errors });
+}
+
+function inputErrorsOf(issue: z.core.$ZodIssue): InputError[] {
+  const pointer = issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ pointer: `${pointer}/${key}`, message: 'unknown field' }));
+  }
+  return [{ pointer, message: issue.message }];
+}

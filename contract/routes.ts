@@ -1,0 +1,259 @@
+/**
+ * Every route of the two HTTP servers: the scheduler registers its handlers by this table and makes
+ * /openapi.json from it, the clients and the docs read it. A route that is not here does not exist.
+ */
+import { z } from 'zod';
+import {
+  agentStatusSchema,
+  startBatchSchema,
+  startedSchema,
+  startInstanceSchema,
+  stopBatchSchema,
+  stopInstanceSchema,
+  stoppedSchema,
+} from './agentApi';
+import { eventSchema } from './events';
+import { labelKeySchema } from './fields';
+import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema } from './health';
+import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
+import { workloadStatusSchema } from './states';
+import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Express style: `/workloads/:id`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodType;
+  /** Success status → body; `null` body: none or not JSON (then `media` says what). */
+  readonly answers: Readonly<Record<number, z.ZodType | null>>;
+  readonly media?: string;
+  /** Also reachable by WebSocket upgrade. */
+  readonly webSocket?: boolean;
+}
+
+/** `null` at the end of the list. */
+const nextCursor = z.string().nullable();
+const integerParameter = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .meta({ type: 'integer', minimum: min, maximum: max })
+    .transform(Number)
+    .refine((n) => n >= min && n <= max, `must be ${min} to ${max}`);
+const flagParameter = z
+  .enum(['true', 'false', ''])
+  .meta({ type: 'boolean' })
+  .transform((text) => text !== 'false');
+
+export const pageQuery = {
+  limit: integerParameter(1, 1_000).default(100),
+  cursor: z.string().max(512).optional(),
+};
+export const pageQuerySchema = z.strictObject(pageQuery);
+export const workloadsQuerySchema = z.strictObject({
+  ...pageQuery,
+  status: workloadStatusSchema.optional(),
+  node: z.string().optional(),
+  label: z
+    .string()
+    .regex(/^[^=]+=.*$/, 'must be key=value')
+    .refine((text) => labelKeySchema.safeParse(text.split('=')[0]).success, 'the key is not a label key')
+    .optional(),
+});
+export const eventsQuerySchema = z.strictObject({ since: integerParameter(0, Number.MAX_SAFE_INTEGER).optional() });
+export const logsQuerySchema = z.strictObject({
+  instance: z.string().optional(),
+  stream: z.enum(['stdout', 'stderr', 'all']).default('all'),
+  tail: integerParameter(0, 10_000_000).optional(),
+  follow: flagParameter.default(false),
+});
+export const agentLogsQuerySchema = logsQuerySchema.omit({ instance: true }).extend({ uid: z.string().optional() });
+export const stopQuerySchema = z.strictObject({ purge: flagParameter.default(false) });
+export const forgetQuerySchema = z.strictObject({ force: flagParameter.default(false) });
+export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.default(true) });
+const verboseQuerySchema = z.strictObject({ verbose: flagParameter.default(false) });
+
+export const SCHEDULER_ROUTES = [
+  { method: 'GET', path: '/health', summary: 'The state of the whole, briefly', answers: { 200: healthSchema } },
+  {
+    method: 'GET',
+    path: '/livez',
+    summary: 'Whether the process serves',
+    query: verboseQuerySchema,
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/readyz',
+    summary: 'Whether it can take work',
+    query: verboseQuerySchema,
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/health/summary',
+    summary: 'Every node, totals, recent verdicts',
+    answers: { 200: healthSummarySchema },
+  },
+  { method: 'POST', path: '/health/check', summary: 'Probes every node now', answers: { 200: healthCheckSchema } },
+  {
+    method: 'GET',
+    path: '/recovery/metrics',
+    summary: 'Verdicts and recoveries, with their times',
+    answers: { 200: recoveryMetricsSchema },
+  },
+  {
+    method: 'GET',
+    path: '/nodes',
+    summary: 'Nodes',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ nodes: z.array(nodeSchema), nextCursor }) },
+  },
+  {
+    method: 'POST',
+    path: '/nodes',
+    summary: 'Registers an agent after probing it',
+    body: registerNodeSchema,
+    answers: { 201: nodeSchema, 200: nodeSchema },
+  },
+  { method: 'GET', path: '/nodes/:id', summary: 'One node with its instances', answers: { 200: nodeDetailSchema } },
+  { method: 'DELETE', path: '/nodes/:id', summary: 'Forgets a node', query: forgetQuerySchema, answers: { 204: null } },
+  { method: 'POST', path: '/nodes/:id/cordon', summary: 'No new placements on it', answers: { 200: nodeSchema } },
+  { method: 'POST', path: '/nodes/:id/uncordon', summary: 'Ends a cordon or a drain', answers: { 200: nodeSchema } },
+  {
+    method: 'POST',
+    path: '/nodes/:id/drain',
+    summary: 'Moves its work to other nodes',
+    body: drainSchema,
+    answers: { 202: nodeSchema },
+  },
+  {
+    method: 'GET',
+    path: '/workloads',
+    summary: 'Workloads, without their instances',
+    query: workloadsQuerySchema,
+    answers: { 200: z.object({ workloads: z.array(workloadSchema), nextCursor }) },
+  },
+  {
+    method: 'POST',
+    path: '/workloads',
+    summary: 'Submits a workload',
+    body: workloadInputSchema,
+    answers: { 201: workloadSchema },
+  },
+  {
+    method: 'GET',
+    path: '/workloads/:id',
+    summary: 'One workload with its first 1,000 instances',
+    answers: { 200: workloadSchema },
+  },
+  {
+    method: 'PUT',
+    path: '/workloads/:id',
+    summary: 'Applies a spec',
+    body: workloadInputSchema,
+    answers: { 200: workloadSchema, 201: workloadSchema },
+  },
+  {
+    method: 'DELETE',
+    path: '/workloads/:id',
+    summary: 'Stops it; with purge also removes the record',
+    query: stopQuerySchema,
+    answers: { 202: workloadSchema },
+  },
+  {
+    method: 'GET',
+    path: '/workloads/:id/instances',
+    summary: 'All its instances',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ instances: z.array(instanceSchema), nextCursor }) },
+  },
+  {
+    method: 'POST',
+    path: '/workloads/:id/restart',
+    summary: 'Restarts its instances one at a time',
+    answers: { 202: workloadSchema },
+  },
+  {
+    method: 'POST',
+    path: '/workloads/:id/scale',
+    summary: 'Sets the number of replicas',
+    body: scaleSchema,
+    answers: { 200: workloadSchema },
+  },
+  {
+    method: 'GET',
+    path: '/workloads/:id/logs',
+    summary: 'Output of its instances',
+    query: logsQuerySchema,
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/workloads/:id/history',
+    summary: 'Its events, oldest first',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ events: z.array(eventSchema), nextCursor }) },
+  },
+  {
+    method: 'GET',
+    path: '/events',
+    summary: 'Events as they happen (server-sent events, or WebSocket)',
+    query: eventsQuerySchema,
+    answers: { 200: null },
+    media: 'text/event-stream',
+    webSocket: true,
+  },
+  {
+    method: 'GET',
+    path: '/openapi.json',
+    summary: 'This description',
+    answers: { 200: z.record(z.string(), z.unknown()) },
+  },
+] as const satisfies readonly Route[];
+
+export const AGENT_ROUTES = [
+  {
+    method: 'GET',
+    path: '/status',
+    summary: 'The node, its metrics and its processes',
+    query: agentStatusQuerySchema,
+    answers: { 200: agentStatusSchema },
+  },
+  {
+    method: 'POST',
+    path: '/start',
+    summary: 'Starts one instance, or several',
+    body: z.union([startInstanceSchema, startBatchSchema]),
+    answers: { 201: startedSchema, 200: z.object({ results: z.array(z.unknown()) }) },
+  },
+  {
+    method: 'POST',
+    path: '/stop',
+    summary: 'Stops one instance and waits, or begins to stop several',
+    body: z.union([stopInstanceSchema, stopBatchSchema]),
+    answers: { 200: stoppedSchema },
+  },
+  {
+    method: 'GET',
+    path: '/instances/:id/logs',
+    summary: 'Output of one instance',
+    query: agentLogsQuerySchema,
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/events',
+    summary: 'Heartbeats and exits (WebSocket only)',
+    answers: { 101: null },
+    webSocket: true,
+  },
+  { method: 'GET', path: '/livez', summary: 'Whether the process serves', answers: { 200: null }, media: 'text/plain' },
+  { method: 'GET', path: '/readyz', summary: 'Whether it takes work', answers: { 200: null }, media: 'text/plain' },
+] as const satisfies readonly Route[];

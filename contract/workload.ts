@@ -1,0 +1,214 @@
+/** What a user submits and what is told of it: the workload's spec with its defaults, workloads and instances as answered. */
+import { z } from 'zod';
+import {
+  absolutePathSchema,
+  dnsLabelSchema,
+  durationMsSchema,
+  envSchema,
+  instanceIdSchema,
+  kernelStringSchema,
+  labelKeySchema,
+  labelsSchema,
+  positiveMsSchema,
+  SIGNALS,
+  timeSchema,
+} from './fields';
+import { instanceStatusSchema, workloadStatusSchema } from './states';
+
+export const kindSchema = z.enum(['service', 'batch', 'daemon']);
+export type WorkloadKind = z.infer<typeof kindSchema>;
+
+const restartInputSchema = z.strictObject({
+  policy: z.enum(['always', 'on-failure', 'never']).optional(),
+  attempts: z.int().min(0).max(1_000_000).optional().describe('starts in a row, the first included; 0 = no limit'),
+  backoffMs: positiveMsSchema.optional(),
+  maxBackoffMs: positiveMsSchema.optional(),
+  resetAfterMs: positiveMsSchema.optional(),
+});
+
+export const restartSchema = z
+  .strictObject({
+    policy: z.enum(['always', 'on-failure', 'never']),
+    attempts: z.int().min(0),
+    backoffMs: positiveMsSchema,
+    maxBackoffMs: positiveMsSchema,
+    resetAfterMs: positiveMsSchema,
+  })
+  .meta({ id: 'Restart' });
+export type Restart = z.infer<typeof restartSchema>;
+
+const stopInputSchema = z.strictObject({
+  signal: z.enum(SIGNALS).optional(),
+  graceMs: durationMsSchema.optional(),
+});
+
+export const stopSchema = z.strictObject({ signal: z.enum(SIGNALS), graceMs: durationMsSchema }).meta({ id: 'Stop' });
+export type Stop = z.infer<typeof stopSchema>;
+
+export const resourcesSchema = z.strictObject({
+  cpuMillis: z.int().min(0).max(1_000_000_000).default(0),
+  memoryBytes: z.int().min(0).default(0),
+});
+export type Resources = z.infer<typeof resourcesSchema>;
+
+export const constraintSchema = z
+  .strictObject({
+    label: labelKeySchema,
+    op: z.enum(['in', 'notIn', 'exists', 'absent']),
+    values: z.array(z.string()).min(1).optional(),
+  })
+  .refine((c) => (c.op === 'in' || c.op === 'notIn') === (c.values !== undefined), {
+    message: '"in" and "notIn" take values; "exists" and "absent" take none',
+    path: ['values'],
+  });
+export type Constraint = z.infer<typeof constraintSchema>;
+
+const placementSchema = z.strictObject({
+  strategy: z.enum(['spread', 'binpack']).default('spread'),
+  constraints: z.array(constraintSchema).max(64).default([]),
+});
+export type PlacementRules = z.infer<typeof placementSchema>;
+
+/** The part of a spec that an agent needs to run it. */
+const processFields = {
+  script: absolutePathSchema.optional(),
+  command: z.array(kernelStringSchema).min(1).max(10_000).optional(),
+  args: z.array(kernelStringSchema).max(10_000).optional(),
+  env: envSchema.optional(),
+  cwd: absolutePathSchema.optional(),
+  maxRunMs: positiveMsSchema.optional(),
+};
+export const processInputFields = {
+  ...processFields,
+  restart: restartInputSchema.optional(),
+  stop: stopInputSchema.optional(),
+};
+
+export function hasOneProgram(spec: { script?: string | undefined; command?: string[] | undefined }): boolean {
+  return (spec.script === undefined) !== (spec.command === undefined) && spec.command?.[0] !== '';
+}
+export const ONE_PROGRAM = {
+  message: 'give exactly one of "script" (an absolute path) and "command" (a non-empty argument list)',
+  path: ['script'],
+};
+
+export const workloadInputSchema = z
+  .strictObject({
+    id: dnsLabelSchema.optional(),
+    kind: kindSchema.default('batch'),
+    ...processInputFields,
+    labels: labelsSchema.optional(),
+    replicas: z.int().min(0).max(1_000_000).optional(),
+    resources: resourcesSchema.optional(),
+    placement: placementSchema.optional(),
+  })
+  .refine(hasOneProgram, ONE_PROGRAM)
+  .refine((w) => w.kind !== 'daemon' || w.replicas === undefined, {
+    message: 'a daemon has one instance on every fitting node; it takes no replicas',
+    path: ['replicas'],
+  })
+  .meta({ id: 'WorkloadInput' });
+export type WorkloadInput = z.input<typeof workloadInputSchema>;
+
+/** A spec with every default filled in: what is stored, compared and answered. */
+const specFields = {
+  id: dnsLabelSchema,
+  kind: kindSchema,
+  ...processFields,
+  restart: restartSchema,
+  stop: stopSchema,
+  labels: labelsSchema,
+  replicas: z.int().optional().describe('absent for a daemon'),
+  resources: resourcesSchema,
+  placement: placementSchema,
+};
+export const workloadSpecSchema = z.strictObject(specFields);
+export type WorkloadSpec = z.infer<typeof workloadSpecSchema>;
+
+/** Defaults of api.md 3: a batch is restarted on failure and has 3 attempts, all else always and without limit. */
+export function restartWithDefaults(
+  kind: WorkloadKind,
+  given: z.infer<typeof restartInputSchema> | undefined,
+): Restart {
+  const batch = kind === 'batch';
+  const backoffMs = given?.backoffMs ?? 1_000;
+  return {
+    policy: given?.policy ?? (batch ? 'on-failure' : 'always'),
+    attempts: given?.attempts ?? (batch ? 3 : 0),
+    backoffMs,
+    maxBackoffMs: given?.maxBackoffMs ?? Math.max(60_000, backoffMs),
+    resetAfterMs: given?.resetAfterMs ?? 60_000,
+  };
+}
+
+export function stopWithDefaults(given: z.infer<typeof stopInputSchema> | undefined): Stop {
+  return { signal: given?.signal ?? 'SIGTERM', graceMs: given?.graceMs ?? 10_000 };
+}
+
+/** @param id the id to store it under, where the input names none */
+export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id: string): WorkloadSpec {
+  const { kind, script, command, args, env, cwd, maxRunMs } = input;
+  return {
+    id: input.id ?? id,
+    kind,
+    ...(script === undefined ? {} : { script }),
+    ...(command === undefined ? {} : { command }),
+    ...(args === undefined ? {} : { args }),
+    ...(env === undefined ? {} : { env }),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(maxRunMs === undefined ? {} : { maxRunMs }),
+    restart: restartWithDefaults(kind, input.restart),
+    stop: stopWithDefaults(input.stop),
+    labels: input.labels ?? {},
+    ...(kind === 'daemon' ? {} : { replicas: input.replicas ?? 1 }),
+    resources: input.resources ?? { cpuMillis: 0, memoryBytes: 0 },
+    placement: input.placement ?? { strategy: 'spread', constraints: [] },
+  };
+}
+
+/** How a run ended. Both null: not known (its agent was gone when it ended). */
+export const exitSchema = z
+  .object({ code: z.int().nullable(), signal: z.string().nullable(), at: timeSchema })
+  .meta({ id: 'Exit' });
+export type Exit = z.infer<typeof exitSchema>;
+
+export const usageSchema = z.object({ cpuPercent: z.number(), memoryBytes: z.number() }).meta({ id: 'Usage' });
+export type Usage = z.infer<typeof usageSchema>;
+
+export const instanceSchema = z
+  .object({
+    id: instanceIdSchema,
+    generation: z.int(),
+    run: z.int(),
+    status: instanceStatusSchema,
+    statusReason: z.string().nullable(),
+    node: z.string().nullable(),
+    pid: z.int().nullable(),
+    startedAt: timeSchema.nullable(),
+    exit: exitSchema.nullable(),
+    attempts: z.int(),
+    usage: usageSchema.nullable(),
+  })
+  .meta({ id: 'Instance' });
+export type Instance = z.infer<typeof instanceSchema>;
+
+/** In lists `instances` is left out. `node` and `pid` are there for a workload of a single instance. */
+export const workloadSchema = z
+  .object({
+    ...specFields,
+    uid: z.string(),
+    status: workloadStatusSchema,
+    statusReason: z.string().nullable(),
+    counts: z.partialRecord(instanceStatusSchema, z.int()),
+    version: z.int(),
+    createdAt: timeSchema,
+    updatedAt: timeSchema,
+    attempts: z.int(),
+    instances: z.array(instanceSchema).optional(),
+    node: z.string().nullable().optional(),
+    pid: z.int().nullable().optional(),
+  })
+  .meta({ id: 'Workload' });
+export type Workload = z.infer<typeof workloadSchema>;
+
+export const scaleSchema = z.strictObject({ replicas: z.int().min(0).max(1_000_000) });

@@ -1,0 +1,143 @@
+/** Calls from the scheduler to one agent over HTTP: probes on a connection of their own, commands over a small pool. */
+import http from 'node:http';
+import { performance } from 'node:perf_hooks';
+import { Pool } from 'undici';
+import {
+  type AgentStatus,
+  agentStatusSchema,
+  type Started,
+  type StartInstance,
+  type StopBatch,
+} from '../contract/agentApi';
+import { errorOfProblem, MorchError, type Problem, problemSchema } from '../contract/errors';
+
+export type ProbeResult =
+  | { kind: 'answered'; status: AgentStatus; latencyMs: number }
+  /** Nobody listens there, the connection was reset, or there is no way to the host. */
+  | { kind: 'refused'; error: string; latencyMs: number }
+  | { kind: 'timedOut'; error: string; latencyMs: number }
+  /** It answered, but not as an agent does. */
+  | { kind: 'strange'; error: string; latencyMs: number };
+
+export interface AgentAddress {
+  host: string;
+  port: number;
+}
+
+/** An IPv6 address in brackets, as URLs want it. */
+export function urlHost(address: AgentAddress): string {
+  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** GET /status on a fresh connection. Never rejects. */
+export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<ProbeResult> {
+  const startedAt = performance.now();
+  const latencyMs = (): number => Math.round((performance.now() - startedAt) * 10) / 10;
+  return new Promise((resolve) => {
+    const request = http.get({
+      host: address.host,
+      port: address.port,
+      path: '/status?processes=false',
+      agent: false,
+      headers: { connection: 'close' },
+    });
+    const timer = setTimeout(() => {
+      request.destroy();
+      resolve({ kind: 'timedOut', error: `no answer within ${timeoutMs} ms`, latencyMs: latencyMs() });
+    }, timeoutMs);
+    const done = (result: ProbeResult): void => {
+      clearTimeout(timer);
+      resolve(result);
+    };
+    const refused = (error: Error): void => done({ kind: 'refused', error: error.message, latencyMs: latencyMs() });
+    request.on('error', refused);
+    request.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('error', refused);
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () =>
+        done(readStatus(response.statusCode ?? 0, Buffer.concat(chunks).toString(), latencyMs())),
+      );
+    });
+  });
+}
+
+function readStatus(code: number, text: string, latencyMs: number): ProbeResult {
+  if (code !== 200) return { kind: 'strange', error: `answered ${code}`, latencyMs };
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    return { kind: 'strange', error: 'did not answer with JSON', latencyMs };
+  }
+  const parsed = agentStatusSchema.safeParse(body);
+  return parsed.success
+    ? { kind: 'answered', status: parsed.data, latencyMs }
+    : { kind: 'strange', error: 'did not answer as an agent does', latencyMs };
+}
+
+export type BatchAnswer<T> = { ok: true; value: T } | { ok: false; error: MorchError };
+
+export class AgentClient {
+  private readonly pool: Pool;
+
+  constructor(readonly address: AgentAddress) {
+    this.pool = new Pool(`http://${urlHost(address)}`, { connections: 8, connect: { timeout: 2_000 } });
+  }
+
+  /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
+  start(instances: readonly StartInstance[], timeoutMs: number): Promise<BatchAnswer<Started>[]> {
+    return this.batch<Started>('/start', instances, timeoutMs);
+  }
+
+  /** Begins to stop; what comes of it arrives on the event connection. @throws like `start` */
+  stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]> {
+    return this.batch('/stop', instances, timeoutMs);
+  }
+
+  private async batch<T>(path: string, instances: readonly unknown[], timeoutMs: number): Promise<BatchAnswer<T>[]> {
+    let body: unknown;
+    try {
+      const response = await this.pool.request({
+        method: 'POST',
+        path,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ instances }),
+        headersTimeout: timeoutMs,
+        bodyTimeout: timeoutMs,
+      });
+      body = await response.body.json();
+      if (response.statusCode !== 200) throw problemError(body, response.statusCode);
+    } catch (error) {
+      if (error instanceof MorchError) throw error;
+      throw new MorchError(
+        'NODE_UNREACHABLE',
+        `The agent at ${urlHost(this.address)} did not answer: ${String(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    const results = (body as { results?: unknown }).results;
+    if (!Array.isArray(results) || results.length !== instances.length) {
+      throw new MorchError(
+        'NODE_UNREACHABLE',
+        `The agent at ${urlHost(this.address)} answered ${path} in a form that is not known.`,
+      );
+    }
+    return results.map((result: unknown) => {
+      const problem = problemSchema.safeParse(result);
+      return problem.success ? { ok: false, error: errorOfProblem(problem.data) } : { ok: true, value: result as T };
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.pool.destroy();
+  }
+}
+
+function problemError(body: unknown, status: number): MorchError {
+  const problem = problemSchema.safeParse(body);
+  if (problem.success) return errorOfProblem(problem.data as Problem);
+  return new MorchError('NODE_UNREACHABLE', `The agent answered ${status}`);
+}

@@ -1,0 +1,87 @@
+/** What the HTTP layer may ask of the scheduler: reads are answered from memory, acts resolve once they are durable. */
+
+import type { z } from 'zod';
+import type { MorchEvent } from '../contract/events';
+import type { Health, HealthCheck, HealthSummary, RecoveryMetrics } from '../contract/health';
+import type { Node, NodeDetail, RegisterNode } from '../contract/node';
+import type { WorkloadStatus } from '../contract/states';
+import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
+
+export type SubmitInput = z.output<typeof workloadInputSchema>;
+
+export interface Page {
+  limit: number;
+  /** As `nextCursor` gave it; one that is not ours: INVALID_INPUT. */
+  cursor?: string | undefined;
+}
+
+export interface WorkloadFilter {
+  status?: WorkloadStatus | undefined;
+  node?: string | undefined;
+  label?: { key: string; value: string } | undefined;
+}
+
+/** One line of `/readyz?verbose`. */
+export interface ReadyCheck {
+  name: string;
+  ok: boolean;
+  detail?: string;
+}
+
+export interface IdempotencyKey {
+  key: string;
+  /** SHA-256 of the request body as it came. */
+  bodyHash: string;
+}
+
+/** Where an instance's output may be found: each node that has held one of its generations, oldest first. */
+export interface LogSource {
+  instanceId: string;
+  uid: string;
+  nodes: { id: string; host: string; port: number; reachable: boolean }[];
+}
+
+/** Every method that names an id throws MorchError WORKLOAD_NOT_FOUND or NODE_NOT_FOUND where there is none. */
+export interface SchedulerApi {
+  health(): Health;
+  healthSummary(): HealthSummary;
+  checkNodes(): Promise<HealthCheck>;
+  readyChecks(): ReadyCheck[];
+  recoveryMetrics(): RecoveryMetrics;
+
+  listNodes(page: Page): { nodes: Node[]; nextCursor: string | null };
+  node(id: string): NodeDetail;
+  registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }>;
+  forgetNode(id: string, force: boolean): Promise<void>;
+  cordonNode(id: string): Promise<Node>;
+  uncordonNode(id: string): Promise<Node>;
+  drainNode(id: string, deadlineMs: number): Promise<Node>;
+
+  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null };
+  workload(id: string): Workload;
+  listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null };
+  /** With a key that was used before: the same answer again (`replayed`), or IDEMPOTENCY_CONFLICT for another body. */
+  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<{ workload: Workload; replayed: boolean }>;
+  apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }>;
+  stop(id: string, purge: boolean, ifMatch?: number): Promise<Workload>;
+  restart(id: string, ifMatch?: number): Promise<Workload>;
+  scale(id: string, replicas: number, ifMatch?: number): Promise<Workload>;
+  history(id: string, page: Page): Promise<{ events: MorchEvent[]; nextCursor: string | null }>;
+  /** @param instance only that one; INSTANCE_NOT_FOUND where there is none of the name */
+  logSources(id: string, instance?: string): LogSource[];
+  /** Resolves when the workload is terminal or gone, or the signal aborts. */
+  untilTerminal(id: string, signal: AbortSignal): Promise<void>;
+}
+
+/** The durable events, to be read in order and without a gap. */
+export interface EventFeed {
+  /** Greatest seq that is durable; 0 before the first. */
+  readonly lastSeq: number;
+  /** Least seq still kept; 1 before the first. */
+  readonly firstSeq: number;
+  /**
+   * All kept events with seq > since in order, then each new one as it becomes durable, until aborted.
+   * @throws MorchError EVENTS_GONE when the one after `since` is no longer kept; INVALID_INPUT when `since` > lastSeq
+   */
+  follow(since: number, signal: AbortSignal): AsyncIterable<MorchEvent>;
+}

@@ -1,0 +1,109 @@
+/**
+ * The scheduler's records, as they are kept in memory and in the store. The core's decisions read them and
+ * never change them; `../state.ts` does.
+ */
+import type { Amounts, NodeUsage } from '../../contract/node';
+import type { InstanceStatus, NodeStatus, WorkloadStatus } from '../../contract/states';
+import type { Exit, WorkloadSpec } from '../../contract/workload';
+
+export interface WorkloadRecord {
+  /** Random; tells a workload from an earlier one of the same id. */
+  readonly uid: string;
+  spec: WorkloadSpec;
+  /** Counts applied specs from 1. */
+  version: number;
+  /** Rises when running instances are to be replaced: a restart, or a change of what they run. */
+  revision: number;
+  goal: 'run' | 'stop';
+  /** Remove the record once no process of it is left. */
+  purge: boolean;
+  /** Greatest generation of instances whose records are gone: a slot that comes back begins above it. */
+  generationFloor: number;
+  /** As last told by an event. */
+  status: WorkloadStatus;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** Why a live generation is being stopped to be placed again. */
+export type Replacing = 'revision' | 'drain';
+
+export interface InstanceRecord {
+  readonly uid: string;
+  /** `0` for `web.0`, the node's id for a daemon. */
+  readonly slot: string;
+  readonly id: string;
+  /** 0 before the first placement; only rises. */
+  generation: number;
+  run: number;
+  /** Of the last report taken in for this generation; -1 before the first. */
+  rev: number;
+  /** The workload's revision that this generation was placed for. */
+  revision: number;
+  status: InstanceStatus;
+  statusReason: string | null;
+  /** Where the current generation was placed; null while there is none that may hold a process. */
+  node: string | null;
+  pid: number | null;
+  startedAt: string | null;
+  exit: Exit | null;
+  attempts: number;
+  /** What the current generation has reserved on its node. */
+  reserved: Amounts;
+  replacing: Replacing | null;
+  /** To be stopped and its record removed: scaled away, or its node no longer fits a daemon. */
+  surplus: boolean;
+  /** Unplaced instances are not tried before this moment (epoch ms). */
+  retryAtMs: number;
+  /** Nodes on which a start of this row of attempts has failed. */
+  triedNodes: string[];
+  /** Placed there again if it fits. */
+  preferredNode: string | null;
+  /** Newest last, at most 10. */
+  placements: { generation: number; node: string }[];
+}
+
+export interface NodeRecord {
+  readonly id: string;
+  host: string;
+  port: number;
+  nodeKey: string;
+  /** The agent's own, and those given at registration, which win. */
+  agentLabels: Record<string, string>;
+  givenLabels: Record<string, string>;
+  capacity: Amounts;
+  features: string[];
+  version: string;
+  /** Of the agent's start that was last heard. */
+  incarnation: string;
+  cordoned: boolean;
+  drain: { state: 'draining' | 'drained'; deadlineAtMs: number } | null;
+  status: NodeStatus;
+  statusReason: string | null;
+  lastContactAt: string | null;
+}
+
+/** What is known of a node only while the scheduler runs. */
+export interface NodeRuntime {
+  usage: NodeUsage | null;
+  /** When `usage` came (epoch ms). */
+  usageAtMs: number;
+  /** An inventory of this connection has been taken in. */
+  connected: boolean;
+  /** The agent said that it is stopping. */
+  leaving: boolean;
+  /** Stale generations it still runs, as `uid/slot/generation`; no placements until none is left. */
+  stale: Set<string>;
+  /** Placements since `usageAtMs`, in cpuMillis reserved. */
+  unseenCpuMillis: number;
+  consecutiveFailures: number;
+}
+
+export const labelsOf = (node: NodeRecord): Record<string, string> => ({ ...node.agentLabels, ...node.givenLabels });
+
+export const instanceKey = (i: { uid: string; slot: string }): string => `${i.uid}/${i.slot}`;
+
+/** No generation of it may hold a process, and it waits for a place. */
+export function isUnplaced(i: InstanceRecord): boolean {
+  return i.node === null && (i.status === 'pending' || i.status === 'recovering' || i.status === 'backoff');
+}

@@ -1,0 +1,151 @@
+/**
+ * Chooses a node for one instance: filter, then score. Pure; asked by the control loop for every unplaced
+ * instance and by a drain that wants to know whether an instance fits elsewhere.
+ */
+import type { Amounts } from '../../contract/node';
+import type { Constraint, PlacementRules } from '../../contract/workload';
+
+export interface Candidate {
+  id: string;
+  labels: Readonly<Record<string, string>>;
+  /** Why nothing may be placed there now; null when it may. */
+  closed: string | null;
+  capacity: Amounts;
+  allocated: Amounts;
+  /** Of the whole node, 0–100; null when not measured yet. */
+  cpuPercent: number | null;
+  /** Reserved by placements that `cpuPercent` does not show yet. */
+  unseenCpuMillis: number;
+  instanceCount: number;
+  /** Live instances of the workload in question. */
+  workloadInstanceCount: number;
+}
+
+export interface PlacementRequest {
+  resources: Amounts;
+  rules: PlacementRules;
+  /** A daemon's instance: this node or none. */
+  onlyNode?: string;
+  /** Taken if it fits, whatever the scores. */
+  preferredNode?: string | null;
+  /** Nodes on which it failed to start: taken only when no other fits. */
+  triedNodes?: readonly string[];
+  /** Never taken: the node being drained. */
+  excludedNode?: string;
+}
+
+export interface Rejection {
+  nodeId: string;
+  reason: 'closed' | 'constraint' | 'cpu' | 'memory';
+  /** In words, such as `short of 512 MiB memory`. */
+  detail: string;
+}
+
+export type Placement = { kind: 'placed'; nodeId: string } | { kind: 'unplaceable'; rejections: Rejection[] };
+
+/**
+ * @param candidates in any order; not changed
+ * @returns ties go to the lowest id; `unplaceable` has one rejection per candidate that was looked at (none when there
+ *   are no nodes). Never throws.
+ */
+export function choosePlacement(request: PlacementRequest, candidates: readonly Candidate[]): Placement {
+  const rejections: Rejection[] = [];
+  const fitting: Candidate[] = [];
+  for (const candidate of candidates) {
+    if (request.onlyNode !== undefined && candidate.id !== request.onlyNode) continue;
+    if (candidate.id === request.excludedNode) continue;
+    const rejection = rejectionOf(request, candidate);
+    if (rejection === null) fitting.push(candidate);
+    else rejections.push(rejection);
+  }
+  const preferred = fitting.find((c) => c.id === request.preferredNode);
+  if (preferred !== undefined) return { kind: 'placed', nodeId: preferred.id };
+  const untried = fitting.filter((c) => !request.triedNodes?.includes(c.id));
+  const pool = untried.length > 0 ? untried : fitting;
+  const compare = request.rules.strategy === 'binpack' ? compareBinpack(request.resources) : compareSpread;
+  let best: Candidate | undefined;
+  for (const candidate of pool) {
+    if (best === undefined || compare(candidate, best) < 0) best = candidate;
+  }
+  return best === undefined ? { kind: 'unplaceable', rejections } : { kind: 'placed', nodeId: best.id };
+}
+
+function rejectionOf(request: PlacementRequest, c: Candidate): Rejection | null {
+  if (c.closed !== null) return { nodeId: c.id, reason: 'closed', detail: c.closed };
+  const broken = request.rules.constraints.find((constraint) => !satisfies(c.labels, constraint));
+  if (broken !== undefined)
+    return { nodeId: c.id, reason: 'constraint', detail: `does not satisfy ${inWords(broken)}` };
+  const shortCpu = request.resources.cpuMillis - (c.capacity.cpuMillis - c.allocated.cpuMillis);
+  if (request.resources.cpuMillis > 0 && shortCpu > 0) {
+    return { nodeId: c.id, reason: 'cpu', detail: `short of ${shortCpu}m cpu` };
+  }
+  const shortMemory = request.resources.memoryBytes - (c.capacity.memoryBytes - c.allocated.memoryBytes);
+  if (request.resources.memoryBytes > 0 && shortMemory > 0) {
+    return { nodeId: c.id, reason: 'memory', detail: `short of ${Math.ceil(shortMemory / 2 ** 20)} MiB memory` };
+  }
+  return null;
+}
+
+export function satisfies(labels: Readonly<Record<string, string>>, constraint: Constraint): boolean {
+  const value = Object.hasOwn(labels, constraint.label) ? labels[constraint.label] : undefined;
+  switch (constraint.op) {
+    case 'exists':
+      return value !== undefined;
+    case 'absent':
+      return value === undefined;
+    case 'in':
+      return value !== undefined && constraint.values !== undefined && constraint.values.includes(value);
+    case 'notIn':
+      return value === undefined || !constraint.values?.includes(value);
+  }
+}
+
+function inWords(constraint: Constraint): string {
+  const values = constraint.values === undefined ? '' : ` (${constraint.values.join(', ')})`;
+  return `${constraint.label} ${constraint.op}${values}`;
+}
+
+/** Fewest of this workload, then least CPU in steps of 10 points, then fewest instances, then lowest id. */
+function compareSpread(a: Candidate, b: Candidate): number {
+  return (
+    a.workloadInstanceCount - b.workloadInstanceCount ||
+    cpuStep(a) - cpuStep(b) ||
+    a.instanceCount - b.instanceCount ||
+    compareIds(a, b)
+  );
+}
+
+/** Measured, or reserved if that is higher, plus what the measurement does not show yet. */
+function cpuStep(c: Candidate): number {
+  const total = Math.max(c.capacity.cpuMillis, 1);
+  const reserved = (c.allocated.cpuMillis / total) * 100;
+  const seen = (c.cpuPercent ?? 0) + (c.unseenCpuMillis / total) * 100;
+  return Math.floor(Math.max(reserved, seen) / 10);
+}
+
+/** The fullest first: the mean of the reserved shares of CPU and memory once this instance is on it. */
+function compareBinpack(resources: Amounts): (a: Candidate, b: Candidate) => number {
+  const fill = (c: Candidate): number =>
+    (c.allocated.cpuMillis + resources.cpuMillis) / Math.max(c.capacity.cpuMillis, 1) +
+    (c.allocated.memoryBytes + resources.memoryBytes) / Math.max(c.capacity.memoryBytes, 1);
+  return (a, b) => fill(b) - fill(a) || b.instanceCount - a.instanceCount || compareIds(a, b);
+}
+
+function compareIds(a: Candidate, b: Candidate): number {
+  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+}
+
+/** One sentence for a pending instance: rejections of the same kind are counted together. */
+export function explainRejections(rejections: readonly Rejection[], onlyNode?: string): string {
+  if (rejections.length === 0) {
+    return onlyNode === undefined ? 'no node has joined yet' : `node ${onlyNode} is not there`;
+  }
+  const byDetail = new Map<string, string[]>();
+  for (const r of rejections) byDetail.set(r.detail, [...(byDetail.get(r.detail) ?? []), r.nodeId]);
+  const parts = [...byDetail]
+    .sort((a, b) => b[1].length - a[1].length)
+    .map(([detail, ids]) => `${ids.length > 3 ? `${ids.length} nodes` : ids.join(', ')}: ${detail}`);
+  const shown = parts.slice(0, 5);
+  const rest = parts.length - shown.length;
+  return `no node fits (${shown.join('; ')}${rest > 0 ? `; and ${rest} more reasons` : ''})`;
+}

@@ -1,0 +1,61 @@
+/** Keeps the store to its size: old events and idempotency keys go. */
+import type { Logger } from 'pino';
+import type { EventLog } from './events/feed';
+import { pruneOps } from './events/prune';
+import type { Journal } from './journal';
+import type { State } from './state';
+import { prefixes } from './store/keys';
+import type { Store, StoreOp } from './store/store';
+
+const EVERY_MS = 10_000;
+const KEYS_EVERY_MS = 3_600_000;
+const KEY_KEPT_MS = 24 * 3_600_000;
+
+export function startHousekeeping(
+  store: Store,
+  state: State,
+  journal: Journal,
+  events: EventLog,
+  log: Logger,
+): { stop(): void } {
+  let working = false;
+  let keysDoneAtMs = 0;
+  const work = async (): Promise<void> => {
+    if (working || journal.unwritable !== null) return;
+    working = true;
+    try {
+      await pruneEvents(store, state, journal, events);
+      if (Date.now() - keysDoneAtMs > KEYS_EVERY_MS) {
+        keysDoneAtMs = Date.now();
+        await pruneIdempotencyKeys(store, journal);
+      }
+    } catch (error) {
+      log.error({ err: error }, 'housekeeping failed; it is tried again');
+    } finally {
+      working = false;
+    }
+  };
+  const timer = setInterval(() => void work(), EVERY_MS);
+  return { stop: () => clearInterval(timer) };
+}
+
+async function pruneEvents(store: Store, state: State, journal: Journal, events: EventLog): Promise<void> {
+  for (;;) {
+    const { ops, firstSeq } = await pruneOps(store, state.meta.firstEventSeq, events.lastSeq);
+    if (ops.length === 0) return;
+    // Told first: a follower must not meet a gap it was not told of.
+    state.meta.firstEventSeq = firstSeq;
+    state.saveMeta();
+    events.pruned(firstSeq);
+    await journal.commit();
+    await journal.writeOps(ops);
+  }
+}
+
+async function pruneIdempotencyKeys(store: Store, journal: Journal): Promise<void> {
+  const ops: StoreOp[] = [];
+  for await (const [key, value] of store.range(prefixes.idempotency)) {
+    if (Date.now() - (value as { atMs: number }).atMs > KEY_KEPT_MS) ops.push({ type: 'del', key });
+  }
+  if (ops.length > 0) await journal.writeOps(ops);
+}

@@ -1,0 +1,88 @@
+/**
+ * The scheduler's HTTP application: every route of the contract, and nothing else. Made by main.ts, served by
+ * server.ts. The order for each request: id and log, route, query, body, handler, answer or problem.
+ */
+import express from 'express';
+import { pinoHttp } from 'pino-http';
+import { z } from 'zod';
+import { parseInput } from '../../contract/errors';
+import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
+import { sendJson, sendNothing } from './answer';
+import { parseBody, readBody } from './body';
+import { eventHandlers } from './events';
+import type { AllHandlers, HttpContext } from './handlers';
+import { healthHandlers } from './health';
+import { logHandlers } from './logs';
+import { nodeHandlers } from './nodes';
+import { openapiHandlers } from './openapi';
+import { methodNotAllowed, notFound, problems } from './problems';
+import { requestIdOf } from './requestId';
+import { workloadHandlers } from './workloads';
+
+const handlers: AllHandlers = {
+  ...healthHandlers,
+  ...nodeHandlers,
+  ...workloadHandlers,
+  ...logHandlers,
+  ...eventHandlers,
+  ...openapiHandlers,
+};
+
+const noParameters = z.strictObject({});
+
+/** Anything the table's types guarantee, seen from where they can no longer be told apart. */
+type AnyHandler = (
+  input: unknown,
+  context: HttpContext,
+) => Promise<{ status: number; body: unknown; headers?: Record<string, string> } | undefined>;
+
+export function createApp(context: HttpContext): express.Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('query parser', 'simple');
+  app.use((req, res, next) => {
+    res.setHeader('X-Request-Id', requestIdOf(req));
+    next();
+  });
+  app.use(requestLog(context));
+  for (const route of SCHEDULER_ROUTES as readonly Route[]) {
+    const handler = handlers[`${route.method} ${route.path}` as keyof AllHandlers] as AnyHandler;
+    app[verbs[route.method]](route.path, serve(route, handler, context));
+  }
+  for (const path of new Set(SCHEDULER_ROUTES.map((route) => route.path))) {
+    const methods = SCHEDULER_ROUTES.filter((route) => route.path === path).map((route) => route.method);
+    app.all(path, methodNotAllowed(path, methods));
+  }
+  app.use(notFound);
+  app.use(problems(context.log));
+  return app;
+}
+
+const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as const;
+
+function serve(route: Route, handler: AnyHandler, context: HttpContext): express.RequestHandler {
+  const takesBody = route.method === 'POST' || route.method === 'PUT';
+  return async (req, res) => {
+    const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
+    const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
+    const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers['content-type']) : undefined;
+    const answer = await handler({ id: req.params.id, query, body, rawBody, req, res }, context);
+    if (answer === undefined) return;
+    if (answer.body === null) sendNothing(res, answer.status, answer.headers);
+    else sendJson(res, answer.status, answer.body, answer.headers);
+  };
+}
+
+/** Method, path and status only: headers may hold secrets. */
+function requestLog({ log }: HttpContext): express.RequestHandler {
+  return pinoHttp({
+    logger: log,
+    genReqId: requestIdOf,
+    customLogLevel: () => 'debug',
+    serializers: {
+      req: (req) => ({ id: req.id, method: req.method, url: req.url }),
+      res: (res) => ({ statusCode: res.statusCode }),
+    },
+  });
+}

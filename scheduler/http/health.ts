@@ -1,0 +1,33 @@
+/** `/health`, `/livez`, `/readyz`, `/recovery`. */
+import type { ReadyCheck } from '../api';
+import { sendText } from './answer';
+import type { HandlersOf } from './handlers';
+
+export const healthHandlers: HandlersOf<
+  'GET /health' | 'GET /livez' | 'GET /readyz' | 'GET /health/summary' | 'POST /health/check' | 'GET /recovery/metrics'
+> = {
+  'GET /health': (_input, { api }) => ({ status: 200, body: api.health() }),
+
+  'GET /livez': ({ query, res }) => {
+    sendText(res, 200, query.verbose ? linesOf([{ name: 'process', ok: true }]) : 'ok\n');
+    return undefined;
+  },
+
+  /** A refusal lists the checks unasked: one wants to know which. */
+  'GET /readyz': ({ query, res }, { api }) => {
+    const checks = api.readyChecks();
+    const ready = checks.every((check) => check.ok);
+    sendText(res, ready ? 200 : 503, query.verbose || !ready ? linesOf(checks) : 'ok\n');
+    return undefined;
+  },
+
+  'GET /health/summary': (_input, { api }) => ({ status: 200, body: api.healthSummary() }),
+  'POST /health/check': async (_input, { api }) => ({ status: 200, body: await api.checkNodes() }),
+  'GET /recovery/metrics': (_input, { api }) => ({ status: 200, body: api.recoveryMetrics() }),
+};
+
+function linesOf(checks: readonly ReadyCheck[]): string {
+  return checks
+    .map(({ name, ok, detail }) => `[${ok ? '+' : '-'}]${name} ${ok ? 'ok' : 'failed'}${detail ? `: ${detail}` : ''}\n`)
+    .join('');
+}

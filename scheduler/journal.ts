@@ -1,0 +1,114 @@
+/**
+ * The one writer: takes all that changed in a tick, writes it as one durable batch, then tells the events.
+ * Whoever changed something awaits `commit` before answering or acting.
+ */
+import type { Logger } from 'pino';
+import { MorchError } from '../contract/errors';
+import type { MorchEvent } from '../contract/events';
+import type { State } from './state';
+import type { Store, StoreOp } from './store/store';
+
+const RETRY_MS = 1_000;
+
+export class Journal {
+  private writing: Promise<void> | null = null;
+  /** The write under way has taken its changes already. */
+  private taken = false;
+  private next: Promise<void> | null = null;
+  private retry: NodeJS.Timeout | null = null;
+  private failure: string | null = null;
+  private closed = false;
+
+  constructor(
+    private readonly store: Store,
+    private readonly state: State,
+    private readonly publish: (events: MorchEvent[]) => void,
+    private readonly log: Logger,
+    /** Called when the store takes writes again after a failure. */
+    private readonly onWritable: () => void,
+  ) {}
+
+  /** Null while the store can be written, else the reason. */
+  get unwritable(): string | null {
+    return this.failure;
+  }
+
+  /** @throws MorchError STORE_UNWRITABLE while the last write failed: nothing new is taken on */
+  assertWritable(): void {
+    if (this.closed)
+      throw new MorchError('SHUTTING_DOWN', 'The scheduler is shutting down; try again when it is back.');
+    if (this.failure !== null)
+      throw new MorchError(
+        'STORE_UNWRITABLE',
+        `The store cannot be written: ${this.failure}. Free space or mend the disk; the scheduler goes on by itself.`,
+      );
+  }
+
+  /**
+   * Makes everything that has changed so far durable. Calls within one write share the next.
+   * @throws MorchError STORE_UNWRITABLE; the changes stay in memory and are tried again
+   */
+  commit(): Promise<void> {
+    if (this.writing !== null && !this.taken) return this.writing;
+    if (this.writing === null) {
+      this.taken = false;
+      this.writing = this.write().finally(() => {
+        this.writing = null;
+      });
+      return this.writing;
+    }
+    if (this.next === null) {
+      const after = this.writing.catch(() => undefined);
+      this.next = after.then(() => {
+        this.next = null;
+        return this.commit();
+      });
+    }
+    return this.next;
+  }
+
+  private async write(): Promise<void> {
+    // One turn later, so that all changes of this tick are in the batch.
+    await Promise.resolve();
+    this.taken = true;
+    if (!this.state.hasChanges) return;
+    const { ops, events, giveBack } = this.state.takeChanges();
+    try {
+      await this.store.write(ops);
+    } catch (error) {
+      giveBack();
+      this.failed(error);
+      throw error instanceof MorchError ? error : new MorchError('STORE_UNWRITABLE', String(error), { cause: error });
+    }
+    if (this.failure !== null) {
+      this.log.info('the store takes writes again');
+      this.failure = null;
+      setImmediate(this.onWritable);
+    }
+    if (events.length > 0) this.publish(events);
+  }
+
+  private failed(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    if (this.failure === null)
+      this.log.error({ err: error }, 'the store cannot be written; nothing is acknowledged until it can');
+    this.failure = message;
+    if (this.retry !== null || this.closed) return;
+    this.retry = setTimeout(() => {
+      this.retry = null;
+      this.commit().catch(() => undefined);
+    }, RETRY_MS);
+  }
+
+  /** Writes of no record in State: removals computed from the store itself. */
+  async writeOps(ops: readonly StoreOp[]): Promise<void> {
+    await this.store.write(ops);
+  }
+
+  /** Last commit; nothing is accepted afterwards. */
+  async close(): Promise<void> {
+    this.closed = true;
+    if (this.retry !== null) clearTimeout(this.retry);
+    await this.commit().catch(() => undefined);
+  }
+}

@@ -1,0 +1,89 @@
+/** Wires the scheduler: store → state → journal → nodes and control loop → HTTP. The only file that knows everyone. */
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import pino from 'pino';
+import { VERSION } from '../contract/version';
+import { ControlLoop } from './controlLoop';
+import { DEFAULT_HEALTH_POLICY } from './core/health';
+import { EventLog } from './events/feed';
+import { createEventSockets } from './events/webSocket';
+import { startHousekeeping } from './housekeeping';
+import { createApp } from './http/app';
+import { startHttpServer } from './http/server';
+import { Journal } from './journal';
+import { NodeRegistry } from './nodeRegistry';
+import { parseSchedulerOptions } from './options';
+import { Service } from './service';
+import { State } from './state';
+import { openLevelStore } from './store/level';
+
+/**
+ * Serves until SIGTERM or SIGINT. Agents and workloads go on without it.
+ *
+ * @param input see options.ts
+ * @throws Error naming the flag when the port or the data directory cannot be had
+ */
+export async function runScheduler(input: unknown): Promise<void> {
+  const options = parseSchedulerOptions(input);
+  const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, pino.destination(2));
+  const startedAtMs = Date.now();
+  await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  const store = await openLevelStore(path.join(options.dataDir, 'store'));
+  const state = await State.load(store, randomUUID());
+
+  state.meta.epoch += 1;
+  state.saveMeta();
+  const events = new EventLog(store, { firstSeq: state.meta.firstEventSeq, lastSeq: state.lastEventSeq });
+  state.emit(
+    { type: 'scheduler.started', data: { epoch: state.meta.epoch, version: VERSION } },
+    new Date().toISOString(),
+  );
+  const registry = new NodeRegistry(state, DEFAULT_HEALTH_POLICY, log);
+  const journal = new Journal(
+    store,
+    state,
+    (published) => events.publish(published),
+    log,
+    () => loop.wake(),
+  );
+  const loop = new ControlLoop(state, journal, registry, log);
+  // The epoch is durable before any agent hears of it.
+  await journal.commit();
+
+  const service = new Service(state, journal, loop, registry, store, startedAtMs);
+  const sockets = createEventSockets({ events, log });
+  const app = createApp({ api: service, events, log });
+  const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
+  registry.start(loop);
+  loop.wake();
+  const housekeeping = startHousekeeping(store, state, journal, events, log);
+  log.info(
+    {
+      url: `http://${options.host}:${server.port}`,
+      dataDir: options.dataDir,
+      clusterId: state.meta.clusterId,
+      epoch: state.meta.epoch,
+      workloads: state.workloads.size,
+      nodes: state.nodes.size,
+      loadedInMs: Date.now() - startedAtMs,
+    },
+    'scheduler ready',
+  );
+
+  await untilSignal();
+  log.info('scheduler stopping; agents and workloads go on');
+  loop.close();
+  housekeeping.stop();
+  sockets.close();
+  await Promise.all([server.close(), registry.close()]);
+  await journal.close();
+  await store.close();
+}
+
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    process.on('SIGTERM', () => resolve());
+    process.on('SIGINT', () => resolve());
+  });
+}

@@ -1,0 +1,223 @@
+/**
+ * The scheduler's relation to one node: the event connection it holds open, the probes beside it, and the one timer
+ * that judges by core/health. What it hears goes to a listener; it changes no state.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Logger } from 'pino';
+import WebSocket from 'ws';
+import {
+  type AgentMessage,
+  agentMessageSchema,
+  type ForgetMessage,
+  type HeartbeatMessage,
+  type HelloMessage,
+  type InstanceReport,
+} from '../contract/agentApi';
+import type { NodeStatus } from '../contract/states';
+import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
+import {
+  applyAnswer,
+  applyDisconnect,
+  applyHeartbeat,
+  applyProbeStart,
+  applyRefusal,
+  applyStall,
+  applyTimeout,
+  decideNode,
+  type HealthPolicy,
+  initialHealth,
+  type NodeHealth,
+} from './core/health';
+
+export interface LinkListener {
+  /** A connection is open and this is the inventory; `connectStartedAtMs` (monotonic) is before anything in it was read. */
+  onHello(hello: HelloMessage, connectStartedAtMs: number): void;
+  onInstance(report: InstanceReport): void;
+  onHeartbeat(message: HeartbeatMessage): void;
+  onLeaving(): void;
+  onDisconnected(): void;
+  /** Any sign of life. */
+  onContact(): void;
+  onProbe(result: ProbeResult): void;
+  /** `lost` is the verdict. It is taken back by an inventory only. */
+  onStatus(status: NodeStatus, reason: string | null, facts: { silentMs: number; suspectForMs: number | null }): void;
+}
+
+export class NodeLink {
+  private readonly health: NodeHealth;
+  private socket: WebSocket | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private closed = false;
+  private status: NodeStatus;
+
+  constructor(
+    readonly nodeId: string,
+    private address: AgentAddress,
+    private readonly identity: { clusterId: string; epoch: number },
+    status: NodeStatus,
+    private readonly policy: HealthPolicy,
+    private readonly listener: LinkListener,
+    private readonly log: Logger,
+  ) {
+    this.health = initialHealth(performance.now());
+    this.status = status;
+  }
+
+  start(): void {
+    this.connect();
+    this.judge();
+  }
+
+  /** The agent is reached elsewhere now. */
+  moveTo(address: AgentAddress): void {
+    if (address.host === this.address.host && address.port === this.address.port) return;
+    this.address = address;
+    this.disconnect();
+  }
+
+  /** Called when the agent has made itself heard by other ways: look at it now. */
+  nudge(): void {
+    this.health.lastProbeStartMs = Number.NEGATIVE_INFINITY;
+    if (this.socket === null) this.connect();
+    this.judge();
+  }
+
+  /** A probe at the user's request; counts like any other. */
+  async probeNow(): Promise<ProbeResult> {
+    return this.probe();
+  }
+
+  forget(instances: ForgetMessage['instances']): void {
+    if (instances.length > 0) this.send({ type: 'forget', instances });
+  }
+
+  close(): void {
+    this.closed = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.socket?.terminate();
+    this.socket = null;
+  }
+
+  private send(message: ForgetMessage): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message), () => undefined);
+  }
+
+  private connect(): void {
+    if (this.closed || this.socket !== null) return;
+    const query = new URLSearchParams({ clusterId: this.identity.clusterId, epoch: String(this.identity.epoch) });
+    const connectStartedAtMs = performance.now();
+    const socket = new WebSocket(`ws://${urlHost(this.address)}/events?${query}`, {
+      handshakeTimeout: this.policy.probeTimeoutMs,
+      perMessageDeflate: false,
+      maxPayload: 256 * 2 ** 20,
+    });
+    this.socket = socket;
+    socket.on('message', (data) => {
+      if (this.socket === socket) this.receive(String(data), connectStartedAtMs);
+    });
+    socket.on('error', (error) => this.log.debug({ node: this.nodeId, err: error }, 'event connection failed'));
+    socket.on('close', (code, reason) => {
+      if (this.socket !== socket) return;
+      this.socket = null;
+      if (code >= 4_000)
+        this.log.error({ node: this.nodeId, code, reason: String(reason) }, 'the agent refuses this scheduler');
+      applyDisconnect(this.health, performance.now());
+      this.listener.onDisconnected();
+      this.judge();
+    });
+  }
+
+  private disconnect(): void {
+    const socket = this.socket;
+    this.socket = null;
+    socket?.terminate();
+    applyDisconnect(this.health, performance.now());
+    this.listener.onDisconnected();
+    this.judge();
+  }
+
+  private receive(text: string, connectStartedAtMs: number): void {
+    let message: AgentMessage;
+    try {
+      message = agentMessageSchema.parse(JSON.parse(text));
+    } catch (error) {
+      this.log.error({ node: this.nodeId, err: error }, 'a message of the agent was not understood');
+      return;
+    }
+    applyHeartbeat(this.health, performance.now());
+    this.listener.onContact();
+    switch (message.type) {
+      case 'hello':
+        if (this.status === 'lost') this.status = 'suspect';
+        this.listener.onHello(message, connectStartedAtMs);
+        break;
+      case 'heartbeat':
+        this.listener.onHeartbeat(message);
+        break;
+      case 'instance':
+        this.listener.onInstance(message.instance);
+        break;
+      case 'leaving':
+        this.listener.onLeaving();
+        break;
+    }
+    this.judge();
+  }
+
+  private async probe(): Promise<ProbeResult> {
+    const startedAtMs = performance.now();
+    applyProbeStart(this.health, startedAtMs);
+    const result = await probeAgent(this.address, this.policy.probeTimeoutMs);
+    if (this.closed) return result;
+    const nowMs = performance.now();
+    switch (result.kind) {
+      case 'answered':
+        applyAnswer(this.health, nowMs);
+        this.listener.onContact();
+        if (this.socket === null) this.connect();
+        break;
+      // Somebody else listens there, or the agent is broken: not what an agent answers.
+      case 'strange':
+      case 'refused':
+        applyRefusal(this.health, nowMs);
+        break;
+      case 'timedOut':
+        if (nowMs - startedAtMs > this.policy.probeTimeoutMs + this.policy.stallMs) this.stalled(nowMs);
+        applyTimeout(this.health, startedAtMs, nowMs);
+        break;
+    }
+    this.listener.onProbe(result);
+    this.judge();
+    return result;
+  }
+
+  private stalled(nowMs: number): void {
+    this.log.warn({ node: this.nodeId }, 'the scheduler itself stood still; what it missed meanwhile does not count');
+    applyStall(this.health, nowMs, this.policy);
+  }
+
+  private judge(): void {
+    if (this.closed) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    const nowMs = performance.now();
+    const judgement = decideNode(this.health, nowMs, this.policy, this.status === 'lost');
+    const dueMs = Math.max(judgement.nextAtMs, nowMs + 1);
+    this.timer = setTimeout(() => {
+      const firedMs = performance.now();
+      if (firedMs - dueMs > this.policy.stallMs) this.stalled(firedMs);
+      this.judge();
+    }, dueMs - nowMs);
+    if (judgement.probe) void this.probe();
+    if (judgement.status === this.status) return;
+    this.status = judgement.status;
+    const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;
+    this.listener.onStatus(judgement.status, judgement.reason, {
+      silentMs: Math.round(nowMs - Math.max(lastContactMs, Math.min(windowStartMs, nowMs))),
+      suspectForMs: suspectSinceMs === null ? null : Math.round(nowMs - suspectSinceMs),
+    });
+    if (judgement.status === 'lost') {
+      this.socket?.terminate();
+      this.socket = null;
+    }
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * The nodes: their records, their links, and what users do with them (register, cordon, drain, forget). Turns what the
+ * links hear into changes of state and work for the control loop.
+ */
+import type { Logger } from 'pino';
+import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
+import { MorchError } from '../contract/errors';
+import type { EventType } from '../contract/events';
+import type { HealthCheck } from '../contract/health';
+import type { RegisterNode } from '../contract/node';
+import type { NodeStatus } from '../contract/states';
+import { AgentClient, probeAgent } from './agentClient';
+import type { ControlLoop } from './controlLoop';
+import type { HealthPolicy } from './core/health';
+import { instanceKey, type NodeRecord } from './core/model';
+import { type LinkListener, NodeLink } from './nodeLink';
+import { recordVerdict } from './recoveryLog';
+import type { State } from './state';
+
+/** How long a registration waits for the new node's inventory before it answers. */
+const JOIN_WAIT_MS = 2_000;
+/** How often a node's last contact is written down while nothing else about it changes. */
+const CONTACT_SAVED_MS = 60_000;
+
+export class NodeRegistry {
+  private readonly links = new Map<string, NodeLink>();
+  private readonly clients = new Map<string, AgentClient>();
+  private readonly healthyWaiters = new Map<string, Set<() => void>>();
+  private loop: ControlLoop | null = null;
+
+  constructor(
+    private readonly state: State,
+    private readonly policy: HealthPolicy,
+    private readonly log: Logger,
+  ) {}
+
+  /** @param loop is made with this registry and given to it afterwards */
+  start(loop: ControlLoop): void {
+    this.loop = loop;
+    for (const node of this.state.nodes.values()) {
+      // Nothing has been heard in this term yet; a node that was lost stays so until it is heard.
+      if (node.status !== 'lost' && node.status !== 'suspect')
+        this.state.setNodeStatus(node, 'suspect', 'not heard since the scheduler started');
+      this.link(node);
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const link of this.links.values()) link.close();
+    await Promise.all([...this.clients.values()].map((client) => client.close()));
+  }
+
+  senderOf(nodeId: string): AgentClient | null {
+    const node = this.state.nodes.get(nodeId);
+    if (node === undefined || node.status === 'lost') return null;
+    let client = this.clients.get(nodeId);
+    if (client === undefined || client.address.host !== node.host || client.address.port !== node.port) {
+      void client?.close();
+      client = new AgentClient({ host: node.host, port: node.port });
+      this.clients.set(nodeId, client);
+    }
+    return client;
+  }
+
+  forget(nodeId: string, instances: { uid: string; slot: string; generation: number }[]): void {
+    this.links.get(nodeId)?.forget(instances);
+  }
+
+  // ---- what users and agents ask for
+
+  /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS; nothing is stored then */
+  async register(input: RegisterNode): Promise<{ created: boolean; node: NodeRecord }> {
+    const where = `${input.host}:${input.port}`;
+    const probe = await probeAgent(input, this.policy.probeTimeoutMs);
+    if (probe.kind !== 'answered') {
+      throw new MorchError(
+        'NODE_UNREACHABLE',
+        `The agent at ${where} does not answer: ${probe.error}. Is it running there, and reachable from the scheduler? (agent: --host, --port, --advertise)`,
+      );
+    }
+    const { status } = probe;
+    if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
+      throw new MorchError(
+        'WRONG_CLUSTER',
+        `The agent at ${where} belongs to another cluster (${status.clusterId}). Start it anew with --scheduler and this scheduler's address to move it here.`,
+      );
+    }
+    const id = input.name ?? status.name;
+    const existing = this.state.nodes.get(id);
+    this.assertNameFree(id, existing, status, where);
+    if (existing === undefined) {
+      const node = this.join(id, input, status);
+      await this.untilHealthy(node);
+      return { created: true, node };
+    }
+    this.rejoin(existing, input, status);
+    if (existing.status !== 'healthy') await this.untilHealthy(existing);
+    return { created: false, node: existing };
+  }
+
+  private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
+    if (existing !== undefined && existing.nodeKey !== status.nodeKey && existing.status !== 'lost') {
+      throw new MorchError(
+        'NODE_EXISTS',
+        `Another agent (at ${existing.host}:${existing.port}) is node ${id}. Give the agent at ${where} a name of its own with --name.`,
+      );
+    }
+    const other = [...this.state.nodes.values()].find((node) => node.nodeKey === status.nodeKey && node.id !== id);
+    if (other !== undefined) {
+      throw new MorchError(
+        'NODE_EXISTS',
+        `The agent at ${where} is node ${other.id} already. To rename it: morch drain ${other.id}, stop it, forget the node, then register it as ${id}.`,
+      );
+    }
+  }
+
+  private join(id: string, input: RegisterNode, status: AgentStatus): NodeRecord {
+    const node: NodeRecord = {
+      id,
+      host: input.host,
+      port: input.port,
+      nodeKey: status.nodeKey,
+      agentLabels: status.labels,
+      givenLabels: input.labels ?? {},
+      capacity: status.capacity,
+      features: status.features,
+      version: status.version,
+      incarnation: status.incarnation,
+      cordoned: false,
+      drain: null,
+      status: 'suspect',
+      statusReason: 'joining',
+      lastContactAt: new Date().toISOString(),
+    };
+    this.state.addNode(node);
+    this.emit('node.joined', node, { host: node.host, port: node.port });
+    this.link(node);
+    this.changed();
+    return node;
+  }
+
+  private rejoin(node: NodeRecord, input: RegisterNode, status: AgentStatus): void {
+    node.host = input.host;
+    node.port = input.port;
+    node.nodeKey = status.nodeKey;
+    node.agentLabels = status.labels;
+    if (input.labels !== undefined) node.givenLabels = input.labels;
+    node.capacity = status.capacity;
+    this.state.saveNode(node);
+    const link = this.links.get(node.id);
+    link?.moveTo(node);
+    link?.nudge();
+    this.changed();
+  }
+
+  private untilHealthy(node: NodeRecord): Promise<void> {
+    return new Promise((resolve) => {
+      const waiters = this.healthyWaiters.get(node.id) ?? new Set();
+      this.healthyWaiters.set(node.id, waiters);
+      const done = (): void => {
+        clearTimeout(timer);
+        waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, JOIN_WAIT_MS);
+      waiters.add(done);
+    });
+  }
+
+  cordon(node: NodeRecord): void {
+    if (node.cordoned) return;
+    node.cordoned = true;
+    this.state.saveNode(node);
+    this.emit('node.cordoned', node);
+    this.changed();
+  }
+
+  uncordon(node: NodeRecord): void {
+    if (!node.cordoned && node.drain === null) return;
+    node.cordoned = false;
+    node.drain = null;
+    this.state.saveNode(node);
+    this.emit('node.uncordoned', node);
+    this.changed();
+  }
+
+  /** Repeating it sets a new deadline. */
+  drain(node: NodeRecord, deadlineMs: number): void {
+    const begins = node.drain === null;
+    node.drain = { state: 'draining', deadlineAtMs: Date.now() + deadlineMs };
+    this.state.saveNode(node);
+    if (begins) this.emit('node.draining', node, { deadlineMs });
+    this.changed();
+  }
+
+  forgetNode(node: NodeRecord): void {
+    this.links.get(node.id)?.close();
+    this.links.delete(node.id);
+    void this.clients.get(node.id)?.close();
+    this.clients.delete(node.id);
+    this.emit('node.forgotten', node);
+    this.state.removeNode(node);
+    this.loop!.nodeForgotten(node);
+  }
+
+  async check(): Promise<HealthCheck> {
+    const results = await Promise.all(
+      [...this.links].map(async ([node, link]) => {
+        const result = await link.probeNow();
+        return {
+          node,
+          ok: result.kind === 'answered',
+          latencyMs: result.latencyMs,
+          ...(result.kind === 'answered' ? {} : { error: result.error }),
+        };
+      }),
+    );
+    return { checkedAt: new Date().toISOString(), results };
+  }
+
+  // ---- what the links hear
+
+  private link(node: NodeRecord): void {
+    const { clusterId, epoch } = this.state.meta;
+    const runtime = this.state.runtimeOf(node.id);
+    let contactSavedAtMs = 0;
+    const listener: LinkListener = {
+      onHello: (hello, connectStartedAtMs) => this.heardInventory(node, hello, connectStartedAtMs),
+      onInstance: (report) => this.loop!.takeIn(node.id, report),
+      onHeartbeat: (message) => this.heardHeartbeat(node, message),
+      onLeaving: () => {
+        runtime.leaving = true;
+        this.log.info({ node: node.id }, 'the agent is stopping');
+        this.changed();
+      },
+      onDisconnected: () => {
+        runtime.connected = false;
+      },
+      onContact: () => {
+        const nowMs = Date.now();
+        node.lastContactAt = new Date(nowMs).toISOString();
+        if (nowMs - contactSavedAtMs < CONTACT_SAVED_MS) return;
+        contactSavedAtMs = nowMs;
+        this.state.saveNode(node);
+        this.changed();
+      },
+      onProbe: (result) => {
+        runtime.consecutiveFailures = result.kind === 'answered' ? 0 : runtime.consecutiveFailures + 1;
+      },
+      onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
+    };
+    const link = new NodeLink(node.id, node, { clusterId, epoch }, node.status, this.policy, listener, this.log);
+    this.links.set(node.id, link);
+    link.start();
+  }
+
+  private heardInventory(node: NodeRecord, hello: HelloMessage, connectStartedAtMs: number): void {
+    const runtime = this.state.runtimeOf(node.id);
+    if (node.status === 'lost') {
+      const sameStart = hello.incarnation === node.incarnation;
+      if (sameStart) this.state.recoveries.falseVerdicts += 1;
+      this.state.saveRecoveries();
+      this.emit('node.returned', node, { sameStart });
+    }
+    node.nodeKey = hello.nodeKey;
+    node.incarnation = hello.incarnation;
+    node.agentLabels = hello.labels;
+    node.capacity = hello.capacity;
+    node.features = hello.features;
+    node.version = hello.version;
+    runtime.connected = true;
+    runtime.leaving = false;
+    this.state.saveNode(node);
+    this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
+    this.changed();
+  }
+
+  private heardHeartbeat(node: NodeRecord, message: HeartbeatMessage): void {
+    const runtime = this.state.runtimeOf(node.id);
+    const { cpuPercent, memoryPercent, loadAverage } = message.system;
+    runtime.usage = { cpuPercent, memoryPercent, loadAverage };
+    runtime.usageAtMs = Date.now();
+    runtime.unseenCpuMillis = 0;
+    if (message.usage === undefined) return;
+    const byId = new Map(
+      message.usage.map(([id, generation, cpu, memory]) => [
+        `${id}/${generation}`,
+        { cpuPercent: cpu, memoryBytes: memory },
+      ]),
+    );
+    for (const instance of this.state.instancesOn(node.id)) {
+      const usage = byId.get(`${instance.id}/${instance.generation}`);
+      if (usage !== undefined) this.state.usage.set(instanceKey(instance), usage);
+    }
+  }
+
+  private judged(
+    node: NodeRecord,
+    status: NodeStatus,
+    reason: string | null,
+    facts: { silentMs: number; suspectForMs: number | null },
+  ): void {
+    if (node.status === status) return;
+    this.state.setNodeStatus(node, status, reason);
+    this.log.info({ node: node.id, status, reason }, 'node status');
+    const nowMs = Date.now();
+    if (status === 'lost') {
+      const runtime = this.state.runtimeOf(node.id);
+      runtime.connected = false;
+      runtime.stale.clear();
+      const verdictAt = new Date(nowMs).toISOString();
+      recordVerdict(this.state.recoveries, {
+        node: node.id,
+        at: verdictAt,
+        silentMs: facts.silentMs,
+        reason: reason ?? 'lost',
+      });
+      this.emit('node.lost', node, { silentMs: facts.silentMs });
+      this.loop!.nodeLost(node, {
+        lastContactAt: new Date(nowMs - facts.silentMs).toISOString(),
+        suspectAt: facts.suspectForMs === null ? null : new Date(nowMs - facts.suspectForMs).toISOString(),
+        verdictAt,
+      });
+    } else {
+      this.emit(`node.${status}` as EventType, node);
+      if (status === 'healthy') for (const done of this.healthyWaiters.get(node.id) ?? []) done();
+    }
+    this.changed();
+  }
+
+  private changed(): void {
+    this.loop!.visitDaemons();
+    this.loop!.wake();
+  }
+
+  private emit(type: EventType, node: NodeRecord, data: Record<string, unknown> = {}): void {
+    this.state.emit({ type, node: node.id, data: { reason: node.statusReason, ...data } }, new Date().toISOString());
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * Sends what has been decided, and is durable, to the agents: starts and stops, batched per node, repeated until
+ * there is an answer. Repeating is safe: a command names its generation, and an agent answers the same one the same.
+ */
+import type { Logger } from 'pino';
+import type { Started, StartInstance, StopBatch } from '../contract/agentApi';
+import { MorchError } from '../contract/errors';
+import type { BatchAnswer } from './agentClient';
+import { isUnwanted } from './core/intake';
+import type { InstanceRecord } from './core/model';
+import type { State } from './state';
+
+const BATCH = 64;
+const CALLS_AT_ONCE = 4;
+const RETRY_MS = 500;
+/** Beyond the grace of what a start may have to stop first. */
+const CALL_TIMEOUT_MS = 15_000;
+
+export interface OutboxListener {
+  onStartAnswer(instance: InstanceRecord, generation: number, nodeId: string, answer: BatchAnswer<Started>): void;
+  onStopAnswer(target: StopTarget, nodeId: string, answer: BatchAnswer<unknown>): void;
+}
+
+export interface StopTarget {
+  uid: string;
+  slot: string;
+  instanceId: string;
+  generation: number;
+  /** null: what it was started with. */
+  graceMs: number | null;
+}
+
+interface Sender {
+  start(instances: readonly StartInstance[], timeoutMs: number): Promise<BatchAnswer<Started>[]>;
+  stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]>;
+}
+
+/** The start has not been answered, nor has the agent told of it. */
+export function awaitsStart(i: InstanceRecord): boolean {
+  return i.node !== null && i.rev < 0 && (i.status === 'starting' || i.status === 'recovering');
+}
+
+class NodeQueue {
+  readonly starts = new Map<string, { instance: InstanceRecord; generation: number }>();
+  readonly stops = new Map<string, StopTarget>();
+  /** Sent and not answered, or answered and to be told of on the event connection. */
+  readonly sent = new Set<string>();
+  calls = 0;
+}
+
+const generationKey = (t: { uid: string; slot: string; generation: number }): string =>
+  `${t.uid}/${t.slot}/${t.generation}`;
+
+export class Outbox {
+  private readonly queues = new Map<string, NodeQueue>();
+  private closed = false;
+
+  constructor(
+    private readonly state: State,
+    private readonly senderOf: (nodeId: string) => Sender | null,
+    private readonly listener: OutboxListener,
+    private readonly log: Logger,
+  ) {}
+
+  /** Looks at an instance and sends what it awaits, if anything. */
+  offer(instance: InstanceRecord): void {
+    const { node } = instance;
+    if (node === null) return;
+    const workload = this.state.workloads.get(instance.uid);
+    if (workload === undefined) return;
+    if (awaitsStart(instance)) {
+      const queue = this.queueOf(node);
+      const key = `start ${generationKey(instance)}`;
+      if (queue.sent.has(key)) return;
+      queue.starts.set(key, { instance, generation: instance.generation });
+      this.flush(node, queue);
+    } else if (instance.status === 'stopping' && (isUnwanted(instance, workload) || instance.replacing !== null)) {
+      this.stop(node, { ...instance, instanceId: instance.id, graceMs: workload.spec.stop.graceMs });
+    }
+  }
+
+  stop(nodeId: string, target: StopTarget): void {
+    const queue = this.queueOf(nodeId);
+    const key = `stop ${generationKey(target)}`;
+    if (queue.sent.has(key)) return;
+    queue.stops.set(key, target);
+    this.flush(nodeId, queue);
+  }
+
+  /** A generation has ended there: nothing is to be sent about it any more. */
+  settled(nodeId: string, generation: { uid: string; slot: string; generation: number }): void {
+    this.queues.get(nodeId)?.sent.delete(`stop ${generationKey(generation)}`);
+  }
+
+  /** A new connection: whatever is not settled has to be said again. */
+  restart(nodeId: string): void {
+    this.queues.get(nodeId)?.sent.clear();
+  }
+
+  drop(nodeId: string): void {
+    this.queues.delete(nodeId);
+  }
+
+  close(): void {
+    this.closed = true;
+    this.queues.clear();
+  }
+
+  private queueOf(nodeId: string): NodeQueue {
+    let queue = this.queues.get(nodeId);
+    if (queue === undefined) {
+      queue = new NodeQueue();
+      this.queues.set(nodeId, queue);
+    }
+    return queue;
+  }
+
+  private flush(nodeId: string, queue: NodeQueue): void {
+    setImmediate(() => {
+      while (!this.closed && queue.calls < CALLS_AT_ONCE) {
+        const sender = this.state.runtimeOf(nodeId).connected ? this.senderOf(nodeId) : null;
+        if (sender === null) {
+          // The next inventory has everything looked at again.
+          queue.starts.clear();
+          queue.stops.clear();
+          return;
+        }
+        if (queue.stops.size > 0) void this.sendStops(nodeId, queue, sender);
+        else if (queue.starts.size > 0) void this.sendStarts(nodeId, queue, sender);
+        else return;
+      }
+    });
+  }
+
+  private async sendStarts(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
+    const wanted = takeSome(queue.starts).filter(
+      ([, { instance, generation }]) =>
+        this.state.workloads.has(instance.uid) &&
+        instance.node === nodeId &&
+        instance.generation === generation &&
+        awaitsStart(instance),
+    );
+    const commands = wanted.flatMap(([, { instance }]) => this.commandOf(instance, nodeId));
+    if (commands.length === 0) return;
+    await this.call(
+      nodeId,
+      queue,
+      wanted.map(([key]) => key),
+      () => sender.start(commands, CALL_TIMEOUT_MS),
+      (answer, at) => {
+        const [key, { instance, generation }] = wanted[at]!;
+        queue.sent.delete(key);
+        this.listener.onStartAnswer(instance, generation, nodeId, answer);
+      },
+      () => {
+        for (const [, { instance }] of wanted) this.offer(instance);
+      },
+    );
+  }
+
+  private async sendStops(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
+    const wanted = takeSome(queue.stops);
+    const { clusterId, epoch } = this.state.meta;
+    const commands = wanted.map(([, { instanceId, uid, generation, graceMs }]) => ({
+      instanceId,
+      uid,
+      generation,
+      clusterId,
+      epoch,
+      ...(graceMs === null ? {} : { graceMs }),
+    }));
+    await this.call(
+      nodeId,
+      queue,
+      wanted.map(([key]) => key),
+      () => sender.stop(commands, CALL_TIMEOUT_MS),
+      (answer, at) => this.listener.onStopAnswer(wanted[at]![1], nodeId, answer),
+      () => {
+        for (const [, target] of wanted) this.stop(nodeId, target);
+      },
+    );
+  }
+
+  private async call<T>(
+    nodeId: string,
+    queue: NodeQueue,
+    sentKeys: string[],
+    send: () => Promise<BatchAnswer<T>[]>,
+    onAnswer: (answer: BatchAnswer<T>, at: number) => void,
+    again: () => void,
+  ): Promise<void> {
+    queue.calls += 1;
+    for (const key of sentKeys) queue.sent.add(key);
+    try {
+      const answers = await send();
+      answers.forEach(onAnswer);
+    } catch (error) {
+      // What came of it is not known: asked again on the same node, until it answers or is lost.
+      this.log.warn({ node: nodeId, err: error }, 'a command was not answered');
+      for (const key of sentKeys) queue.sent.delete(key);
+      if (!this.closed)
+        setTimeout(
+          again,
+          error instanceof MorchError && error.code !== 'NODE_UNREACHABLE' ? RETRY_MS * 4 : RETRY_MS,
+        ).unref();
+    } finally {
+      queue.calls -= 1;
+      this.flush(nodeId, queue);
+    }
+  }
+
+  private commandOf(instance: InstanceRecord, nodeId: string): StartInstance[] {
+    const workload = this.state.workloads.get(instance.uid);
+    if (workload === undefined) return [];
+    const { kind, script, command, args, env, cwd, maxRunMs, restart, stop } = workload.spec;
+    const { clusterId, epoch } = this.state.meta;
+    return [
+      {
+        kind,
+        restart,
+        stop,
+        ...(script === undefined ? {} : { script }),
+        ...(command === undefined ? {} : { command }),
+        ...(args === undefined ? {} : { args }),
+        ...(env === undefined ? {} : { env }),
+        ...(cwd === undefined ? {} : { cwd }),
+        ...(maxRunMs === undefined ? {} : { maxRunMs }),
+        instanceId: instance.id,
+        uid: instance.uid,
+        generation: instance.generation,
+        attemptsUsed: instance.attempts,
+        node: nodeId,
+        clusterId,
+        epoch,
+      },
+    ];
+  }
+}
+
+function takeSome<V>(map: Map<string, V>): [string, V][] {
+  const taken: [string, V][] = [];
+  for (const entry of map) {
+    if (taken.length === BATCH) break;
+    taken.push(entry);
+  }
+  for (const [key] of taken) map.delete(key);
+  return taken;
+}

@@ -1,0 +1,131 @@
+/** Verdicts and recoveries as they happen: counters and the latest ones, kept in the store as one record. Pure. */
+import type { Recovery, RecoveryMetrics, Spread, Verdict } from '../contract/health';
+
+const RECENT_KEPT = 200;
+const SAMPLES_KEPT = 1_000;
+
+interface OpenRecovery extends Recovery {
+  /** `uid/slot` of the instance. */
+  key: string;
+}
+
+export interface RecoveryLog {
+  verdicts: number;
+  falseVerdicts: number;
+  started: number;
+  succeeded: number;
+  failed: number;
+  attemptsUsed: number;
+  detectionMs: number[];
+  recoveryMs: number[];
+  open: OpenRecovery[];
+  recent: Recovery[];
+  recentVerdicts: Verdict[];
+}
+
+export function emptyRecoveryLog(): RecoveryLog {
+  return {
+    verdicts: 0,
+    falseVerdicts: 0,
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    attemptsUsed: 0,
+    detectionMs: [],
+    recoveryMs: [],
+    open: [],
+    recent: [],
+    recentVerdicts: [],
+  };
+}
+
+export function recordVerdict(log: RecoveryLog, verdict: Verdict): void {
+  log.verdicts += 1;
+  keepLast(log.detectionMs, verdict.silentMs, SAMPLES_KEPT);
+  keepLast(log.recentVerdicts, verdict, 50);
+}
+
+export function beginRecovery(
+  log: RecoveryLog,
+  key: string,
+  recovery: { instance: string; fromNode: string; lastContactAt: string; suspectAt: string | null; verdictAt: string },
+): void {
+  const { instance, fromNode, ...times } = recovery;
+  log.started += 1;
+  log.open.push({
+    key,
+    instance,
+    fromNode,
+    toNode: null,
+    outcome: 'inFlight',
+    timeline: { ...times, placedAt: null, startedAt: null },
+  });
+}
+
+export function recoveryPlaced(log: RecoveryLog, key: string, node: string, at: string): void {
+  const open = log.open.find((r) => r.key === key);
+  if (open === undefined) return;
+  open.toNode = node;
+  open.timeline.placedAt = at;
+  log.attemptsUsed += 1;
+}
+
+/** @returns whether there was one under way */
+export function endRecovery(
+  log: RecoveryLog,
+  key: string,
+  outcome: 'succeeded' | 'failed',
+  node: string | null,
+  at: string,
+): boolean {
+  const index = log.open.findIndex((r) => r.key === key);
+  if (index < 0) return false;
+  const [open] = log.open.splice(index, 1);
+  const { key: _key, ...recovery } = open!;
+  recovery.outcome = outcome;
+  if (outcome === 'succeeded') {
+    recovery.toNode = node;
+    recovery.timeline.startedAt = at;
+    log.succeeded += 1;
+    keepLast(log.recoveryMs, Date.parse(at) - Date.parse(recovery.timeline.lastContactAt), SAMPLES_KEPT);
+  } else {
+    log.failed += 1;
+  }
+  keepLast(log.recent, recovery, RECENT_KEPT);
+  return true;
+}
+
+export function metricsOf(log: RecoveryLog): RecoveryMetrics {
+  const ended = log.succeeded + log.failed;
+  return {
+    verdicts: log.verdicts,
+    falseVerdicts: log.falseVerdicts,
+    recoveries: { started: log.started, succeeded: log.succeeded, failed: log.failed, inFlight: log.open.length },
+    successRate: ended === 0 ? null : log.succeeded / ended,
+    detectionMs: spreadOf(log.detectionMs),
+    recoveryMs: spreadOf(log.recoveryMs),
+    attemptsUsed: log.attemptsUsed,
+    recent: [...log.recent, ...log.open.map(({ key: _key, ...recovery }) => recovery)].reverse(),
+  };
+}
+
+/** Nearest-rank percentiles. */
+export function spreadOf(samples: readonly number[]): Spread {
+  const last = samples.at(-1);
+  if (last === undefined) return { last: null, mean: null, p50: null, p95: null, max: null };
+  const sorted = [...samples].sort((a, b) => a - b);
+  const rank = (p: number): number =>
+    sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))]!;
+  return {
+    last,
+    mean: Math.round(sorted.reduce((sum, x) => sum + x, 0) / sorted.length),
+    p50: rank(0.5),
+    p95: rank(0.95),
+    max: rank(1),
+  };
+}
+
+function keepLast<T>(list: T[], item: T, limit: number): void {
+  list.push(item);
+  if (list.length > limit) list.splice(0, list.length - limit);
+}

@@ -1,0 +1,486 @@
+/** SchedulerApi on the state and the control loop: each act changes records, wakes the loop, and waits until it is durable. */
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { MorchError } from '../contract/errors';
+import type { MorchEvent } from '../contract/events';
+import type { Health, HealthCheck, HealthSummary, RecoveryMetrics } from '../contract/health';
+import type { Node, NodeDetail, RegisterNode } from '../contract/node';
+import { isTerminal } from '../contract/states';
+import { VERSION } from '../contract/version';
+import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
+import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import type { ControlLoop } from './controlLoop';
+import type { NodeRecord, WorkloadRecord } from './core/model';
+import { compareSpecs, idFromProgram } from './core/specChange';
+import type { Journal } from './journal';
+import type { NodeRegistry } from './nodeRegistry';
+import { metricsOf } from './recoveryLog';
+import type { State } from './state';
+import { keys, prefixes } from './store/keys';
+import type { Store } from './store/store';
+import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
+
+const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
+
+interface IdempotencyRecord {
+  bodyHash: string;
+  atMs: number;
+  workload: Workload;
+}
+
+export class Service implements SchedulerApi {
+  /** Submissions under way by their Idempotency-Key, so that two at once make one workload. */
+  private readonly submitting = new Map<
+    string,
+    { bodyHash: string; result: Promise<{ workload: Workload; replayed: boolean }> }
+  >();
+
+  constructor(
+    private readonly state: State,
+    private readonly journal: Journal,
+    private readonly loop: ControlLoop,
+    private readonly registry: NodeRegistry,
+    private readonly store: Store,
+    private readonly startedAtMs: number,
+  ) {}
+
+  // ---- health
+
+  health(): Health {
+    return healthOf(this.state, {
+      store: this.store.kind,
+      unwritable: this.journal.unwritable,
+      version: VERSION,
+      uptimeMs: Date.now() - this.startedAtMs,
+    });
+  }
+
+  healthSummary(): HealthSummary {
+    return summaryOf(this.state, this.health().status);
+  }
+
+  checkNodes(): Promise<HealthCheck> {
+    return this.registry.check();
+  }
+
+  readyChecks(): ReadyCheck[] {
+    const { unwritable } = this.journal;
+    return [
+      { name: 'state loaded', ok: true },
+      { name: 'store', ok: unwritable === null, ...(unwritable === null ? {} : { detail: unwritable }) },
+    ];
+  }
+
+  recoveryMetrics(): RecoveryMetrics {
+    return metricsOf(this.state.recoveries);
+  }
+
+  // ---- nodes
+
+  listNodes(page: Page): { nodes: Node[]; nextCursor: string | null } {
+    const { items, nextCursor } = paginate([...this.state.nodes.values()], (node) => node.id, page);
+    return { nodes: items.map((node) => nodeView(this.state, node)), nextCursor };
+  }
+
+  node(id: string): NodeDetail {
+    return nodeDetailView(this.state, this.nodeRecord(id));
+  }
+
+  async registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }> {
+    this.journal.assertWritable();
+    const { created, node } = await this.registry.register(input);
+    await this.journal.commit();
+    return { created, node: nodeView(this.state, node) };
+  }
+
+  async forgetNode(id: string, force: boolean): Promise<void> {
+    this.journal.assertWritable();
+    const node = this.nodeRecord(id);
+    const held = this.state.instancesOn(id).size;
+    if (held > 0 && !force) {
+      throw new MorchError(
+        'NODE_IN_USE',
+        `Node ${id} still holds ${held} live ${held === 1 ? 'instance' : 'instances'}. Drain it first (morch drain ${id}), or use ?force=true.`,
+      );
+    }
+    this.registry.forgetNode(node);
+    await this.journal.commit();
+  }
+
+  cordonNode(id: string): Promise<Node> {
+    return this.changeNode(id, (node) => this.registry.cordon(node));
+  }
+
+  uncordonNode(id: string): Promise<Node> {
+    return this.changeNode(id, (node) => this.registry.uncordon(node));
+  }
+
+  drainNode(id: string, deadlineMs: number): Promise<Node> {
+    return this.changeNode(id, (node) => this.registry.drain(node, deadlineMs));
+  }
+
+  private async changeNode(id: string, change: (node: NodeRecord) => void): Promise<Node> {
+    this.journal.assertWritable();
+    const node = this.nodeRecord(id);
+    change(node);
+    await this.journal.commit();
+    return nodeView(this.state, node);
+  }
+
+  // ---- workloads
+
+  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null } {
+    const matching = [...this.state.workloads.values()].filter((workload) => this.matches(workload, filter));
+    const { items, nextCursor } = paginate(matching, (workload) => workload.spec.id, page);
+    return { workloads: items.map((workload) => workloadView(this.state, workload)), nextCursor };
+  }
+
+  private matches(workload: WorkloadRecord, filter: WorkloadFilter): boolean {
+    const { status, node, label } = filter;
+    if (status !== undefined && workloadView(this.state, workload).status !== status) return false;
+    if (
+      label !== undefined &&
+      (!Object.hasOwn(workload.spec.labels, label.key) || workload.spec.labels[label.key] !== label.value)
+    )
+      return false;
+    if (node === undefined) return true;
+    for (const instance of this.state.instancesOf(workload).values()) if (instance.node === node) return true;
+    return false;
+  }
+
+  workload(id: string): Workload {
+    return workloadView(this.state, this.workloadRecord(id), { instances: 1_000 });
+  }
+
+  listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null } {
+    const all = orderedInstances(this.state, this.workloadRecord(id));
+    // Numbered slots in their order, whatever their number of digits.
+    const { items, nextCursor } = paginate(all, (instance) => slotKey(instance.slot), page);
+    return { instances: items.map((instance) => instanceView(this.state, instance)), nextCursor };
+  }
+
+  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<{ workload: Workload; replayed: boolean }> {
+    if (idempotency === undefined) return this.create(input).then((workload) => ({ workload, replayed: false }));
+    const key = createHash('sha256').update(idempotency.key).digest('hex');
+    const underWay = this.submitting.get(key);
+    if (underWay !== undefined) {
+      assertSameBody(underWay.bodyHash, idempotency);
+      return underWay.result.then(({ workload }) => ({ workload, replayed: true }));
+    }
+    const result = this.submitOnce(input, key, idempotency).finally(() => this.submitting.delete(key));
+    this.submitting.set(key, { bodyHash: idempotency.bodyHash, result });
+    return result;
+  }
+
+  private async submitOnce(
+    input: SubmitInput,
+    key: string,
+    idempotency: IdempotencyKey,
+  ): Promise<{ workload: Workload; replayed: boolean }> {
+    const known = (await this.store.get(keys.idempotency(key))) as IdempotencyRecord | undefined;
+    if (known !== undefined && Date.now() - known.atMs < IDEMPOTENCY_KEPT_MS) {
+      assertSameBody(known.bodyHash, idempotency);
+      return { workload: known.workload, replayed: true };
+    }
+    const workload = await this.create(input, (answer) => {
+      const record: IdempotencyRecord = { bodyHash: idempotency.bodyHash, atMs: Date.now(), workload: answer };
+      this.state.put(keys.idempotency(key), record);
+    });
+    return { workload, replayed: false };
+  }
+
+  private async create(input: SubmitInput, alsoStore?: (answer: Workload) => void): Promise<Workload> {
+    this.journal.assertWritable();
+    const id = input.id ?? this.freeId(input);
+    const existing = this.state.workloadById(id);
+    if (existing !== undefined && !isTerminal(this.statusOf(existing))) {
+      throw new MorchError(
+        'WORKLOAD_EXISTS',
+        `Workload ${id} is ${this.statusOf(existing)}. Change it with PUT /workloads/${id}, stop it first, or choose another id.`,
+      );
+    }
+    const spec = specWithDefaults(input, id);
+    const workload = existing ?? this.newWorkload(spec);
+    if (existing !== undefined) this.applySpec(existing, spec);
+    this.emit('workload.submitted', workload);
+    const answer = this.view(workload);
+    alsoStore?.(answer);
+    this.loop.wake();
+    await this.journal.commit();
+    return answer;
+  }
+
+  async apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }> {
+    this.journal.assertWritable();
+    if (input.id !== undefined && input.id !== id) {
+      throw new MorchError('INVALID_INPUT', `The body's id (${input.id}) is not the path's (${id}).`, {
+        errors: [{ pointer: '/id', message: `must be ${id}, or left out` }],
+      });
+    }
+    const spec = specWithDefaults(input, id);
+    const existing = this.state.workloadById(id);
+    if (existing === undefined) {
+      if (ifMatch !== undefined)
+        throw new MorchError('VERSION_MISMATCH', `Workload ${id} does not exist, so it has no version ${ifMatch}.`);
+      const workload = this.newWorkload(spec);
+      this.emit('workload.submitted', workload);
+      this.loop.wake();
+      await this.journal.commit();
+      return { created: true, workload: this.view(workload) };
+    }
+    assertVersion(existing, ifMatch);
+    if (spec.kind !== existing.spec.kind) {
+      throw new MorchError(
+        'NOT_POSSIBLE',
+        `Workload ${id} is a ${existing.spec.kind}; its kind cannot be changed. Stop and purge it, then submit it anew.`,
+      );
+    }
+    if (compareSpecs(existing.spec, spec) !== 'none') {
+      this.applySpec(existing, spec);
+      this.emit('workload.updated', existing);
+      this.loop.wake();
+    }
+    await this.journal.commit();
+    return { created: false, workload: this.view(existing) };
+  }
+
+  async stop(id: string, purge: boolean, ifMatch?: number): Promise<Workload> {
+    this.journal.assertWritable();
+    const workload = this.workloadRecord(id);
+    assertVersion(workload, ifMatch);
+    if (workload.goal !== 'stop' && !isTerminal(this.statusOf(workload))) {
+      workload.goal = 'stop';
+      this.touch(workload);
+      this.emit('workload.stopping', workload);
+    }
+    if (purge && !workload.purge) {
+      workload.purge = true;
+      // A record that ended by itself is removed like one that was stopped.
+      workload.goal = 'stop';
+      this.touch(workload);
+    }
+    const answer = this.view(workload);
+    this.loop.wake();
+    await this.journal.commit();
+    return answer;
+  }
+
+  async restart(id: string, ifMatch?: number): Promise<Workload> {
+    this.journal.assertWritable();
+    const workload = this.workloadRecord(id);
+    assertVersion(workload, ifMatch);
+    this.assertNotStopping(workload);
+    workload.goal = 'run';
+    workload.purge = false;
+    workload.revision += 1;
+    this.touch(workload);
+    this.emit('workload.restarted', workload);
+    this.loop.wake();
+    await this.journal.commit();
+    return this.view(workload);
+  }
+
+  async scale(id: string, replicas: number, ifMatch?: number): Promise<Workload> {
+    this.journal.assertWritable();
+    const workload = this.workloadRecord(id);
+    assertVersion(workload, ifMatch);
+    if (workload.spec.kind === 'daemon')
+      throw new MorchError('NOT_POSSIBLE', `Workload ${id} is a daemon: it has one instance on every fitting node.`);
+    const status = this.statusOf(workload);
+    if (workload.goal === 'stop' || isTerminal(status)) {
+      throw new MorchError(
+        'NOT_POSSIBLE',
+        `Workload ${id} is ${status}. Restart it (morch restart ${id}) or submit it anew, then scale.`,
+      );
+    }
+    const from = workload.spec.replicas;
+    if (from !== replicas) {
+      workload.spec = { ...workload.spec, replicas };
+      workload.version += 1;
+      this.touch(workload);
+      this.emit('workload.scaled', workload, { from, to: replicas });
+      this.loop.wake();
+    }
+    await this.journal.commit();
+    return this.view(workload);
+  }
+
+  async history(id: string, page: Page): Promise<{ events: MorchEvent[]; nextCursor: string | null }> {
+    const { uid } = this.workloadRecord(id);
+    const prefix = prefixes.workloadEvents(uid);
+    const after = page.cursor === undefined ? undefined : keys.workloadEvent(uid, seqOfCursor(page.cursor));
+    const events: MorchEvent[] = [];
+    let nextCursor: string | null = null;
+    for await (const [, seq] of this.store.range(prefix, {
+      limit: page.limit + 1,
+      ...(after === undefined ? {} : { after }),
+    })) {
+      if (events.length === page.limit) {
+        nextCursor = encodeCursor(String(events.at(-1)!.seq));
+        break;
+      }
+      const event = (await this.store.get(keys.event(seq as number))) as MorchEvent | undefined;
+      if (event !== undefined) events.push(event);
+    }
+    return { events, nextCursor };
+  }
+
+  logSources(id: string, instance?: string): LogSource[] {
+    const workload = this.workloadRecord(id);
+    const all = orderedInstances(this.state, workload).filter((i) => instance === undefined || i.id === instance);
+    if (instance !== undefined && all.length === 0) {
+      throw new MorchError('INSTANCE_NOT_FOUND', `Workload ${id} has no instance ${instance}.`);
+    }
+    return all.map((i) => ({
+      instanceId: i.id,
+      uid: i.uid,
+      nodes: [...new Set(i.placements.map((p) => p.node))].flatMap((nodeId) => {
+        const node = this.state.nodes.get(nodeId);
+        return node === undefined
+          ? []
+          : [{ id: node.id, host: node.host, port: node.port, reachable: node.status !== 'lost' }];
+      }),
+    }));
+  }
+
+  untilTerminal(id: string, signal: AbortSignal): Promise<void> {
+    const workload = this.state.workloadById(id);
+    return workload === undefined ? Promise.resolve() : this.loop.untilTerminal(workload.uid, signal);
+  }
+
+  // ---- records
+
+  private newWorkload(spec: WorkloadSpec): WorkloadRecord {
+    const now = new Date().toISOString();
+    const workload: WorkloadRecord = {
+      uid: randomUUID(),
+      spec,
+      version: 1,
+      revision: 1,
+      generationFloor: 0,
+      goal: 'run',
+      purge: false,
+      status: spec.replicas === 0 ? 'running' : 'pending',
+      createdAt: now,
+      updatedAt: now,
+    };
+    this.state.addWorkload(workload);
+    return workload;
+  }
+
+  /** A workload that had ended runs anew, whatever has changed. */
+  private applySpec(workload: WorkloadRecord, spec: WorkloadSpec): void {
+    const ended = workload.goal === 'stop' || isTerminal(this.statusOf(workload));
+    if (ended || compareSpecs(workload.spec, spec) === 'replace') workload.revision += 1;
+    workload.spec = spec;
+    workload.version += 1;
+    workload.goal = 'run';
+    workload.purge = false;
+    if (ended) workload.status = 'pending';
+    this.touch(workload);
+  }
+
+  private touch(workload: WorkloadRecord): void {
+    workload.updatedAt = new Date().toISOString();
+    this.state.saveWorkload(workload);
+    for (const instance of this.state.instancesOf(workload).values()) this.state.instancesToVisit.add(instance);
+  }
+
+  private assertNotStopping(workload: WorkloadRecord): void {
+    if (this.statusOf(workload) !== 'stopping') return;
+    throw new MorchError(
+      'NOT_POSSIBLE',
+      `Workload ${workload.spec.id} is being stopped. Wait until it is stopped (morch wait ${workload.spec.id} --for terminal), then restart it.`,
+    );
+  }
+
+  private freeId(input: SubmitInput): string {
+    const base = idFromProgram(input);
+    if (this.state.workloadById(base) === undefined) return base;
+    for (;;) {
+      const id = `${base}-${randomSuffix()}`;
+      if (this.state.workloadById(id) === undefined) return id;
+    }
+  }
+
+  private statusOf(workload: WorkloadRecord): Workload['status'] {
+    return this.view(workload).status;
+  }
+
+  private view(workload: WorkloadRecord): Workload {
+    return workloadView(this.state, workload, { instances: 1_000 });
+  }
+
+  private workloadRecord(id: string): WorkloadRecord {
+    const workload = this.state.workloadById(id);
+    if (workload === undefined)
+      throw new MorchError('WORKLOAD_NOT_FOUND', `There is no workload ${id}. GET /workloads lists them.`);
+    return workload;
+  }
+
+  private nodeRecord(id: string): NodeRecord {
+    const node = this.state.nodes.get(id);
+    if (node === undefined) throw new MorchError('NODE_NOT_FOUND', `There is no node ${id}. GET /nodes lists them.`);
+    return node;
+  }
+
+  private emit(type: MorchEvent['type'], workload: WorkloadRecord, data: Record<string, unknown> = {}): void {
+    const { uid, version } = workload;
+    this.state.emit({ type, workload: workload.spec.id, data: { uid, version, ...data } }, new Date().toISOString());
+  }
+}
+
+function assertSameBody(bodyHash: string, idempotency: IdempotencyKey): void {
+  if (bodyHash === idempotency.bodyHash) return;
+  throw new MorchError(
+    'IDEMPOTENCY_CONFLICT',
+    'This Idempotency-Key came with another body within the last 24 hours. Use a new key for a new submission.',
+  );
+}
+
+function assertVersion(workload: WorkloadRecord, ifMatch: number | undefined): void {
+  if (ifMatch === undefined || ifMatch === workload.version) return;
+  throw new MorchError(
+    'VERSION_MISMATCH',
+    `Workload ${workload.spec.id} has version ${workload.version}, not ${ifMatch}. Read it again, then decide.`,
+  );
+}
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
+
+function randomSuffix(): string {
+  return Array.from(randomBytes(5), (byte) => ALPHABET[byte % ALPHABET.length]).join('');
+}
+
+const slotKey = (slot: string): string => (/^\d+$/.test(slot) ? slot.padStart(8, '0') : slot);
+
+function encodeCursor(after: string): string {
+  return Buffer.from(`after:${after}`).toString('base64url');
+}
+
+function decodeCursor(cursor: string): string {
+  const text = Buffer.from(cursor, 'base64url').toString();
+  if (text.startsWith('after:')) return text.slice('after:'.length);
+  throw new MorchError('INVALID_INPUT', 'The cursor is not one that a list has answered. Leave it out to begin anew.', {
+    errors: [{ pointer: 'cursor', message: 'is not a cursor of this server' }],
+  });
+}
+
+function seqOfCursor(cursor: string): number {
+  const seq = Number(decodeCursor(cursor));
+  return Number.isSafeInteger(seq) && seq >= 0 ? seq : 0;
+}
+
+/** Items in the order of their keys, from the one after the cursor's. */
+function paginate<T>(items: T[], keyOf: (item: T) => string, page: Page): { items: T[]; nextCursor: string | null } {
+  const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
+  const sorted = items
+    .map((item) => ({ key: keyOf(item), item }))
+    .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  const rest = after === null ? sorted : sorted.filter(({ key }) => key > after);
+  const shown = rest.slice(0, page.limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(({ item }) => item),
+    nextCursor: rest.length > shown.length && last !== undefined ? encodeCursor(last.key) : null,
+  };
+}

@@ -1,0 +1,339 @@
+/**
+ * All of the scheduler's state in memory, with the indexes the control loop needs, and the list of what is not
+ * durable yet. Every change of a record goes through here, so that indexes, state tables and the journal cannot
+ * disagree. Reads are free for all; journal.ts takes the changes.
+ */
+import type { MorchEvent } from '../contract/events';
+import {
+  assertTransition,
+  INSTANCE_TRANSITIONS,
+  isTerminal,
+  mayHoldProcess,
+  NODE_TRANSITIONS,
+} from '../contract/states';
+import type { Usage } from '../contract/workload';
+import {
+  type InstanceRecord,
+  instanceKey,
+  isUnplaced,
+  type NodeRecord,
+  type NodeRuntime,
+  type WorkloadRecord,
+} from './core/model';
+import type { StatusCounts } from './core/workloadStatus';
+import { emptyRecoveryLog, type RecoveryLog } from './recoveryLog';
+import { keys, prefixes } from './store/keys';
+import type { Store, StoreOp } from './store/store';
+
+interface Meta {
+  clusterId: string;
+  epoch: number;
+  /** Version of the store's layout. */
+  schema: number;
+  firstEventSeq: number;
+}
+
+export const SCHEMA_VERSION = 1;
+
+export class State {
+  readonly workloads = new Map<string, WorkloadRecord>();
+  readonly instances = new Map<string, InstanceRecord>();
+  readonly nodes = new Map<string, NodeRecord>();
+  readonly recoveries: RecoveryLog;
+  /** Instances that wait for a place, in the order in which they began to. */
+  readonly unplaced = new Set<InstanceRecord>();
+  /** Latest usage by `uid/slot`; not kept across restarts. */
+  readonly usage = new Map<string, Usage>();
+  /** Workloads and instances that the next pass has to look at. */
+  readonly workloadsToVisit = new Set<WorkloadRecord>();
+  readonly instancesToVisit = new Set<InstanceRecord>();
+
+  private readonly uidById = new Map<string, string>();
+  private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
+  private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
+  private readonly countsByWorkload = new Map<string, StatusCounts>();
+  private readonly runtimes = new Map<string, NodeRuntime>();
+  private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
+  private dirty = new Map<string, () => unknown>();
+  private events: MorchEvent[] = [];
+
+  private constructor(
+    readonly meta: Meta,
+    private lastSeq: number,
+    recoveries: RecoveryLog,
+  ) {
+    this.recoveries = recoveries;
+  }
+
+  /**
+   * Reads everything from the store.
+   *
+   * @param newClusterId used when the store is empty
+   * @throws Error when the store was written by a later version
+   */
+  static async load(store: Store, newClusterId: string): Promise<State> {
+    const meta = ((await store.get(keys.meta)) as Meta | undefined) ?? {
+      clusterId: newClusterId,
+      epoch: 0,
+      schema: SCHEMA_VERSION,
+      firstEventSeq: 1,
+    };
+    if (meta.schema > SCHEMA_VERSION) {
+      throw new Error(
+        `The data directory was written by a later version of morch (layout ${meta.schema}, this one knows ${SCHEMA_VERSION}). Start that version, or name another --data-dir.`,
+      );
+    }
+    let lastSeq = meta.firstEventSeq - 1;
+    for await (const [, event] of store.range(prefixes.event, { reverse: true, limit: 1 })) {
+      lastSeq = (event as MorchEvent).seq;
+    }
+    const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
+    const state = new State(meta, lastSeq, recoveries);
+    for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
+    for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
+    for await (const [, instance] of store.range(prefixes.instance)) state.indexInstance(instance as InstanceRecord);
+    for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
+    for (const instance of state.instances.values()) {
+      if (!isTerminal(instance.status)) state.instancesToVisit.add(instance);
+    }
+    return state;
+  }
+
+  // ---- reading
+
+  workloadById(id: string): WorkloadRecord | undefined {
+    const uid = this.uidById.get(id);
+    return uid === undefined ? undefined : this.workloads.get(uid);
+  }
+
+  instancesOf(workload: WorkloadRecord): ReadonlyMap<string, InstanceRecord> {
+    return this.instancesByWorkload.get(workload.uid) ?? new Map();
+  }
+
+  countsOf(workload: WorkloadRecord): StatusCounts {
+    return this.countsByWorkload.get(workload.uid) ?? {};
+  }
+
+  /** Instances whose current generation may hold a process there. */
+  instancesOn(nodeId: string): ReadonlySet<InstanceRecord> {
+    return this.instancesByNode.get(nodeId) ?? new Set();
+  }
+
+  runtimeOf(nodeId: string): NodeRuntime {
+    let runtime = this.runtimes.get(nodeId);
+    if (runtime === undefined) {
+      runtime = {
+        usage: null,
+        usageAtMs: 0,
+        connected: false,
+        leaving: false,
+        stale: new Set(),
+        unseenCpuMillis: 0,
+        consecutiveFailures: 0,
+      };
+      this.runtimes.set(nodeId, runtime);
+    }
+    return runtime;
+  }
+
+  allocatedOn(nodeId: string): { cpuMillis: number; memoryBytes: number } {
+    return this.allocated.get(nodeId) ?? { cpuMillis: 0, memoryBytes: 0 };
+  }
+
+  get lastEventSeq(): number {
+    return this.lastSeq;
+  }
+
+  // ---- changing
+
+  addWorkload(workload: WorkloadRecord): void {
+    this.indexWorkload(workload);
+    this.saveWorkload(workload);
+  }
+
+  /** After a change of the record's own fields. */
+  saveWorkload(workload: WorkloadRecord): void {
+    this.mark(keys.workload(workload.uid), () => workload);
+    this.workloadsToVisit.add(workload);
+  }
+
+  /** Its instances must be gone. */
+  removeWorkload(workload: WorkloadRecord): void {
+    this.workloads.delete(workload.uid);
+    if (this.uidById.get(workload.spec.id) === workload.uid) this.uidById.delete(workload.spec.id);
+    this.instancesByWorkload.delete(workload.uid);
+    this.countsByWorkload.delete(workload.uid);
+    this.workloadsToVisit.delete(workload);
+    this.mark(keys.workload(workload.uid), () => undefined);
+  }
+
+  addInstance(instance: InstanceRecord): void {
+    this.indexInstance(instance);
+    this.touchInstance(instance);
+  }
+
+  /** @throws Error when the change of status is not in the table */
+  updateInstance(instance: InstanceRecord, patch: Partial<InstanceRecord>): void {
+    if (patch.status !== undefined) {
+      assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
+    }
+    this.unindexInstance(instance);
+    Object.assign(instance, patch);
+    this.indexInstance(instance);
+    this.touchInstance(instance);
+  }
+
+  removeInstance(instance: InstanceRecord): void {
+    const workload = this.workloads.get(instance.uid);
+    if (workload !== undefined) {
+      workload.generationFloor = Math.max(workload.generationFloor, instance.generation);
+      this.saveWorkload(workload);
+    }
+    this.unindexInstance(instance);
+    this.instances.delete(instanceKey(instance));
+    this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
+    this.instancesToVisit.delete(instance);
+    this.usage.delete(instanceKey(instance));
+    this.mark(keys.instance(instance.uid, instance.slot), () => undefined);
+  }
+
+  addNode(node: NodeRecord): void {
+    this.indexNode(node);
+    this.saveNode(node);
+  }
+
+  saveNode(node: NodeRecord): void {
+    this.mark(keys.node(node.id), () => node);
+  }
+
+  setNodeStatus(node: NodeRecord, status: NodeRecord['status'], reason: string | null): void {
+    assertTransition(NODE_TRANSITIONS, node.status, status, `node ${node.id}`);
+    node.status = status;
+    node.statusReason = reason;
+    this.saveNode(node);
+  }
+
+  removeNode(node: NodeRecord): void {
+    this.nodes.delete(node.id);
+    this.runtimes.delete(node.id);
+    this.mark(keys.node(node.id), () => undefined);
+  }
+
+  saveMeta(): void {
+    this.mark(keys.meta, () => this.meta);
+  }
+
+  saveRecoveries(): void {
+    this.mark(keys.recovery, () => this.recoveries);
+  }
+
+  /** A record of another subject, such as an idempotency key. */
+  put(key: string, value: unknown): void {
+    this.mark(key, () => value);
+  }
+
+  delete(key: string): void {
+    this.mark(key, () => undefined);
+  }
+
+  /** Appends to the log of events; it is told once it is durable. */
+  emit(event: Omit<MorchEvent, 'seq' | 'at' | 'data'> & { data?: Record<string, unknown> }, at: string): void {
+    this.lastSeq += 1;
+    this.events.push({ seq: this.lastSeq, at, ...event, data: event.data ?? {} });
+  }
+
+  // ---- for the journal
+
+  get hasChanges(): boolean {
+    return this.dirty.size > 0 || this.events.length > 0;
+  }
+
+  /** All that is not durable yet, as it is now. */
+  takeChanges(): { ops: StoreOp[]; events: MorchEvent[]; giveBack: () => void } {
+    const { dirty, events } = this;
+    this.dirty = new Map();
+    this.events = [];
+    const ops: StoreOp[] = [];
+    for (const [key, read] of dirty) {
+      const value = read();
+      ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value });
+    }
+    for (const event of events) {
+      ops.push({ type: 'put', key: keys.event(event.seq), value: event });
+      const uid = event.data['uid'];
+      if (typeof uid === 'string') ops.push({ type: 'put', key: keys.workloadEvent(uid, event.seq), value: event.seq });
+    }
+    const giveBack = (): void => {
+      for (const [key, read] of dirty) if (!this.dirty.has(key)) this.dirty.set(key, read);
+      this.events = [...events, ...this.events];
+    };
+    return { ops, events, giveBack };
+  }
+
+  // ---- indexes
+
+  private mark(key: string, read: () => unknown): void {
+    this.dirty.set(key, read);
+  }
+
+  private touchInstance(instance: InstanceRecord): void {
+    this.mark(keys.instance(instance.uid, instance.slot), () => instance);
+    this.instancesToVisit.add(instance);
+    const workload = this.workloads.get(instance.uid);
+    if (workload !== undefined) this.workloadsToVisit.add(workload);
+  }
+
+  private indexNode(node: NodeRecord): void {
+    this.nodes.set(node.id, node);
+  }
+
+  private indexWorkload(workload: WorkloadRecord): void {
+    this.workloads.set(workload.uid, workload);
+    this.uidById.set(workload.spec.id, workload.uid);
+    if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
+    if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
+  }
+
+  private indexInstance(instance: InstanceRecord): void {
+    this.instances.set(instanceKey(instance), instance);
+    this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
+    const counts = this.countsByWorkload.get(instance.uid);
+    if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
+    if (isUnplaced(instance)) this.unplaced.add(instance);
+    else this.unplaced.delete(instance);
+    if (instance.node !== null && mayHoldProcess(instance.status)) {
+      this.onNode(instance.node).add(instance);
+      this.addAllocated(instance.node, instance.reserved, 1);
+    }
+  }
+
+  private unindexInstance(instance: InstanceRecord): void {
+    const counts = this.countsByWorkload.get(instance.uid);
+    if (counts !== undefined) {
+      const left = (counts[instance.status] ?? 1) - 1;
+      if (left > 0) counts[instance.status] = left;
+      else delete counts[instance.status];
+    }
+    if (instance.node !== null && mayHoldProcess(instance.status)) {
+      this.onNode(instance.node).delete(instance);
+      this.addAllocated(instance.node, instance.reserved, -1);
+    }
+    this.unplaced.delete(instance);
+  }
+
+  private onNode(nodeId: string): Set<InstanceRecord> {
+    let set = this.instancesByNode.get(nodeId);
+    if (set === undefined) {
+      set = new Set();
+      this.instancesByNode.set(nodeId, set);
+    }
+    return set;
+  }
+
+  private addAllocated(nodeId: string, amounts: { cpuMillis: number; memoryBytes: number }, sign: 1 | -1): void {
+    const sum = this.allocated.get(nodeId) ?? { cpuMillis: 0, memoryBytes: 0 };
+    sum.cpuMillis += sign * amounts.cpuMillis;
+    sum.memoryBytes += sign * amounts.memoryBytes;
+    this.allocated.set(nodeId, sum);
+  }
+}

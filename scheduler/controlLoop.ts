@@ -302,8 +302,8 @@ export class ControlLoop implements OutboxListener {
     for (const [nodeId, list] of toForget) this.links.forget(nodeId, list);
   }
 
-  /** Which instances there should be. */
-  private reconcileWorkload(workload: WorkloadRecord): void {
+  /** Which instances there should be: makes the records that are missing, and marks what is to go or to be replaced. */
+  reconcileWorkload(workload: WorkloadRecord): void {
     if (!this.state.workloads.has(workload.uid)) return;
     const instances = this.state.instancesOf(workload);
     if (workload.goal === 'stop') {

@@ -202,6 +202,7 @@ export class Service implements SchedulerApi {
     const workload = existing ?? this.newWorkload(spec);
     if (existing !== undefined) this.applySpec(existing, spec);
     this.emit('workload.submitted', workload);
+    this.loop.reconcileWorkload(workload);
     const answer = this.view(workload);
     alsoStore?.(answer);
     this.loop.wake();
@@ -223,6 +224,7 @@ export class Service implements SchedulerApi {
         throw new MorchError('VERSION_MISMATCH', `Workload ${id} does not exist, so it has no version ${ifMatch}.`);
       const workload = this.newWorkload(spec);
       this.emit('workload.submitted', workload);
+      this.loop.reconcileWorkload(workload);
       this.loop.wake();
       await this.journal.commit();
       return { created: true, workload: this.view(workload) };
@@ -298,6 +300,7 @@ export class Service implements SchedulerApi {
       workload.version += 1;
       this.touch(workload);
       this.emit('workload.scaled', workload, { from, to: replicas });
+      this.loop.reconcileWorkload(workload);
       this.loop.wake();
     }
     await this.journal.commit();

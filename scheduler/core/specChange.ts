@@ -1,15 +1,23 @@
 /** What a new spec means for instances that run the old one. Pure. */
-import { isDeepStrictEqual } from 'node:util';
 import type { WorkloadSpec } from '../../contract/workload';
 
 /** `adjust`: only the number of replicas or the labels differ, and nothing is restarted. */
 export type SpecChange = 'none' | 'adjust' | 'replace';
 
 export function compareSpecs(before: WorkloadSpec, after: WorkloadSpec): SpecChange {
-  if (isDeepStrictEqual(before, after)) return 'none';
+  if (canonical(before) === canonical(after)) return 'none';
   const { replicas: _r1, labels: _l1, ...runBefore } = before;
   const { replicas: _r2, labels: _l2, ...runAfter } = after;
-  return isDeepStrictEqual(runBefore, runAfter) ? 'adjust' : 'replace';
+  return canonical(runBefore) === canonical(runAfter) ? 'adjust' : 'replace';
+}
+
+/** Equal for specs that differ in the order of their keys only. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'object' && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  );
 }
 
 /** A DNS label from a program's path: `/opt/My_Job.sh` → `my-job`. */

@@ -66,7 +66,7 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
   return async (req, res) => {
     const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
     const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
-    const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers['content-type']) : undefined;
+    const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers) : undefined;
     const answer = await handler({ id: req.params.id, query, body, rawBody, req, res }, context);
     if (answer === undefined) return;
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);

@@ -1,5 +1,5 @@
 /** Reads and checks a request's body before any handler sees it. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { MorchError, parseInput } from '../../contract/errors';
 
@@ -36,7 +36,8 @@ export async function readBody(req: IncomingMessage): Promise<Buffer> {
  * @param schema of the route; a route without one takes no body, or an empty object
  * @throws MorchError NOT_JSON, BAD_JSON, INVALID_INPUT
  */
-export function parseBody(schema: z.ZodType, bytes: Buffer, contentType: string | undefined): unknown {
+export function parseBody(schema: z.ZodType, bytes: Buffer, headers: IncomingHttpHeaders): unknown {
+  const contentType = headers['content-type'];
   if (bytes.length === 0) {
     const empty = schema.safeParse({});
     if (empty.success) return empty.data;
@@ -46,6 +47,10 @@ export function parseBody(schema: z.ZodType, bytes: Buffer, contentType: string 
     });
   }
   assertJson(contentType);
+  const encoding = headers['content-encoding'] ?? 'identity';
+  if (encoding.toLowerCase() !== 'identity') {
+    throw new MorchError('NOT_JSON', `The body's Content-Encoding is ${encoding}; send it as it is`);
+  }
   return parseInput(schema, parseJson(bytes));
 }
 

@@ -1,0 +1,230 @@
+/**
+ * A real cluster on loopback for tests: scheduler and agents as child processes of the built tree, so that they can be
+ * killed, each on a port and in a data directory of its own. `close` ends everything and fails if a process is left.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import type { MorchEvent } from '../../contract/events';
+import type { Instance, Workload } from '../../contract/workload';
+import { until } from './until';
+
+const ROOT = path.resolve(__dirname, '../..');
+
+export interface Part {
+  readonly name: string;
+  readonly port: number;
+  readonly dataDir: string;
+  child: ChildProcess;
+}
+
+export async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export interface Answer<T> {
+  status: number;
+  body: T;
+  headers: Headers;
+}
+
+export class Cluster {
+  readonly agents = new Map<string, Part>();
+  scheduler!: Part;
+  /** A value of MORCH_TEST in every workload's environment, by which leftovers are found. */
+  readonly mark = `cluster-${process.pid}-${Math.random().toString(36).slice(2)}`;
+
+  private constructor(readonly directory: string) {}
+
+  static async start(agents: number | string[], options: { agentArgs?: object } = {}): Promise<Cluster> {
+    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')));
+    await cluster.startScheduler();
+    const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
+    await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
+    await cluster.untilHealthy(names.length);
+    return cluster;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.scheduler.port}`;
+  }
+
+  async startScheduler(): Promise<void> {
+    const port = this.scheduler?.port ?? (await freePort());
+    const dataDir = path.join(this.directory, 'scheduler');
+    const child = this.run('scheduler', 'runScheduler', { port, dataDir });
+    this.scheduler = { name: 'scheduler', port, dataDir, child };
+    await until(
+      async () => {
+        if (child.exitCode !== null)
+          throw new Error(`the scheduler ended with ${child.exitCode}: ${await this.logOf('scheduler')}`);
+        return fetch(`${this.url}/livez`)
+          .then((r) => r.ok)
+          .catch(() => false);
+      },
+      { timeoutMs: 15_000, what: 'the scheduler serves' },
+    );
+  }
+
+  async startAgent(name: string, more: object = {}): Promise<Part> {
+    const known = this.agents.get(name);
+    const port = known?.port ?? (await freePort());
+    const dataDir = path.join(this.directory, name);
+    const child = this.run(name, 'runAgent', {
+      port,
+      dataDir,
+      name,
+      scheduler: this.url,
+      labels: {},
+      cpuMillis: 4_000,
+      memoryBytes: 4 * 2 ** 30,
+      ...more,
+    });
+    const part = { name, port, dataDir, child };
+    this.agents.set(name, part);
+    return part;
+  }
+
+  private run(name: string, entry: 'runScheduler' | 'runAgent', options: object): ChildProcess {
+    const module = path.join(ROOT, 'dist', entry === 'runAgent' ? 'agent' : 'scheduler', 'main.js');
+    const script = `require(${JSON.stringify(module)}).${entry}(JSON.parse(process.env.TEST_OPTIONS)).then(() => process.exit(0), (error) => { console.error(error); process.exit(1); })`;
+    const log = require('node:fs').openSync(path.join(this.directory, `${name}.log`), 'a');
+    const child = spawn(process.execPath, ['-e', script], {
+      env: { ...process.env, TEST_OPTIONS: JSON.stringify(options) },
+      stdio: ['ignore', log, log],
+    });
+    require('node:fs').closeSync(log);
+    return child;
+  }
+
+  logOf(name: string): Promise<string> {
+    return readFile(path.join(this.directory, `${name}.log`), 'utf8');
+  }
+
+  async request<T = Record<string, unknown>>(
+    method: string,
+    route: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer<T>> {
+    const response = await fetch(`${this.url}${route}`, {
+      method,
+      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return { status: response.status, body: (text === '' ? null : JSON.parse(text)) as T, headers: response.headers };
+  }
+
+  /** @throws Error unless accepted */
+  async submit(spec: Record<string, unknown>): Promise<Workload> {
+    const env = { ...(spec.env as object | undefined), TEST_MARK: this.mark };
+    const answer = await this.request<Workload>('POST', '/workloads', { ...spec, env });
+    if (answer.status !== 201) throw new Error(`submit answered ${answer.status}: ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  }
+
+  async workload(id: string): Promise<Workload & { instances: Instance[] }> {
+    const { body } = await this.request<Workload>('GET', `/workloads/${id}`);
+    return { ...body, instances: body.instances ?? [] };
+  }
+
+  async history(id: string): Promise<MorchEvent[]> {
+    return (await this.request<{ events: MorchEvent[] }>('GET', `/workloads/${id}/history?limit=1000`)).body.events;
+  }
+
+  /** Waits until the workload is as `test` wants it, and returns it. */
+  async untilWorkload(
+    id: string,
+    what: string,
+    test: (workload: Workload & { instances: Instance[] }) => boolean,
+    timeoutMs = 20_000,
+  ): Promise<Workload & { instances: Instance[] }> {
+    let last: unknown;
+    try {
+      return await until(
+        async () => {
+          const workload = await this.workload(id);
+          last = workload;
+          return test(workload) ? workload : null;
+        },
+        { timeoutMs, what: `${id} ${what}` },
+      );
+    } catch (error) {
+      throw new Error(`${String(error)}; it was ${JSON.stringify(last)}`);
+    }
+  }
+
+  untilStatus(id: string, status: string, timeoutMs?: number): Promise<Workload & { instances: Instance[] }> {
+    return this.untilWorkload(id, `is ${status}`, (w) => w.status === status, timeoutMs);
+  }
+
+  /** Every replica runs. */
+  untilRunning(id: string, replicas: number, timeoutMs?: number): Promise<Workload & { instances: Instance[] }> {
+    return this.untilWorkload(
+      id,
+      `has ${replicas} running`,
+      (w) => w.counts.running === replicas && w.instances.length === replicas,
+      timeoutMs,
+    );
+  }
+
+  async untilHealthy(nodes: number, timeoutMs = 15_000): Promise<void> {
+    await until(
+      async () => {
+        const { body } = await this.request<{ nodes: { healthy: number } }>('GET', '/health');
+        return body.nodes.healthy >= nodes;
+      },
+      { timeoutMs, what: `${nodes} nodes are healthy` },
+    );
+  }
+
+  async untilNode(id: string, status: string, timeoutMs = 15_000): Promise<void> {
+    await until(async () => (await this.request<{ status: string }>('GET', `/nodes/${id}`)).body.status === status, {
+      timeoutMs,
+      what: `node ${id} is ${status}`,
+    });
+  }
+
+  /** Pids of all live processes of this cluster's workloads (zombies have no environment and do not count). */
+  async workloadPids(): Promise<number[]> {
+    const pids: number[] = [];
+    for (const entry of await readdir('/proc')) {
+      if (!/^\d+$/.test(entry)) continue;
+      const environ = await readFile(`/proc/${entry}/environ`, 'utf8').catch(() => '');
+      if (environ.split('\0').includes(`TEST_MARK=${this.mark}`)) pids.push(Number(entry));
+    }
+    return pids;
+  }
+
+  /** Ends everything. @throws Error when a process of a workload is left */
+  async close(): Promise<void> {
+    await end(this.scheduler.child, 'SIGTERM');
+    await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));
+    await until(async () => (await this.workloadPids()).length === 0, {
+      timeoutMs: 5_000,
+      what: 'no process of a workload is left',
+    });
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Sends the signal and waits until the process is gone; SIGKILL after 15 s. */
+export async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGCONT');
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  await gone;
+  clearTimeout(timer);
+}

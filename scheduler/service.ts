@@ -309,6 +309,8 @@ export class Service implements SchedulerApi {
 
   async history(id: string, page: Page): Promise<{ events: MorchEvent[]; nextCursor: string | null }> {
     const { uid } = this.workloadRecord(id);
+    // What the workload's status tells already is in the answer.
+    await this.journal.commit();
     const prefix = prefixes.workloadEvents(uid);
     const after = page.cursor === undefined ? undefined : keys.workloadEvent(uid, seqOfCursor(page.cursor));
     const events: MorchEvent[] = [];

@@ -149,6 +149,9 @@ function livingStatus(
   if (health.lastContactMs === Number.NEGATIVE_INFINITY)
     return { status: 'suspect', reason: 'not heard since the scheduler started' };
   if (health.refused) return { status: 'suspect', reason: 'connection refused' };
+  if (health.lastHeartbeatMs === Number.NEGATIVE_INFINITY && !silent) {
+    return { status: 'suspect', reason: 'answers, its inventory is awaited' };
+  }
   if (silent) {
     // Answers without heartbeats: the agent is there, but half of it does not work.
     return health.lastContactMs > health.lastHeartbeatMs && nowMs - since < 5_000 && timedOutProbeStart === null

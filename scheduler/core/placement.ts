@@ -94,7 +94,7 @@ export function satisfies(labels: Readonly<Record<string, string>>, constraint: 
     case 'absent':
       return value === undefined;
     case 'in':
-      return value !== undefined && constraint.values !== undefined && constraint.values.includes(value);
+      return value !== undefined && (constraint.values ?? []).includes(value);
     case 'notIn':
       return value === undefined || !constraint.values?.includes(value);
   }

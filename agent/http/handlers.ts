@@ -1,0 +1,138 @@
+/** What each route of the agent does: checks the input, asks who may command, calls the supervisor, answers. */
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import {
+  type AgentStatus,
+  startBatchSchema,
+  startInstanceSchema,
+  stopBatchSchema,
+  stopInstanceSchema,
+} from '../../contract/agentApi';
+import { MorchError, parseInput, problemOf } from '../../contract/errors';
+import { instanceIdSchema } from '../../contract/fields';
+import type { agentLogsQuerySchema, agentStatusQuerySchema } from '../../contract/routes';
+import type { LogFiles, LogOwner } from '../logFiles';
+import { readLogs } from '../logs';
+import type { Commander, Membership } from '../membership';
+import type { Supervisor } from '../supervisor';
+import { readCommand } from './body';
+import type { Call, Handlers } from './router';
+
+export interface HandlerMeans {
+  supervisor: Supervisor;
+  membership: Membership;
+  logFiles: LogFiles;
+  status(withProcesses: boolean): AgentStatus;
+}
+
+export function makeHandlers({ supervisor, membership, logFiles, status }: HandlerMeans): Handlers {
+  /** Each of a batch by itself: an answer or a problem. */
+  const settleAll = async <T extends Commander>(items: T[], one: (item: T) => Promise<unknown>, requestId: string) =>
+    Promise.all(
+      items.map(async (item) => {
+        try {
+          await membership.admit(item);
+          return await one(item);
+        } catch (error) {
+          return problemOf(error, requestId);
+        }
+      }),
+    );
+
+  return {
+    'GET /status': ({ response, query }) => {
+      const { processes } = query as z.output<typeof agentStatusQuerySchema>;
+      sendJson(response, 200, status(processes));
+    },
+
+    'POST /start': async ({ request, response, requestId }) => {
+      const { value, isBatch } = await readCommand(request);
+      if (isBatch) {
+        const { instances } = parseInput(startBatchSchema, value);
+        const results = await settleAll(instances, (command) => supervisor.start(command), requestId);
+        sendJson(response, 200, { results });
+        return;
+      }
+      const command = parseInput(startInstanceSchema, value);
+      await membership.admit(command);
+      sendJson(response, 201, await supervisor.start(command));
+    },
+
+    'POST /stop': async ({ request, response, requestId }) => {
+      const { value, isBatch } = await readCommand(request);
+      if (isBatch) {
+        const { instances } = parseInput(stopBatchSchema, value);
+        const results = await settleAll(instances, (target) => supervisor.beginStop(target), requestId);
+        sendJson(response, 200, { results });
+        return;
+      }
+      const target = parseInput(stopInstanceSchema, value);
+      await membership.admit(target);
+      sendJson(response, 200, await supervisor.stop(target));
+    },
+
+    'GET /instances/:id/logs': async (call) => {
+      const { stream, tail, follow, uid } = call.query as z.output<typeof agentLogsQuerySchema>;
+      const owner = await findLogOwner(call.params.id!, uid);
+      const leaving = new AbortController();
+      call.response.on('close', () => leaving.abort());
+      const chunks = readLogs({
+        list: () => logFiles.list(owner),
+        stream,
+        tail,
+        follow,
+        mayGrow: () => supervisor.mayWrite(owner),
+        signal: leaving.signal,
+      });
+      await sendText(call, chunks);
+    },
+
+    'GET /events': () => {
+      throw new MorchError('INVALID_INPUT', 'GET /events speaks WebSocket only; connect with Upgrade: websocket.');
+    },
+
+    'GET /livez': ({ response }) => sendLine(response, 200, 'ok'),
+
+    'GET /readyz': ({ response }) =>
+      supervisor.isClosing ? sendLine(response, 503, 'stopping') : sendLine(response, 200, 'ok'),
+  };
+
+  /** With a uid, also of an instance whose record has been forgotten while its output is still there. */
+  async function findLogOwner(instanceId: string, uid: string | undefined): Promise<LogOwner> {
+    const known = supervisor.findOwner(instanceId, uid);
+    if (known !== null) return known;
+    if (uid !== undefined && /^[A-Za-z0-9-]{1,64}$/.test(uid) && instanceIdSchema.safeParse(instanceId).success) {
+      const owner = { uid, slot: instanceId.slice(instanceId.indexOf('.') + 1) };
+      if (await logFiles.exists(owner)) return owner;
+    }
+    throw new MorchError('INSTANCE_NOT_FOUND', `This agent knows no instance ${instanceId}.`);
+  }
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+function sendLine(response: ServerResponse, status: number, line: string): void {
+  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' });
+  response.end(`${line}\n`);
+}
+
+/** Waits for a slow reader; ends quietly when it leaves. */
+async function sendText({ request, response }: Call, chunks: AsyncIterable<Buffer>): Promise<void> {
+  response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' });
+  response.flushHeaders();
+  if (request.method !== 'HEAD') {
+    for await (const chunk of chunks) {
+      if (response.destroyed) return;
+      if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    }
+  }
+  response.end();
+}

@@ -1,0 +1,211 @@
+/** The agent of one node: wires its parts, in the order in which they need each other, and ends them in reverse. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join, resolve } from 'node:path';
+import { type Logger, pino } from 'pino';
+import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
+import { MorchError } from '../contract/errors';
+import { VERSION } from '../contract/version';
+import { capacityOf } from './capacity';
+import { DirectChildHost } from './directChild';
+import { Events } from './events';
+import { makeHandlers } from './http/handlers';
+import { createAgentServer } from './http/server';
+import { LogFiles } from './logFiles';
+import { Membership } from './membership';
+import { loadNative, type Native } from './native/index';
+import { type AgentOptions, parseAgentOptions } from './options';
+import { Records } from './records';
+import { recover } from './recovery';
+import { startRegistration } from './registration';
+import { Sampler } from './sampler';
+import { Supervisor } from './supervisor';
+import { Gate } from './timers';
+
+/** Starts recorded and executed at a time; each needs a few descriptors while it is. */
+const STARTS_AT_ONCE = 32;
+const REMOVE_LOGS_EVERY_MS = 3_600_000;
+/** What the agent and its node offer beyond the plain running of programs; nothing so far. */
+const FEATURES: string[] = [];
+
+/**
+ * Runs an agent until SIGTERM or SIGINT, then exits the process with 0 once everything it ran is gone.
+ *
+ * @param options see options.ts
+ * @throws Error whose message names the flag to change: a bad option, a busy port, a locked data directory
+ */
+export async function runAgent(options: unknown): Promise<void> {
+  const checked = parseAgentOptions(options);
+  const log = pino(
+    { level: process.env.MORCH_LOG_LEVEL ?? 'info', base: { part: 'agent', node: checked.name } },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  const agent = await startAgent(checked, log);
+  process.stdout.write(`morch agent ${checked.name} is ready on ${agent.address}\n`);
+  await untilTold(log);
+  await agent.stop();
+  process.exit(0);
+}
+
+interface RunningAgent {
+  address: string;
+  stop(): Promise<void>;
+}
+
+async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAgent> {
+  const native = loadNative();
+  const dataDir = resolve(options.dataDir);
+  await provideDataDir(dataDir, native);
+  const membership = await Membership.open(dataDir);
+  const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const startedAt = new Date().toISOString();
+  const incarnation = randomUUID();
+
+  const host = new DirectChildHost(native, log);
+  const records = await Records.open(dataDir, log);
+  const logFiles = new LogFiles(dataDir);
+  const left = await recover(records, host, { bootId, nowMs: Date.now(), log });
+  const sampler = await Sampler.open(host, log);
+  const gate = new Gate(STARTS_AT_ONCE);
+  const supervisor = new Supervisor(
+    options.name,
+    { host, records, logFiles, bootId, gate, log, onChange: (report) => events.tellInstance(report) },
+    () => membership.clusterId !== null,
+  );
+  supervisor.adopt(left);
+
+  const { name, labels } = options;
+  const capacity = capacityOf(sampler.system, options);
+  const self = { name, version: VERSION, nodeKey: membership.nodeKey, incarnation, bootId, features: FEATURES, labels };
+  const hello = (): HelloMessage => ({ type: 'hello', ...self, capacity, instances: supervisor.reports() });
+  const heartbeat = (n: number, withUsage: boolean): HeartbeatMessage => ({
+    type: 'heartbeat',
+    n,
+    incarnation,
+    bootId,
+    system: sampler.system,
+    digest: { instances: supervisor.knownCount, live: supervisor.liveCount },
+    ...(withUsage ? { usage: usageOfAll(supervisor, sampler) } : {}),
+  });
+  const status = (withProcesses: boolean): AgentStatus => ({
+    ...self,
+    capacity,
+    startedAt,
+    clusterId: membership.clusterId,
+    epoch: membership.epoch,
+    system: sampler.system,
+    ...(withProcesses
+      ? {
+          processes: supervisor
+            .reportsWithNonce()
+            .map(({ report, nonce }) => ({ ...report, ...sampler.usageOf(report.pid === null ? null : nonce) })),
+        }
+      : {}),
+  });
+
+  const events = new Events({ membership, hello, heartbeat, forget: (ids) => supervisor.forget(ids), log });
+  const server = createAgentServer(makeHandlers({ supervisor, membership, logFiles, status }), log);
+  events.attach(server);
+  const { port } = await listen(server, options);
+  sampler.start();
+  const endRegistration = register(options, port, membership, events, log);
+  const endRemoval = startLogRemoval(logFiles, supervisor, log);
+
+  return {
+    address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    async stop() {
+      events.tellLeaving();
+      endRegistration();
+      endRemoval();
+      await supervisor.close();
+      sampler.stop();
+      await events.close();
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** Resolves at the first signal; later ones change nothing. */
+function untilTold(log: Logger): Promise<void> {
+  return new Promise((resolveTold) => {
+    let told = false;
+    const tell = (signal: NodeJS.Signals) => {
+      log.info({ signal }, told ? 'already stopping' : 'stopping everything, then ending');
+      told = true;
+      resolveTold();
+    };
+    process.on('SIGTERM', tell);
+    process.on('SIGINT', tell);
+  });
+}
+
+type LockingNative = Native & { lockFile?(path: string): boolean };
+
+async function provideDataDir(dataDir: string, native: Native): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    if ((native as LockingNative).lockFile?.(join(dataDir, 'lock')) !== false) return;
+  } catch (cause) {
+    throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });
+  }
+  const detail = `Another agent runs on --data-dir ${dataDir}. Stop it, or give this one a directory of its own.`;
+  throw new MorchError('INVALID_INPUT', detail);
+}
+
+async function listen(server: Server, { host, port }: AgentOptions): Promise<AddressInfo> {
+  try {
+    await new Promise<void>((resolveListening, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, () => {
+        server.off('error', reject);
+        resolveListening();
+      });
+    });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const why =
+      code === 'EADDRINUSE'
+        ? `--port ${port} is in use on ${host}. Stop what listens there, or give another --port.`
+        : `Cannot listen on --host ${host} --port ${port}: ${code}.`;
+    throw new MorchError('INVALID_INPUT', why, { cause });
+  }
+  return server.address() as AddressInfo;
+}
+
+function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage['usage'] {
+  return [...supervisor.live()].map(({ instanceId, generation, nonce }) => {
+    const { cpuPercent, memoryBytes } = sampler.usageOf(nonce);
+    return [instanceId, generation, cpuPercent, memoryBytes];
+  });
+}
+
+function register(
+  { scheduler, advertise, host, name, labels }: AgentOptions,
+  port: number,
+  membership: Membership,
+  events: Events,
+  log: Logger,
+): () => void {
+  if (scheduler === undefined) return () => {};
+  return startRegistration({
+    scheduler,
+    node: { ...(advertise ?? { host, port }), name, labels },
+    membership,
+    withoutSchedulerMs: () => events.withoutSchedulerMs,
+    log,
+  });
+}
+
+function startLogRemoval(logFiles: LogFiles, supervisor: Supervisor, log: Logger): () => void {
+  const remove = () => {
+    logFiles.removeForgotten(supervisor.knownOwners(), Date.now()).catch((error) => {
+      log.error({ err: error }, 'cannot remove old output');
+    });
+  };
+  remove();
+  const timer = setInterval(remove, REMOVE_LOGS_EVERY_MS);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,132 @@
+/**
+ * `<dataDir>/agent.json`: who this agent is (nodeKey) and whose (clusterId, epoch). Decides whose commands are taken.
+ * What it accepts is durable before the command is carried out.
+ */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { MorchError } from '../contract/errors';
+import { storing, writeDurably } from './files';
+
+const identitySchema = z.object({ nodeKey: z.string(), clusterId: z.string().nullable(), epoch: z.int() });
+type Identity = z.infer<typeof identitySchema>;
+
+export interface Commander {
+  clusterId?: string | undefined;
+  epoch?: number | undefined;
+}
+
+export class Membership {
+  #identity: Identity;
+  /** The cluster whose scheduler is being asked for admission: its word counts already. */
+  #joining: string | null = null;
+  #saved: Identity | null = null;
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(
+    private readonly path: string,
+    identity: Identity,
+  ) {
+    this.#identity = identity;
+  }
+
+  static async open(dataDir: string): Promise<Membership> {
+    const path = join(dataDir, 'agent.json');
+    const stored = await readIdentity(path);
+    const membership = new Membership(path, stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0 });
+    membership.#saved = stored;
+    await membership.#settle();
+    return membership;
+  }
+
+  get nodeKey(): string {
+    return this.#identity.nodeKey;
+  }
+
+  get clusterId(): string | null {
+    return this.#identity.clusterId;
+  }
+
+  get epoch(): number {
+    return this.#identity.epoch;
+  }
+
+  /**
+   * Checks a command or a scheduler's connection, and makes the agent a member of its cluster where it has none.
+   *
+   * @throws MorchError WRONG_CLUSTER, STALE_EPOCH, STORE_UNWRITABLE
+   */
+  async admit({ clusterId, epoch }: Commander): Promise<void> {
+    const own = this.#identity;
+    if (clusterId === undefined) {
+      if (own.clusterId === null) return;
+      const detail = `This agent belongs to the scheduler of cluster ${own.clusterId}; use that scheduler to start and stop.`;
+      throw new MorchError('WRONG_CLUSTER', detail);
+    }
+    if (own.clusterId !== null && own.clusterId !== clusterId && clusterId !== this.#joining) {
+      const detail = `This agent belongs to the scheduler of cluster ${own.clusterId}, not to cluster ${clusterId}. Use that scheduler, or start the agent anew with --scheduler.`;
+      throw new MorchError('WRONG_CLUSTER', detail);
+    }
+    const known = own.clusterId === clusterId ? own.epoch : 0;
+    const given = epoch ?? known;
+    if (given < known) {
+      throw new MorchError(
+        'STALE_EPOCH',
+        `The command is of scheduler term ${given}; this agent has heard of ${known}.`,
+      );
+    }
+    if (own.clusterId !== clusterId || given > known) this.#identity = { ...own, clusterId, epoch: given };
+    await this.#settle();
+  }
+
+  /** From here to `endJoining` the cluster is taken for the agent's own as soon as it says a word. */
+  beginJoining(clusterId: string): void {
+    this.#joining = clusterId;
+  }
+
+  endJoining(): void {
+    this.#joining = null;
+  }
+
+  /** The scheduler has taken the agent in. */
+  async join(clusterId: string, epoch: number): Promise<void> {
+    const own = this.#identity;
+    if (own.clusterId !== clusterId || epoch > own.epoch) this.#identity = { ...own, clusterId, epoch };
+    await this.#settle();
+  }
+
+  async #settle(): Promise<void> {
+    if (this.#saved !== this.#identity) await this.#save();
+  }
+
+  /** One write at a time, each of what is known when its turn comes. */
+  #save(): Promise<void> {
+    const write = async () => {
+      const identity = this.#identity;
+      if (this.#saved === identity) return;
+      await storing('record the cluster of this agent', this.path, () =>
+        writeDurably(this.path, JSON.stringify(identity)),
+      );
+      this.#saved = identity;
+    };
+    this.#saving = this.#saving.then(write, write);
+    return this.#saving;
+  }
+}
+
+async function readIdentity(path: string): Promise<Identity | null> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    return identitySchema.parse(JSON.parse(text));
+  } catch (cause) {
+    const detail = `${path} is damaged. Restore it, or remove it: the agent then joins as a new node.`;
+    throw new MorchError('INVALID_INPUT', detail, { cause });
+  }
+}

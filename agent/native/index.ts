@@ -1,0 +1,280 @@
+/**
+ * The only loader of the C++ addon: starts workload processes, reports their exits, signals and samples
+ * them. Used by the agent. Nothing here blocks the event loop.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import { NativeError, toNativeError } from './nativeError';
+import { signalName, signalNumber } from './signals';
+
+export { NativeError } from './nativeError';
+
+/** No string may hold a NUL byte; `spawn` rejects with EINVAL and says which one does. */
+export interface SpawnPlan {
+  /** Absolute path, or a bare name searched in the PATH entry of `env`. */
+  file: string;
+  /** argv[0] included. */
+  argv: string[];
+  /** 'K=V'; this is the whole environment. */
+  env: string[];
+  cwd: string;
+  /** Opened O_WRONLY|O_CREAT|O_APPEND, mode 0640; the directory must exist. */
+  stdoutPath: string;
+  stderrPath: string;
+}
+
+export interface Spawned {
+  /** Names this child in this process; never reused. */
+  handle: number;
+  pid: number;
+  /** Field 22 of /proc/pid/stat: with the pid, the identity of a process until the next boot. */
+  startTicks: number;
+}
+
+export interface ProcessExit {
+  handle: number;
+  pid: number;
+  /** null when killed by a signal. */
+  code: number | null;
+  /** 'SIGSEGV'; null when it exited. Both are null when something else waited for the child. */
+  signal: string | null;
+  userMs: number;
+  systemMs: number;
+  /**
+   * Peak resident memory of the child or of its largest waited-for descendant. The kernel counts the memory
+   * replaced by exec as the child's, which here is the agent's; a peak that does not exceed the agent's own
+   * is therefore taken from the samples instead, and is 0 (unknown) when there were none.
+   */
+  maxRssBytes: number;
+  /** Wall clock at the time of reaping. */
+  atMs: number;
+}
+
+export interface NodeSample {
+  /** Since boot, all CPUs. */
+  cpuTotalTicks: number;
+  /** Idle and waiting for I/O. */
+  cpuIdleTicks: number;
+  memoryTotalBytes: number;
+  memoryAvailableBytes: number;
+  loadAverage: [number, number, number];
+  cpuCount: number;
+  clockTicksPerSecond: number;
+  /**
+   * Per live child, by handle, summed over its process tree. `cpuTicks` includes descendants that have ended and
+   * been waited for, so it does not fall. Pages shared between processes count once for each.
+   */
+  processes: Map<number, { cpuTicks: number; rssBytes: number }>;
+}
+
+export interface FoundProcess {
+  pid: number;
+  startTicks: number;
+  nonce: string;
+}
+
+/** Failures of system calls are thrown, or rejected with, as NativeError. */
+export interface Native {
+  /**
+   * Starts a process in a session of its own, with stdin from /dev/null, no other descriptors, umask 022, default
+   * signal dispositions, and SIGKILL when the agent dies. Resolves once its program runs; a file without `#!` that is
+   * no binary is run by /bin/sh.
+   *
+   * @throws NativeError of the failing call (open, chdir, execve, clone3, …); then nothing is left of the child
+   */
+  spawn(plan: SpawnPlan): Promise<Spawned>;
+  /**
+   * One listener; batches exits; a new one replaces the old, null removes it, and exits that come without a listener
+   * are dropped. Called only after the `spawn` promises of these children have resolved and what awaited
+   * them has run. The event loop stays alive while a listener is set and a child lives, and while a promise given
+   * out here is pending.
+   */
+  onExit(listener: ((exits: ProcessExit[]) => void) | null): void;
+  /**
+   * Signals the process group of a child, which excludes descendants that left it (setsid, setpgid).
+   * @returns false once the child has been reaped
+   */
+  signalGroup(handle: number, signal: number): boolean;
+  /** Whether any process, zombies included, is in process group `pgid` (> 1). */
+  groupExists(pgid: number): boolean;
+  /**
+   * Signals any process of this machine by pid and start time, through a pidfd; signal 0 only asks.
+   * @returns false when it is gone or the pid is another process's; true for a zombie
+   */
+  signalProcess(pid: number, startTicks: number, signal: number): boolean;
+  /** Every live process whose environment, as it was at exec, holds `MORCH_NONCE=<one of nonces>`. */
+  findByNonce(nonces: string[]): Promise<FoundProcess[]>;
+  /** Measures the node and all live children of this environment in one go. */
+  sample(): Promise<NodeSample>;
+  /** @returns null when there is no such process */
+  startTicksOf(pid: number): number | null;
+  /** Children started and not yet reaped. */
+  liveCount(): number;
+  /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
+  signalNumber(name: string): number | null;
+}
+
+/** What binding.cc exports. Numbers travel in typed arrays: an object property costs ten times as much. */
+interface Binding {
+  spawn(packed: string, argc: number): Promise<Float64Array>;
+  onExit(listener: ((exits: Float64Array) => void) | null): void;
+  signalGroup(handle: number, signal: number): boolean;
+  groupExists(pgid: number): boolean;
+  signalProcess(pid: number, startTicks: number, signal: number): boolean;
+  findByNonce(nonces: string[]): Promise<FoundProcess[]>;
+  sample(): Promise<Float64Array>;
+  startTicksOf(pid: number): number | null;
+  liveCount(): number;
+}
+
+const BUILD_COMMAND = 'npm run build:native';
+const ADDON_PATH = 'agent/native/build/Release/morch_native.node';
+const PACKAGE_NAME = 'micro-orchestrator';
+
+let loaded: Native | undefined;
+
+/**
+ * Loads the addon and starts its threads; the same object on every call. Makes this process a child subreaper: orphans
+ * of workloads are adopted and reaped.
+ *
+ * @throws Error that says what to do when the addon is missing or this is not Linux
+ */
+export function loadNative(): Native {
+  loaded ??= wrap(loadBinding());
+  return loaded;
+}
+
+function loadBinding(): Binding {
+  if (process.platform !== 'linux') {
+    throw new Error(`agents need Linux, this is ${process.platform}; the CLI and the scheduler run here`);
+  }
+  const path = join(findPackageRoot(__dirname), ADDON_PATH);
+  if (!existsSync(path)) {
+    throw new Error(`the native addon is missing (${path}); build it with \`${BUILD_COMMAND}\``);
+  }
+  try {
+    return require(path);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the native addon does not load: ${reason}; rebuild it with \`${BUILD_COMMAND}\``, { cause });
+  }
+}
+
+/** This file runs from agent/native and from dist/agent/native; the addon lies beside the sources in both cases. */
+function findPackageRoot(start: string): string {
+  for (let directory = start; ; directory = dirname(directory)) {
+    const manifest = join(directory, 'package.json');
+    if (existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).name === PACKAGE_NAME) return directory;
+    if (directory === dirname(directory)) {
+      throw new Error(`no package.json of ${PACKAGE_NAME} in ${start} or above it; is the installation complete?`);
+    }
+  }
+}
+
+function wrap(binding: Binding): Native {
+  return {
+    async spawn(plan) {
+      const packed = pack(plan);
+      const [handle, pid, startTicks] = (await settle(binding.spawn(packed, plan.argv.length))) as unknown as Triple;
+      return { handle, pid, startTicks };
+    },
+    onExit: (listener) => binding.onExit(listener === null ? null : (flat) => listener(unpackExits(flat))),
+    signalGroup: (handle, signal) => attempt(() => binding.signalGroup(handle, checkSignal(signal))),
+    groupExists: (pgid) => attempt(() => binding.groupExists(pgid)),
+    signalProcess: (pid, startTicks, signal) =>
+      attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
+    findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
+    sample: async () => unpackSample(await settle(binding.sample())),
+    startTicksOf: (pid) => binding.startTicksOf(pid),
+    liveCount: () => binding.liveCount(),
+    signalNumber,
+  };
+}
+
+type Triple = [number, number, number];
+
+async function settle<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (cause) {
+    throw toNativeError(cause);
+  }
+}
+
+function attempt<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw toNativeError(cause);
+  }
+}
+
+/** A signal that is no number would arrive in the kernel as 0, which only asks whether the process exists. */
+function checkSignal(signal: number): number {
+  if (!Number.isInteger(signal)) throw new NativeError('kill', constants.errno.EINVAL, `signal ${signal}`);
+  return signal;
+}
+
+/** One string instead of an array: reading each element in C++ would cost more than the clone. */
+function pack(plan: SpawnPlan): string {
+  const { file, cwd, stdoutPath, stderrPath, argv, env } = plan;
+  rejectNul([file, cwd, stdoutPath, stderrPath], (index) => ['file', 'cwd', 'stdoutPath', 'stderrPath'][index]!);
+  rejectNul(argv, (index) => `argv[${index}]`);
+  rejectNul(env, (index) => `env[${index}]`);
+  if (argv.length === 0) throw invalid('argv is empty; its first entry is the name the program is given');
+  return [file, cwd, stdoutPath, stderrPath, ...argv, ...env].join('\0');
+}
+
+function rejectNul(strings: string[], nameOf: (index: number) => string): void {
+  const index = strings.findIndex((string) => string.includes('\0'));
+  if (index !== -1) throw invalid(`${nameOf(index)} holds a NUL byte, which ends a string in the kernel`);
+}
+
+function invalid(what: string): NativeError {
+  return new NativeError('spawn', constants.errno.EINVAL, what);
+}
+
+/** Layout of ExitRecord in Addon::deliver. */
+const EXIT_FIELDS = 8;
+
+function unpackExits(flat: Float64Array): ProcessExit[] {
+  const exits: ProcessExit[] = [];
+  for (let at = 0; at < flat.length; at += EXIT_FIELDS) {
+    const signal = flat[at + 3]!;
+    const code = flat[at + 2]!;
+    exits.push({
+      handle: flat[at]!,
+      pid: flat[at + 1]!,
+      code: code < 0 ? null : code,
+      signal: signal === 0 ? null : signalName(signal),
+      userMs: flat[at + 4]!,
+      systemMs: flat[at + 5]!,
+      maxRssBytes: flat[at + 6]!,
+      atMs: flat[at + 7]!,
+    });
+  }
+  return exits;
+}
+
+/** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per child. */
+const NODE_FIELDS = 9;
+const PROCESS_FIELDS = 3;
+
+function unpackSample(flat: Float64Array): NodeSample {
+  const processes = new Map<number, { cpuTicks: number; rssBytes: number }>();
+  for (let at = NODE_FIELDS; at < flat.length; at += PROCESS_FIELDS) {
+    processes.set(flat[at]!, { cpuTicks: flat[at + 1]!, rssBytes: flat[at + 2]! });
+  }
+  return {
+    cpuTotalTicks: flat[0]!,
+    cpuIdleTicks: flat[1]!,
+    memoryTotalBytes: flat[2]!,
+    memoryAvailableBytes: flat[3]!,
+    loadAverage: [flat[4]!, flat[5]!, flat[6]!],
+    cpuCount: flat[7]!,
+    clockTicksPerSecond: flat[8]!,
+    processes,
+  };
+}

@@ -1,0 +1,28 @@
+// One measurement of the node and of every live workload tree.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "registry.h"
+#include "result.h"
+#include "unique_fd.h"
+
+namespace morch {
+
+// Inspector thread only.
+class Sampler {
+ public:
+  explicit Sampler(const Registry* registry) : registry_(registry) {}
+
+  // Layout, read by agent/native/index.ts: total CPU ticks, idle CPU ticks, total memory bytes,
+  // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second; then
+  // for each live child of `sink`: handle, CPU ticks of its tree, RSS bytes of its tree.
+  Result<std::vector<double>> sample(const ExitSink* sink);
+
+ private:
+  const Registry* registry_;
+  UniqueFd stat_, meminfo_, loadavg_;  // opened on first use
+};
+
+}  // namespace morch

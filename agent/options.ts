@@ -1,0 +1,40 @@
+/** What an agent is started with; the CLI makes it from flags and MORCH_* variables. Checked here, once. */
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import { parseInput } from '../contract/errors';
+import { dnsLabelOf, dnsLabelSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
+
+/** `HOST:PORT`, an IPv6 address in brackets. */
+const hostAndPortSchema = z
+  .string()
+  .transform((text) => /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text))
+  .transform((match) => ({ host: match?.[1] ?? match?.[2] ?? '', port: Number(match?.[3] ?? 0) }))
+  .refine(({ host, port }) => hostSchema.safeParse(host).success && portSchema.safeParse(port).success, {
+    message: '--advertise must be HOST:PORT, such as 10.0.0.7:8080 or [fd00::7]:8080',
+  });
+
+const schedulerUrlSchema = z
+  .string()
+  .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
+    message: '--scheduler must be a URL, such as http://10.0.0.1:5000',
+  })
+  .transform((text) => text.replace(/\/+$/, ''));
+
+export const agentOptionsSchema = z.strictObject({
+  host: hostSchema.default('127.0.0.1'),
+  /** 0: any free port, for tests. */
+  port: z.int().min(0).max(65_535).default(8080),
+  advertise: hostAndPortSchema.optional(),
+  dataDir: z.string().min(1),
+  scheduler: schedulerUrlSchema.optional(),
+  name: dnsLabelSchema.default(() => dnsLabelOf(hostname().split('.')[0] ?? '', 'node')),
+  labels: labelsSchema.default({}),
+  cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
+  memoryBytes: z.int().min(0).optional(),
+});
+export type AgentOptions = z.output<typeof agentOptionsSchema>;
+
+/** @throws MorchError INVALID_INPUT whose message names the flag */
+export function parseAgentOptions(value: unknown): AgentOptions {
+  return parseInput(agentOptionsSchema, value, 'agent configuration');
+}

@@ -1,0 +1,168 @@
+/**
+ * The state directory: one directory per instance generation, `<dataDir>/instances/<uid>.<slot>.<generation>/`.
+ *
+ *   intent.json  what is to run and which run it is; durable before the clone
+ *   run.json     the process that came of it
+ *   end.json     how the last run ended, or the generation; also the tombstone of a stop that came before the start
+ *   work/        where a `command` runs
+ *
+ * Of intent and end, the one with the higher run is the later; of the same run, the end.
+ */
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
+import { exitSchema, kindSchema, restartSchema, stopSchema } from '../contract/workload';
+import { replaceFile, storing, syncDirectory, writeDurably } from './files';
+
+const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), generation: z.int() };
+
+/** A start command with every default filled in. */
+export const resolvedStartSchema = z.object({
+  ...idFields,
+  kind: kindSchema,
+  script: z.string().optional(),
+  command: z.array(z.string()).optional(),
+  args: z.array(z.string()).optional(),
+  env: z.record(z.string(), z.string()).optional(),
+  cwd: z.string().optional(),
+  maxRunMs: z.int().optional(),
+  restart: restartSchema,
+  stop: stopSchema,
+  attemptsUsed: z.int(),
+  node: z.string(),
+  hasScheduler: z.boolean(),
+});
+export type ResolvedStart = z.infer<typeof resolvedStartSchema>;
+
+const intentSchema = z.object({
+  spec: resolvedStartSchema,
+  run: z.int(),
+  attempts: z.int(),
+  nonce: z.string(),
+  bootId: z.string(),
+  /** The answer that the start command got; null until its run runs. */
+  started: startedSchema.nullable(),
+});
+export type Intent = z.infer<typeof intentSchema>;
+
+const runSchema = z.object({ run: z.int(), pid: z.int(), startTicks: z.number(), startedAt: z.string() });
+export type RunRecord = z.infer<typeof runSchema>;
+
+const endSchema = z.object({
+  ...idFields,
+  run: z.int(),
+  status: z.enum(AGENT_INSTANCE_STATUSES),
+  statusReason: z.string().nullable(),
+  pid: z.int().nullable(),
+  startedAt: z.string().nullable(),
+  exit: exitSchema.nullable(),
+  /** How long the run lasted. */
+  ranMs: z.number(),
+  overranMs: z.number().nullable(),
+  attempts: z.int(),
+  lost: z.boolean(),
+  startError: startErrorSchema.nullable(),
+  started: startedSchema.nullable(),
+});
+export type EndRecord = z.infer<typeof endSchema>;
+
+export interface GenerationId {
+  uid: string;
+  slot: string;
+  generation: number;
+}
+
+/** At least one of `intent` and `end` is there. */
+export interface StoredGeneration {
+  intent: Intent | null;
+  run: RunRecord | null;
+  end: EndRecord | null;
+}
+
+export function keyOf({ uid, slot, generation }: GenerationId): string {
+  return `${uid}.${slot}.${generation}`;
+}
+
+export class Records {
+  readonly #root: string;
+
+  private constructor(
+    root: string,
+    private readonly log: Logger,
+  ) {
+    this.#root = root;
+  }
+
+  static async open(dataDir: string, log: Logger): Promise<Records> {
+    const root = join(dataDir, 'instances');
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    return new Records(root, log);
+  }
+
+  directoryOf(id: GenerationId): string {
+    return join(this.#root, keyOf(id));
+  }
+
+  workDirectoryOf(id: GenerationId): string {
+    return join(this.directoryOf(id), 'work');
+  }
+
+  /** @throws MorchError STORE_UNWRITABLE; then nothing may be started on it */
+  async saveIntent(intent: Intent): Promise<void> {
+    await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
+      const directory = await this.#provide(intent.spec);
+      if (intent.spec.script === undefined) await mkdir(join(directory, 'work'), { recursive: true, mode: 0o750 });
+      await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
+    });
+  }
+
+  /** Needs no fsync: it serves to find the process again, and no process outlives the machine. */
+  async saveRun(id: GenerationId, run: RunRecord): Promise<void> {
+    await replaceFile(join(this.directoryOf(id), 'run.json'), JSON.stringify(run));
+  }
+
+  /** @throws MorchError STORE_UNWRITABLE */
+  async saveEnd(end: EndRecord): Promise<void> {
+    await storing(`record the end of ${end.instanceId}`, this.#root, async () => {
+      const directory = await this.#provide(end);
+      await writeDurably(join(directory, 'end.json'), JSON.stringify(end));
+    });
+  }
+
+  async remove(id: GenerationId): Promise<void> {
+    await rm(this.directoryOf(id), { recursive: true, force: true });
+  }
+
+  /** Everything stored. What cannot be read is said and left where it is. */
+  async load(): Promise<StoredGeneration[]> {
+    const found: StoredGeneration[] = [];
+    for (const name of await readdir(this.#root)) {
+      const directory = join(this.#root, name);
+      const intent = await this.#read(join(directory, 'intent.json'), intentSchema);
+      const run = await this.#read(join(directory, 'run.json'), runSchema);
+      const end = await this.#read(join(directory, 'end.json'), endSchema);
+      if (intent !== null || end !== null) found.push({ intent, run, end });
+    }
+    return found;
+  }
+
+  async #provide(id: GenerationId): Promise<string> {
+    const directory = this.directoryOf(id);
+    const made = await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (made !== undefined) await syncDirectory(this.#root);
+    return directory;
+  }
+
+  async #read<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
+    try {
+      return schema.parse(JSON.parse(await readFile(path, 'utf8')));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+        this.log.error({ err: error, path }, 'a record cannot be read; it is left out');
+      }
+      return null;
+    }
+  }
+}

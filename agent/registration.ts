@@ -1,0 +1,109 @@
+/**
+ * Makes the agent known to its scheduler: at the start, and again whenever no scheduler has been connected for a while
+ * (it may have lost its records). Tries for ever; each kind of failure is said once.
+ */
+import type { Logger } from 'pino';
+import { problemSchema } from '../contract/errors';
+import { healthSchema } from '../contract/health';
+import type { RegisterNode } from '../contract/node';
+import type { Membership } from './membership';
+import { sleep } from './timers';
+
+const FIRST_RETRY_MS = 250;
+const LONGEST_RETRY_MS = 3_000;
+const UNHEARD_MS = 5_000;
+const LOOK_MS = 250;
+const ANSWER_WITHIN_MS = 10_000;
+
+export interface RegistrationMeans {
+  /** Base URL, no slash at its end. */
+  scheduler: string;
+  node: RegisterNode;
+  membership: Membership;
+  withoutSchedulerMs(): number;
+  log: Logger;
+}
+
+/** @returns ends it */
+export function startRegistration(means: RegistrationMeans): () => void {
+  const stopping = new AbortController();
+  keepRegistered(means, stopping.signal).catch((error) => {
+    means.log.error({ err: error }, 'registration with the scheduler has ended');
+  });
+  return () => stopping.abort();
+}
+
+async function keepRegistered(means: RegistrationMeans, stopping: AbortSignal): Promise<void> {
+  let lastFailure = '';
+  let retryMs = FIRST_RETRY_MS;
+  while (!stopping.aborted) {
+    const failure = await register(means, stopping);
+    if (stopping.aborted) return;
+    if (failure === null) {
+      means.log.info({ scheduler: means.scheduler, clusterId: means.membership.clusterId }, 'registered');
+      lastFailure = '';
+      retryMs = FIRST_RETRY_MS;
+      await untilUnheard(means, stopping);
+    } else {
+      if (failure !== lastFailure) means.log.warn({ scheduler: means.scheduler }, `cannot register: ${failure}`);
+      lastFailure = failure;
+      await sleep(retryMs);
+      retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS);
+    }
+  }
+}
+
+/** The scheduler connects after a registration; it has as long for that as it may be away later. */
+async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping: AbortSignal): Promise<void> {
+  const registeredAtMs = performance.now();
+  while (!stopping.aborted) {
+    const sinceMs = performance.now() - registeredAtMs;
+    if (Math.min(sinceMs, withoutSchedulerMs()) >= UNHEARD_MS) return;
+    await sleep(LOOK_MS);
+  }
+}
+
+/** @returns what went wrong, in words */
+async function register(
+  { scheduler, node, membership }: RegistrationMeans,
+  stopping: AbortSignal,
+): Promise<string | null> {
+  const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
+  try {
+    const health = healthSchema
+      .pick({ clusterId: true, epoch: true })
+      .parse(await (await fetch(`${scheduler}/health`, { signal })).json());
+    // The scheduler may connect before it has answered.
+    membership.beginJoining(health.clusterId);
+    const answer = await fetch(`${scheduler}/nodes`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(node),
+      signal,
+    });
+    const body: unknown = await answer.json().catch(() => null);
+    if (!answer.ok) return refusalOf(answer.status, body, node);
+    await membership.join(health.clusterId, health.epoch);
+    return null;
+  } catch (error) {
+    return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
+  } finally {
+    membership.endJoining();
+  }
+}
+
+function refusalOf(status: number, body: unknown, { name, host, port }: RegisterNode): string {
+  const problem = problemSchema.safeParse(body).data;
+  const told = problem === undefined ? `answer ${status}` : `${problem.code}: ${problem.detail}`;
+  if (problem?.code === 'NODE_EXISTS') return `${told} Another agent is called ${name}: start this one with --name.`;
+  if (problem?.code === 'NODE_UNREACHABLE') {
+    return `${told} The scheduler must be able to reach ${host}:${port}: set --host, or --advertise HOST:PORT.`;
+  }
+  return told;
+}
+
+function reasonOf(error: unknown): string {
+  const { message, cause } = error as Error;
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  return code ?? message.split('\n')[0] ?? 'no answer';
+}

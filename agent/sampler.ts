@@ -1,0 +1,93 @@
+/** Keeps the latest measurement of the node and its runs, so that whoever asks need not wait for one. */
+import type { Logger } from 'pino';
+import type { System } from '../contract/agentApi';
+import type { Usage } from '../contract/workload';
+import type { HostSample, ProcessHost } from './processHost';
+
+const INTERVAL_MS = 2_000;
+const NOTHING: Usage = { cpuPercent: 0, memoryBytes: 0 };
+
+export interface Measured {
+  system: System;
+  /** By nonce. `cpuPercent`: 100 is one core full. */
+  runs: Map<string, Usage>;
+}
+
+export class Sampler {
+  #previous: HostSample;
+  #measured: Measured;
+  #timer: NodeJS.Timeout | null = null;
+
+  private constructor(
+    private readonly host: ProcessHost,
+    private readonly log: Logger,
+    first: HostSample,
+  ) {
+    this.#previous = first;
+    this.#measured = measure(null, first);
+  }
+
+  static async open(host: ProcessHost, log: Logger): Promise<Sampler> {
+    return new Sampler(host, log, await host.sample());
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#sample().catch((error) => this.log.error({ err: error }, 'cannot measure the node'));
+    }, INTERVAL_MS);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  get system(): System {
+    return this.#measured.system;
+  }
+
+  /** Zeros for a run not measured yet. */
+  usageOf(nonce: string | null): Usage {
+    return (nonce === null ? undefined : this.#measured.runs.get(nonce)) ?? NOTHING;
+  }
+
+  async #sample(): Promise<void> {
+    try {
+      const sample = await this.host.sample();
+      this.#measured = measure(this.#previous, sample);
+      this.#previous = sample;
+    } finally {
+      if (this.#timer !== null) this.start();
+    }
+  }
+}
+
+/** Pure. CPU over the time between two samples; 0 where there is only one. */
+export function measure(previous: HostSample | null, sample: HostSample): Measured {
+  const totalTicks = sample.cpuTotalTicks - (previous?.cpuTotalTicks ?? sample.cpuTotalTicks);
+  const idleTicks = sample.cpuIdleTicks - (previous?.cpuIdleTicks ?? sample.cpuIdleTicks);
+  // The node's total counts every core, so a core's share of it is the wall time in ticks.
+  const wallTicks = totalTicks / sample.cpuCount;
+  const runs = new Map<string, Usage>();
+  for (const [nonce, { cpuTicks, rssBytes }] of sample.runs) {
+    const before = previous?.runs.get(nonce)?.cpuTicks ?? 0;
+    const usedTicks = previous === null ? 0 : Math.max(0, cpuTicks - before);
+    runs.set(nonce, { cpuPercent: wallTicks > 0 ? percent(usedTicks, wallTicks) : 0, memoryBytes: rssBytes });
+  }
+  return {
+    system: {
+      cpuPercent: totalTicks > 0 ? percent(totalTicks - idleTicks, totalTicks, 100) : 0,
+      memoryPercent: percent(sample.memoryTotalBytes - sample.memoryAvailableBytes, sample.memoryTotalBytes, 100),
+      loadAverage: sample.loadAverage,
+      memoryTotalBytes: sample.memoryTotalBytes,
+      memoryAvailableBytes: sample.memoryAvailableBytes,
+      cpuCount: sample.cpuCount,
+    },
+    runs,
+  };
+}
+
+/** In tenths. */
+function percent(part: number, whole: number, most = Number.POSITIVE_INFINITY): number {
+  return Math.min(most, Math.max(0, Math.round((part / whole) * 1_000) / 10));
+}

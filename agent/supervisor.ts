@@ -1,0 +1,368 @@
+/**
+ * Desired against running: takes starts and stops, keeps every generation the agent knows of, live ones with their
+ * life, ended ones as their record, until they are forgotten.
+ *
+ * One key (uid, slot) has at most one live generation, the latest: a later one begins when the tree of the one
+ * before is gone. Who may command is decided before (membership.ts).
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
+import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
+import { MorchError } from '../contract/errors';
+import { dnsLabelOf } from '../contract/fields';
+import { restartWithDefaults, stopWithDefaults } from '../contract/workload';
+import { Generation, type GenerationMeans } from './generation';
+import { revOf } from './instanceStatus';
+import { fileOf } from './launch';
+import { type LogOwner, logOwnerKey } from './logFiles';
+import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
+import { isDoneWithin } from './timers';
+
+/** How long after SIGKILL the kernel may take to let go before a stop is answered STILL_ALIVE. */
+const KILL_BUDGET_MS = 2_000;
+/** Ended generations kept by an agent without a scheduler. */
+const ENDED_KEPT_ALONE = 100;
+
+type Known = { kind: 'live'; id: GenerationId; life: Generation } | { kind: 'ended'; id: GenerationId; end: EndRecord };
+
+export interface StopTarget {
+  instanceId?: string | undefined;
+  uid?: string | undefined;
+  generation?: number | undefined;
+  pid?: number | undefined;
+  graceMs?: number | undefined;
+}
+
+export class Supervisor {
+  /** By `keyOf`, in the order they came. */
+  readonly #known = new Map<string, Known>();
+  /** By `logOwnerKey`: the known generations of each (uid, slot), rising. */
+  readonly #byOwner = new Map<string, Known[]>();
+  /** Which (uid, slot) an instance id stands for where no uid is named: the one last started. */
+  readonly #ownerByInstanceId = new Map<string, string>();
+  #liveCount = 0;
+  #closing = false;
+
+  constructor(
+    private readonly nodeName: string,
+    private readonly means: GenerationMeans,
+    private readonly hasScheduler: () => boolean,
+  ) {}
+
+  /** Takes in what an earlier agent of this data directory has left, all of it ended by now. */
+  adopt(ends: EndRecord[]): void {
+    for (const end of ends.sort((a, b) => a.generation - b.generation)) {
+      this.#enter({ kind: 'ended', id: end, end });
+    }
+    this.#pruneAlone();
+  }
+
+  get isClosing(): boolean {
+    return this.#closing;
+  }
+
+  reports(): InstanceReport[] {
+    return [...this.#known.values()].map(reportOf);
+  }
+
+  /** Nonce of the present run of each live generation, by report key. */
+  *live(): Generator<{ instanceId: string; generation: number; nonce: string }> {
+    for (const known of this.#known.values()) {
+      if (known.kind === 'live') {
+        const { instanceId, generation } = known.life.spec;
+        yield { instanceId, generation, nonce: known.life.nonce };
+      }
+    }
+  }
+
+  /** The reports with the nonce of the run they tell of; null for ended ones. */
+  reportsWithNonce(): { report: InstanceReport; nonce: string | null }[] {
+    return [...this.#known.values()].map((known) => ({
+      report: reportOf(known),
+      nonce: known.kind === 'live' ? known.life.nonce : null,
+    }));
+  }
+
+  get liveCount(): number {
+    return this.#liveCount;
+  }
+
+  get knownCount(): number {
+    return this.#known.size;
+  }
+
+  knownOwners(): Set<string> {
+    return new Set(this.#byOwner.keys());
+  }
+
+  /** Whose output an instance id stands for; null: not known. */
+  findOwner(instanceId: string, uid: string | undefined): LogOwner | null {
+    return this.#find(instanceId, uid)?.id ?? null;
+  }
+
+  /** Whether more output may come: its latest generation has not ended. */
+  mayWrite(owner: LogOwner): boolean {
+    return this.#latestOf(owner)?.kind === 'live';
+  }
+
+  /**
+   * Starts an instance, or answers again for a generation it has started before.
+   *
+   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
+   */
+  async start(command: StartInstance): Promise<Started> {
+    if (this.#closing)
+      throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
+    const id = this.#identify(command);
+    const same = this.#known.get(keyOf(id));
+    if (same !== undefined) return answerAgain(same);
+    const before = this.#latestOf(id);
+    if (before !== undefined && before.id.generation > id.generation) {
+      throw staleGeneration(id.instanceId, id.generation, before.id.generation);
+    }
+    const life = new Generation(this.#resolve(command, id), this.means);
+    const known: Known = { kind: 'live', id, life };
+    this.#enter(known);
+    void life.ended.then((end) => this.#settle(known, end));
+    life.begin(this.#replace(before));
+    return life.started;
+  }
+
+  /**
+   * Stops an instance and answers when its tree is gone; of one that has ended, tells how.
+   *
+   * @throws MorchError INSTANCE_NOT_FOUND, PROCESS_NOT_FOUND, STALE_GENERATION, STILL_ALIVE, STORE_UNWRITABLE
+   */
+  async stop(target: StopInstance): Promise<Stopped> {
+    const known = await this.#begin(target);
+    if (known.kind === 'ended') return stoppedOf(reportOf(known));
+    const { life } = known;
+    const graceMs = target.graceMs ?? life.spec.stop.graceMs;
+    if (!(await isDoneWithin(life.ended, graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
+    return stoppedOf(reportOf(this.#known.get(keyOf(known.id)) ?? known));
+  }
+
+  /** Begins a stop and answers how the instance is now; what comes of it is told by `onChange`. */
+  async beginStop(target: StopInstance): Promise<Stopped> {
+    return stoppedOf(reportOf(await this.#begin(target)));
+  }
+
+  knows(id: GenerationId): boolean {
+    return this.#known.has(keyOf(id)) || (this.#latestOf(id)?.id.generation ?? 0) > id.generation;
+  }
+
+  /** Drops the records of ended generations; live ones and unknown ones are passed over. */
+  async forget(ids: GenerationId[]): Promise<void> {
+    const ended = ids.flatMap((id) => this.#known.get(keyOf(id)) ?? []).filter(({ kind }) => kind === 'ended');
+    for (const known of ended) this.#leave(known);
+    for (const { id } of ended) await this.means.records.remove(id);
+  }
+
+  /** Refuses starts from now on, stops everything, resolves when all trees are gone. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const lives = [...this.#known.values()].flatMap((known) => (known.kind === 'live' ? [known.life] : []));
+    for (const life of lives) life.stop('agent');
+    await Promise.all(lives.map(({ ended }) => ended));
+  }
+
+  /** Fills in uid, instance id and generation where the command leaves them open. */
+  #identify({ instanceId, uid, generation, ...program }: StartInstance): GenerationId & { instanceId: string } {
+    if (instanceId === undefined) {
+      const label = dnsLabelOf(basename(fileOf(program)), 'job', 57);
+      const name = `${label}-${randomBytes(5).reduce((text, byte) => text + (byte % 36).toString(36), '')}`;
+      return { instanceId: `${name}.0`, uid: uid ?? randomUUID(), slot: '0', generation: generation ?? 1 };
+    }
+    const slot = instanceId.slice(instanceId.indexOf('.') + 1);
+    const known = this.#find(instanceId, uid);
+    const owner = { uid: uid ?? known?.id.uid ?? randomUUID(), slot };
+    if (generation !== undefined) return { ...owner, instanceId, generation };
+    const latest = this.#latestOf(owner);
+    if (latest?.kind === 'live') {
+      const detail = `${instanceId} is ${latest.life.report().status} here. Stop it first, or name a higher "generation" to replace it.`;
+      throw new MorchError('INSTANCE_EXISTS', detail);
+    }
+    return { ...owner, instanceId, generation: (latest?.id.generation ?? 0) + 1 };
+  }
+
+  #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
+    const { kind, script, command: argv, args, env, cwd, maxRunMs, restart, stop, attemptsUsed = 0, node } = command;
+    return {
+      ...id,
+      kind,
+      ...(script === undefined ? {} : { script }),
+      ...(argv === undefined ? {} : { command: argv }),
+      ...(args === undefined ? {} : { args }),
+      ...(env === undefined ? {} : { env }),
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(maxRunMs === undefined ? {} : { maxRunMs }),
+      restart: restartWithDefaults(kind, restart),
+      stop: stopWithDefaults(stop),
+      attemptsUsed,
+      node: node ?? this.nodeName,
+      hasScheduler: command.uid !== undefined && command.clusterId !== undefined,
+    };
+  }
+
+  /** Resolves when the tree of the generation before is gone. */
+  async #replace(before: Known | undefined): Promise<void> {
+    if (before?.kind !== 'live') return;
+    const { life } = before;
+    life.stop('replaced');
+    if (!(await isDoneWithin(life.ended, life.spec.stop.graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
+  }
+
+  /** Finds what is to be stopped and begins it; a generation never heard of gets a tombstone. */
+  async #begin(target: StopTarget): Promise<Known> {
+    const known = target.pid === undefined ? this.#findTarget(target) : this.#findPid(target.pid);
+    if (known === undefined) {
+      const { uid, generation, instanceId } = target;
+      if (uid === undefined || generation === undefined) {
+        throw new MorchError('INSTANCE_NOT_FOUND', `The agent ${this.nodeName} knows no instance ${instanceId}.`);
+      }
+      return this.#bury(instanceId!, uid, generation, target.graceMs);
+    }
+    if (known.kind === 'live') known.life.stop('request', target.graceMs);
+    return known;
+  }
+
+  #findTarget({ instanceId, uid, generation }: StopTarget): Known | undefined {
+    const latest = this.#find(instanceId!, uid);
+    if (latest === undefined || generation === undefined || latest.id.generation === generation) return latest;
+    if (latest.id.generation > generation) throw staleGeneration(instanceId!, generation, latest.id.generation);
+    return undefined;
+  }
+
+  #find(instanceId: string, uid: string | undefined): Known | undefined {
+    const slot = instanceId.slice(instanceId.indexOf('.') + 1);
+    const owner = uid === undefined ? this.#ownerByInstanceId.get(instanceId) : logOwnerKey({ uid, slot });
+    return owner === undefined ? undefined : this.#byOwner.get(owner)?.at(-1);
+  }
+
+  #latestOf(owner: LogOwner): Known | undefined {
+    return this.#byOwner.get(logOwnerKey(owner))?.at(-1);
+  }
+
+  #findPid(pid: number): Known {
+    let ended: Known | undefined;
+    for (const known of this.#known.values()) {
+      if (known.kind === 'live' && known.life.lastPid === pid) return known;
+      if (known.kind === 'ended' && known.end.pid === pid) ended = known;
+    }
+    if (ended !== undefined) return ended;
+    throw new MorchError('PROCESS_NOT_FOUND', `No instance of the agent ${this.nodeName} has the process id ${pid}.`);
+  }
+
+  /** Leaves a tombstone, so that a start which is still on its way is refused when it comes. */
+  async #bury(instanceId: string, uid: string, generation: number, graceMs: number | undefined): Promise<Known> {
+    const slot = instanceId.slice(instanceId.indexOf('.') + 1);
+    const end: EndRecord = {
+      uid,
+      slot,
+      instanceId,
+      generation,
+      run: 0,
+      status: 'stopped',
+      statusReason: 'stopped by request before it was started',
+      pid: null,
+      startedAt: null,
+      exit: null,
+      ranMs: 0,
+      overranMs: null,
+      attempts: 0,
+      lost: false,
+      startError: null,
+      started: null,
+    };
+    const before = this.#latestOf(end);
+    const known: Known = { kind: 'ended', id: end, end };
+    this.#enter(known);
+    if (before?.kind === 'live') before.life.stop('request', graceMs);
+    try {
+      await this.means.records.saveEnd(end);
+    } catch (error) {
+      this.#leave(known);
+      throw error;
+    }
+    this.means.onChange(reportOf(known));
+    if (before?.kind === 'live') await this.#replace(before);
+    return known;
+  }
+
+  #settle(known: Known, end: EndRecord | null): void {
+    this.#leave(known);
+    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end });
+    this.#pruneAlone();
+  }
+
+  #enter(known: Known): void {
+    this.#known.set(keyOf(known.id), known);
+    const owner = logOwnerKey(known.id);
+    const generations = [...(this.#byOwner.get(owner) ?? []), known];
+    generations.sort((a, b) => a.id.generation - b.id.generation);
+    this.#byOwner.set(owner, generations);
+    this.#ownerByInstanceId.set(instanceIdOf(known), owner);
+    if (known.kind === 'live') this.#liveCount += 1;
+  }
+
+  #leave(known: Known): void {
+    this.#known.delete(keyOf(known.id));
+    const owner = logOwnerKey(known.id);
+    const others = (this.#byOwner.get(owner) ?? []).filter((other) => other !== known);
+    if (others.length > 0) {
+      this.#byOwner.set(owner, others);
+    } else {
+      this.#byOwner.delete(owner);
+      const instanceId = instanceIdOf(known);
+      if (this.#ownerByInstanceId.get(instanceId) === owner) this.#ownerByInstanceId.delete(instanceId);
+    }
+    if (known.kind === 'live') this.#liveCount -= 1;
+  }
+
+  #pruneAlone(): void {
+    const excess = this.#known.size - this.#liveCount - ENDED_KEPT_ALONE;
+    if (excess <= 0 || this.hasScheduler()) return;
+    const ended = [...this.#known.values()].filter(({ kind }) => kind === 'ended');
+    this.forget(ended.slice(0, excess).map(({ id }) => id)).catch((error) => {
+      this.means.log.error({ err: error }, 'cannot remove the records of ended instances');
+    });
+  }
+}
+
+function reportOf(known: Known): InstanceReport {
+  if (known.kind === 'live') return known.life.report();
+  const { ranMs: _ranMs, overranMs: _overranMs, started: _started, ...report } = known.end;
+  return { ...report, pid: null, rev: revOf(report.run, report.status) };
+}
+
+function instanceIdOf(known: Known): string {
+  return known.kind === 'live' ? known.life.spec.instanceId : known.end.instanceId;
+}
+
+function stoppedOf({ instanceId, generation, run, status, exit }: InstanceReport): Stopped {
+  return { instanceId, generation, run, status, exit };
+}
+
+/** The answer that this generation's start has got or gets. */
+async function answerAgain(known: Known): Promise<Started> {
+  if (known.kind === 'live') return known.life.started;
+  const { started, startError, instanceId, generation, statusReason } = known.end;
+  if (started !== null) return started;
+  if (startError !== null) {
+    const { detail, ...system } = startError;
+    throw new MorchError('START_FAILED', detail, { system });
+  }
+  const detail = `${instanceId} generation ${generation} is not started here any more: ${statusReason ?? 'it has ended'}.`;
+  throw new MorchError('STALE_GENERATION', detail);
+}
+
+function staleGeneration(instanceId: string, generation: number, latest: number): MorchError {
+  const detail = `${instanceId} generation ${generation} is past: the agent knows generation ${latest}. Nothing was done.`;
+  return new MorchError('STALE_GENERATION', detail);
+}
+
+function stillAlive(life: Generation): MorchError {
+  const { instanceId } = life.spec;
+  const detail = `Processes of ${instanceId} (main process ${life.lastPid ?? 'unknown'}) live on after SIGKILL. The agent keeps trying; ask GET /status.`;
+  return new MorchError('STILL_ALIVE', detail);
+}

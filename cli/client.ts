@@ -1,0 +1,230 @@
+/**
+ * The scheduler's HTTP API as the verbs call it. Problem answers become MorchErrors; a scheduler that cannot be
+ * reached becomes SCHEDULER_UNREACHABLE, with the address and what to do. Answers are not checked against the
+ * schemas: fields added by a newer scheduler must pass through to `-o json`.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { Agent, type Dispatcher, request } from 'undici';
+import { errorOfProblem, MorchError, problemSchema } from '../contract/errors';
+import type { Workload, WorkloadInput } from '../contract/workload';
+import { type Address, chooseAddress } from './context';
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 30_000;
+/** How long a submit whose answer was lost is repeated; long enough for a scheduler to be restarted. */
+const RESUBMIT_FOR_MS = 10_000;
+
+/** Failures before the request can have reached anybody. */
+const NOT_SENT = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+const REASONS: Record<string, string> = {
+  ECONNREFUSED: 'connection refused',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'the host name cannot be looked up',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ETIMEDOUT: 'no answer to the connection',
+  UND_ERR_CONNECT_TIMEOUT: 'no answer to the connection',
+  UND_ERR_HEADERS_TIMEOUT: `no answer within ${ANSWER_TIMEOUT_MS / 1_000} s`,
+  UND_ERR_BODY_TIMEOUT: `no answer within ${ANSWER_TIMEOUT_MS / 1_000} s`,
+  UND_ERR_SOCKET: 'the connection was closed before the answer',
+  ECONNRESET: 'the connection was closed before the answer',
+  EPIPE: 'the connection was closed before the answer',
+};
+
+export type Query = Record<string, string | number | boolean | undefined>;
+
+export interface StreamAnswer {
+  header(name: string): string | undefined;
+  body: AsyncIterable<Buffer>;
+}
+
+interface Call {
+  method: 'GET' | 'POST' | 'DELETE';
+  path: string;
+  query?: Query | undefined;
+  body?: unknown;
+  headers?: Record<string, string>;
+  endless?: boolean;
+}
+
+/** The client for the address that a verb was given or finds. */
+export function clientOf(command: Command): Client {
+  return new Client(chooseAddress(command.optsWithGlobals<{ address?: string }>().address));
+}
+
+export class Client {
+  readonly address: Address;
+  private readonly dispatcher = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
+
+  constructor(address: Address) {
+    this.address = address;
+  }
+
+  get<T>(path: string, query?: Query): Promise<T> {
+    return this.json<T>({ method: 'GET', path, query });
+  }
+
+  post<T>(path: string, body?: unknown): Promise<T> {
+    return this.json<T>({ method: 'POST', path, body });
+  }
+
+  delete<T>(path: string, query?: Query): Promise<T> {
+    return this.json<T>({ method: 'DELETE', path, query });
+  }
+
+  /** All of a list, following `nextCursor` to its end. `key` is the list's field in the answer. */
+  async list<T>(path: string, key: string, query: Query = {}): Promise<T[]> {
+    const items: T[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await this.get<Record<string, unknown>>(path, { limit: 1_000, ...query, cursor });
+      items.push(...((page[key] as T[] | undefined) ?? []));
+      cursor = (page.nextCursor as string | null) ?? undefined;
+    } while (cursor !== undefined);
+    return items;
+  }
+
+  /** Submits once, also when the answer is lost on the way: the same Idempotency-Key gives the same answer. */
+  async submit(spec: WorkloadInput, onRetry: (error: MorchError) => void): Promise<Workload> {
+    const headers = { 'idempotency-key': randomUUID() };
+    const endAtMs = Date.now() + RESUBMIT_FOR_MS;
+    let mayBeAccepted = false;
+    for (let delayMs = 200; ; delayMs *= 2) {
+      try {
+        return await this.json<Workload>({ method: 'POST', path: '/workloads', body: spec, headers });
+      } catch (error) {
+        if (!isUnreachable(error)) throw error;
+        mayBeAccepted ||= !NOT_SENT.has(failureCode(error.cause));
+        if (!mayBeAccepted) throw error;
+        if (Date.now() + delayMs > endAtMs) {
+          throw new MorchError(
+            'SCHEDULER_UNREACHABLE',
+            `${error.message}\nThe workload may have been accepted: look with \`morch workloads\` before submitting it again.`,
+            { cause: error },
+          );
+        }
+        onRetry(error);
+        await sleep(delayMs);
+      }
+    }
+  }
+
+  /** An answer of bytes, told as it arrives; with `endless` the server may be silent for any time. */
+  async stream(path: string, query: Query, headers: Record<string, string> = {}): Promise<StreamAnswer> {
+    const answer = await this.call({ method: 'GET', path, query, headers, endless: true });
+    return {
+      header: (name) => {
+        const value = answer.headers[name];
+        return Array.isArray(value) ? value.join(', ') : value;
+      },
+      body: this.chunks(answer.body),
+    };
+  }
+
+  private async *chunks(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+    try {
+      yield* body;
+    } catch (error) {
+      throw this.unreachable(error);
+    }
+  }
+
+  private async json<T>(call: Call): Promise<T> {
+    const answer = await this.call(call);
+    const text = await this.text(answer);
+    if (text === '') return undefined as T;
+    const value = parseJson(text);
+    if (value === undefined) throw this.notAScheduler(`its answer to ${call.method} ${call.path} is not JSON`);
+    return value as T;
+  }
+
+  /** @returns a successful answer, its body unread */
+  private async call(call: Call): Promise<Dispatcher.ResponseData> {
+    let answer: Dispatcher.ResponseData;
+    try {
+      answer = await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
+        method: call.method,
+        headers: {
+          accept: 'application/json, application/problem+json, text/plain, text/event-stream',
+          ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...call.headers,
+        },
+        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+        headersTimeout: ANSWER_TIMEOUT_MS,
+        bodyTimeout: call.endless === true ? 0 : ANSWER_TIMEOUT_MS,
+        dispatcher: this.dispatcher,
+      });
+    } catch (error) {
+      throw this.unreachable(error);
+    }
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
+    const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
+    if (problem.success) throw errorOfProblem(problem.data);
+    throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);
+  }
+
+  private async text(answer: Dispatcher.ResponseData): Promise<string> {
+    try {
+      return await answer.body.text();
+    } catch (error) {
+      throw this.unreachable(error);
+    }
+  }
+
+  private unreachable(cause: unknown): MorchError {
+    const code = failureCode(cause);
+    const why = REASONS[code] ?? (cause instanceof Error && cause.message !== '' ? cause.message : code);
+    const { url, source } = this.address;
+    const found = source === 'default' || source === '--address' ? '' : `, the address from ${source}`;
+    return new MorchError(
+      'SCHEDULER_UNREACHABLE',
+      `Cannot reach the scheduler at ${url}${found}: ${why}.\n` +
+        'Start one with `morch dev` or `morch scheduler`, or name another with --address or MORCH_ADDRESS.',
+      { cause },
+    );
+  }
+
+  private notAScheduler(why: string): MorchError {
+    return new MorchError(
+      'INTERNAL',
+      `What listens at ${this.address.url} does not seem to be a morch scheduler: ${why}. Check --address.`,
+    );
+  }
+}
+
+export function isUnreachable(error: unknown): error is MorchError {
+  return error instanceof MorchError && error.code === 'SCHEDULER_UNREACHABLE';
+}
+
+/** Node's and undici's code for a failed connection; of several addresses tried, that of the first. */
+function failureCode(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return failureCode(error.errors[0]);
+  if (!(error instanceof Error)) return 'unknown';
+  return (error as NodeJS.ErrnoException).code ?? (error.cause === undefined ? error.name : failureCode(error.cause));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function queryText(query: Query = {}): string {
+  const given = Object.entries(query).flatMap(([key, value]) =>
+    value === undefined ? [] : [[key, String(value)] as [string, string]],
+  );
+  return given.length === 0 ? '' : `?${new URLSearchParams(given)}`;
+}

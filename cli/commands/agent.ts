@@ -1,0 +1,75 @@
+/** `morch agent`: runs the agent of this node in this process. */
+import path from 'node:path';
+import { type Command, Option } from 'commander';
+import { MorchError } from '../../contract/errors';
+import { collect, flag, parsePair, parsePairs, port } from '../flags';
+import { defaultDataDir, demandLoopback, refuseAddress, runPart } from '../parts';
+import { parseCpuMillisFlag, parseMemoryBytes } from '../quantities';
+
+interface AgentFlags {
+  host: string;
+  port: number;
+  advertise?: string;
+  dataDir: string;
+  scheduler?: string;
+  name?: string;
+  label?: string[];
+  cpuMillis?: number;
+  memoryBytes?: number;
+}
+
+export function registerAgent(program: Command): void {
+  program
+    .command('agent')
+    .description("run this node's agent")
+    .addOption(new Option('--host <host>', 'address to listen on').default('127.0.0.1').env('MORCH_HOST'))
+    .addOption(new Option('--port <port>', 'port to listen on').default(8080).env('MORCH_PORT').argParser(port))
+    .addOption(
+      new Option('--advertise <host:port>', 'where the scheduler reaches it, if not where it listens').env(
+        'MORCH_ADVERTISE',
+      ),
+    )
+    .addOption(
+      new Option('--data-dir <path>', 'where its records and logs are')
+        .default(defaultDataDir('agent'))
+        .env('MORCH_DATA_DIR'),
+    )
+    .addOption(new Option('--scheduler <url>', 'the scheduler to join; none: used alone').env('MORCH_SCHEDULER'))
+    .addOption(new Option('--name <id>', "the node's id (default: the host name)").env('MORCH_NAME'))
+    .addOption(
+      new Option('--label <key=value>', 'a label for placement, may be repeated (in MORCH_LABEL: a=1,b=2)')
+        .env('MORCH_LABEL')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(
+      new Option('--cpu-millis <amount>', 'CPU to give out, such as 2000, 250m or 0.5 (default: all)')
+        .env('MORCH_CPU_MILLIS')
+        .argParser(flag(parseCpuMillisFlag)),
+    )
+    .addOption(
+      new Option('--memory-bytes <amount>', 'memory to give out, such as 512MiB (default: all less a reserve)')
+        .env('MORCH_MEMORY_BYTES')
+        .argParser(flag(parseMemoryBytes)),
+    )
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
+    )
+    .action(async ({ label = [], ...options }: AgentFlags, command: Command) => {
+      refuseAddress(command);
+      demandLoopback(options.host);
+      const fromEnv = command.getOptionValueSource('label') === 'env';
+      const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
+      if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
+        throw new MorchError(
+          'INVALID_INPUT',
+          `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
+        );
+      }
+      await runPart('agent', {
+        ...options,
+        dataDir: path.resolve(options.dataDir),
+        labels: Object.fromEntries(pairs),
+      });
+    });
+}

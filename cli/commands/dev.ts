@@ -1,0 +1,107 @@
+/** `morch dev`: a whole cluster on this machine, until Ctrl-C. */
+import path from 'node:path';
+import { type Command, Option } from 'commander';
+import { MorchError } from '../../contract/errors';
+import { Cluster } from '../dev/cluster';
+import { integer, port } from '../flags';
+import { print, say } from '../output';
+import { defaultDataDir, refuseAddress } from '../parts';
+
+const PACKAGE_ROOT = path.join(__dirname, '..', '..', '..');
+const DEFAULT_PORT = 5000;
+
+interface DevFlags {
+  agents: number;
+  port: number;
+  dataDir: string;
+}
+
+export function registerDev(program: Command): void {
+  program
+    .command('dev')
+    .description('run a scheduler and some agents on this machine, until Ctrl-C')
+    .addOption(new Option('--agents <n>', 'how many').default(3).env('MORCH_AGENTS').argParser(integer(1, 100)))
+    .addOption(
+      new Option('--port <port>', "the scheduler's port; the agents take the next ones")
+        .default(DEFAULT_PORT)
+        .env('MORCH_PORT')
+        .argParser(port),
+    )
+    .addOption(
+      new Option('--data-dir <path>', 'where all data and logs are')
+        .default(defaultDataDir('dev'))
+        .env('MORCH_DATA_DIR'),
+    )
+    .addHelpText('after', '\nExample:\n  $ morch dev --agents 5 --port 6000 --data-dir ./dev-data')
+    .action(async (flags: DevFlags, command: Command) => {
+      refuseAddress(command);
+      if (flags.port + flags.agents > 65_535) {
+        throw new MorchError(
+          'INVALID_INPUT',
+          `--port ${flags.port} leaves no room for ${flags.agents} agents above it`,
+        );
+      }
+      process.exitCode = await runDev({ ...flags, dataDir: path.resolve(flags.dataDir) });
+    });
+}
+
+/** @returns the exit code: 0 after a signal, 1 when it did not come up */
+async function runDev(flags: DevFlags): Promise<number> {
+  // A terminal that was closed must not end this before the parts have stopped.
+  process.stdout.removeAllListeners('error').on('error', () => undefined);
+  const cluster = new Cluster(flags);
+  const signalled = new Promise<void>((resolve) => {
+    let first = true;
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => {
+        if (!first) say(`still waiting for ${cluster.describeLiving()} to end; kill -9 one to give it up`);
+        first = false;
+        resolve();
+      });
+    }
+  });
+  try {
+    await Promise.race([cluster.start().then(() => print(banner(cluster, flags))), signalled]);
+    await signalled;
+  } catch (error) {
+    say(`morch dev: ${error instanceof Error ? error.message : String(error)}`);
+    await cluster.stop();
+    return 1;
+  }
+  await cluster.stop();
+  say(`stopped; the records are kept in ${flags.dataDir}`);
+  return 0;
+}
+
+function banner(cluster: Cluster, flags: DevFlags): string {
+  const { enter, morch } = waysToCall(process.env);
+  const call = flags.port === DEFAULT_PORT ? morch : `${morch} --address ${cluster.address}`;
+  const sample = shellWord(path.join(PACKAGE_ROOT, 'scripts', 'sample-workload.sh'));
+  const victim = cluster.parts.at(-1);
+  return `
+morch dev is up
+${cluster.parts.map((part) => `  ${part.name.padEnd(10)}http://127.0.0.1:${part.port}  (pid ${part.pid})`).join('\n')}
+  data      ${flags.dataDir}
+  logs      ${cluster.logDir}
+
+Try in another terminal:
+${enter}  ${call} submit ${sample} 60 --name sample
+  ${call} workloads
+  ${call} logs sample
+  kill -9 ${victim?.pid}    # the agent ${victim?.name}; it is started again
+  ${call} recovery
+
+Ctrl-C here stops all, workloads included.
+`;
+}
+
+/** How this command can be called from another terminal: from a checkout only inside it. */
+function waysToCall(env: NodeJS.ProcessEnv): { enter: string; morch: string } {
+  const installed = PACKAGE_ROOT.split(path.sep).includes('node_modules');
+  if (!installed) return { enter: `  cd ${shellWord(path.resolve(PACKAGE_ROOT))}\n`, morch: 'npx morch' };
+  return { enter: '', morch: env.npm_command === 'exec' ? 'npx morch' : 'morch' };
+}
+
+function shellWord(text: string): string {
+  return /^[\w./:@%+,=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,71 @@
+/** `morch events`: what happens, as it happens. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, Option } from 'commander';
+import type { MorchEvent } from '../../contract/events';
+import { type Client, clientOf, isUnreachable } from '../client';
+import { integer } from '../flags';
+import { print, say, visible } from '../output';
+import { resolveWorkload } from '../resolve';
+import { serverSentEvents } from '../sse';
+import { eventLine } from '../tables';
+
+const RECONNECT_MS = 500;
+
+export function registerEvents(program: Command): void {
+  const command = program
+    .command('events')
+    .description('print events as they happen, until Ctrl-C')
+    .option('--since <n>', 'first those after this number; 0: all that are kept', integer(0, Number.MAX_SAFE_INTEGER))
+    .option('--workload <id>', 'of this workload only')
+    .addOption(
+      new Option('-o, --output <format>', 'lines, or a JSON object per line')
+        .choices(['table', 'json'])
+        .default('table'),
+    )
+    .addHelpText('after', '\nExamples:\n  $ morch events --since 0\n  $ morch events --workload web -o json');
+  command.action(async (options: { since?: number; workload?: string; output: 'table' | 'json' }) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(0));
+    const client = clientOf(command);
+    const workload = options.workload === undefined ? undefined : await workloadOf(client, options.workload);
+    await follow(client, options.since, (event) => {
+      if (workload !== undefined && event.workload !== workload) return;
+      print(options.output === 'json' ? JSON.stringify(event) : visible(eventLine(event)));
+    });
+  });
+}
+
+/** A purged workload still has events, so an unknown id is taken as it is. */
+async function workloadOf(client: Client, typed: string): Promise<string> {
+  try {
+    return await resolveWorkload(client, typed);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'WORKLOAD_NOT_FOUND') {
+      say(`there is no workload "${typed}" now; showing what was and will be`);
+      return typed;
+    }
+    throw error;
+  }
+}
+
+/** Never ends by itself: a connection that breaks is taken up again after the last event seen. */
+async function follow(client: Client, since: number | undefined, onEvent: (event: MorchEvent) => void): Promise<void> {
+  let lastSeq = since;
+  for (let connected = false; ; ) {
+    try {
+      const headers: Record<string, string> =
+        connected && lastSeq !== undefined ? { 'last-event-id': String(lastSeq) } : {};
+      const answer = await client.stream('/events', connected ? {} : { since }, headers);
+      connected = true;
+      for await (const data of serverSentEvents(answer.body)) {
+        const event = JSON.parse(data) as MorchEvent;
+        if (lastSeq !== undefined && event.seq <= lastSeq) continue;
+        lastSeq = event.seq;
+        onEvent(event);
+      }
+      say('the scheduler closed the connection; connecting again');
+    } catch (error) {
+      if (!isUnreachable(error) || !connected) throw error;
+    }
+    await sleep(RECONNECT_MS);
+  }
+}

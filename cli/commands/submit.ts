@@ -1,0 +1,189 @@
+/** `morch submit`: turns flags into a workload's spec, submits it, says where it went. */
+import { accessSync, constants, statSync } from 'node:fs';
+import path from 'node:path';
+import { type Command, Option } from 'commander';
+import { MorchError } from '../../contract/errors';
+import { isTerminal } from '../../contract/states';
+import { type Constraint, kindSchema, type Workload, type WorkloadInput } from '../../contract/workload';
+import { type Client, clientOf } from '../client';
+import { isOnLoopback } from '../context';
+import { collect, flag, integer, parseConstraint, parsePair } from '../flags';
+import { print, say } from '../output';
+import { describeProgress, loadWorkload, waitUntil } from '../progress';
+import { parseCpuMillis, parseDurationMs, parseMemoryBytes } from '../quantities';
+import { isUp } from '../waiting';
+import { waitForWorkload } from './wait';
+
+/** How long submit looks on, to say where the workload went. */
+const SAY_WHERE_WITHIN_MS = 2_000;
+
+interface SubmitFlags {
+  command?: boolean;
+  name?: string;
+  kind?: WorkloadInput['kind'];
+  replicas?: number;
+  env?: [string, string][];
+  label?: [string, string][];
+  cwd?: string;
+  cpu?: number;
+  memory?: number;
+  constraint?: Constraint[];
+  strategy?: 'spread' | 'binpack';
+  restart?: 'always' | 'on-failure' | 'never';
+  attempts?: number;
+  grace?: number;
+  maxRun?: number;
+  wait?: boolean;
+  timeout?: number;
+  quiet?: boolean;
+}
+
+export function registerSubmit(program: Command): void {
+  const command = program
+    .command('submit')
+    .description('run a script, or with --command a program, on the cluster')
+    .argument('<script>', 'path of the script; with --command the program')
+    .argument('[args...]', 'its arguments; those that begin with - come after --')
+    .option('--command', 'run a program by its name or path, with PATH search, rather than a script file')
+    .option('--name <id>', "the workload's id (default: made from the script's name)")
+    .addOption(new Option('--kind <kind>', 'what it is (default: batch)').choices(kindSchema.options))
+    .option('--replicas <n>', 'how many instances (default: 1)', integer(0, 1_000_000))
+    .option('--env <name=value>', 'an environment variable, may be repeated', collect(parsePair))
+    .option('--label <key=value>', 'a label, may be repeated', collect(parsePair))
+    .option('--cwd <path>', "working directory (default: the script's)")
+    .option('--cpu <amount>', 'CPU to reserve for each instance, such as 250m, 0.5 or 2', flag(parseCpuMillis))
+    .option('--memory <amount>', 'memory to reserve for each instance, such as 512MiB', flag(parseMemoryBytes))
+    .option(
+      '--constraint <rule>',
+      'where it may run, by node labels: zone=a,b  zone!=a  zone  !zone; may be repeated',
+      collect(parseConstraint),
+    )
+    .addOption(
+      new Option('--strategy <strategy>', 'how nodes are chosen (default: spread)').choices(['spread', 'binpack']),
+    )
+    .addOption(
+      new Option('--restart <policy>', 'when it is started again (default: batch on-failure, else always)').choices([
+        'always',
+        'on-failure',
+        'never',
+      ]),
+    )
+    .option(
+      '--attempts <n>',
+      'starts in a row before it is failed, 0 = no limit (default: batch 3, else 0)',
+      integer(0, 1_000_000),
+    )
+    .option('--grace <duration>', 'from the stop signal to SIGKILL, such as 10s (the default)', flag(parseDurationMs))
+    .option('--max-run <duration>', 'longest run, such as 1h', flag(parseDurationMs))
+    .option('--wait', 'wait like `morch wait`, and end with its exit code')
+    .option('--timeout <duration>', 'with --wait: how long at most, such as 30s', flag(parseDurationMs))
+    .option('-q, --quiet', 'print the id only, as soon as it is accepted')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ morch submit ./job.sh --wait\n  $ morch submit ./web.sh --name web --kind service --replicas 3 --memory 256MiB\n' +
+        '  $ morch submit ./job.sh -- --verbose input.txt\n  $ morch submit --command -- sleep 60',
+    );
+  command.action(async (program_: string, args: string[], flags: SubmitFlags) => {
+    if (flags.timeout !== undefined && flags.wait !== true) {
+      throw new MorchError('INVALID_INPUT', '--timeout limits --wait; give both or neither');
+    }
+    const client = clientOf(command);
+    const spec = specOf(program_, args, flags, process.cwd());
+    if (spec.script !== undefined && isOnLoopback(client.address)) demandScript(spec.script, program_);
+    const workload = await client.submit(spec, (error) => say(`${error.message.split('\n')[0]} Trying again.`));
+    print(workload.id);
+    if (flags.wait === true) {
+      process.exitCode = await waitForWorkload(client, workload, {
+        goal: undefined,
+        timeoutMs: flags.timeout,
+        quiet: flags.quiet ?? false,
+      });
+    } else if (flags.quiet !== true) {
+      await sayWhere(client, workload);
+    }
+  });
+}
+
+/** Pure: the spec that the flags stand for. */
+export function specOf(program: string, args: readonly string[], flags: SubmitFlags, cwd: string): WorkloadInput {
+  const { name, kind, replicas, env, label, cpu, memory, constraint, strategy, restart, attempts, grace } = flags;
+  return {
+    ...(name === undefined ? {} : { id: name }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(flags.command === true
+      ? { command: [program, ...args] }
+      : { script: path.resolve(cwd, program), ...(args.length === 0 ? {} : { args: [...args] }) }),
+    ...(replicas === undefined ? {} : { replicas }),
+    ...(env === undefined ? {} : { env: Object.fromEntries(env) }),
+    ...(label === undefined ? {} : { labels: Object.fromEntries(label) }),
+    ...(flags.cwd === undefined ? {} : { cwd: path.resolve(cwd, flags.cwd) }),
+    ...(cpu === undefined && memory === undefined
+      ? {}
+      : { resources: { cpuMillis: cpu ?? 0, memoryBytes: memory ?? 0 } }),
+    ...(constraint === undefined && strategy === undefined
+      ? {}
+      : { placement: { strategy: strategy ?? 'spread', constraints: constraint ?? [] } }),
+    ...(restart === undefined && attempts === undefined
+      ? {}
+      : {
+          restart: {
+            ...(restart === undefined ? {} : { policy: restart }),
+            ...(attempts === undefined ? {} : { attempts }),
+          },
+        }),
+    ...(grace === undefined ? {} : { stop: { graceMs: grace } }),
+    ...(flags.maxRun === undefined ? {} : { maxRunMs: flags.maxRun }),
+  };
+}
+
+/**
+ * A scheduler on loopback shares this machine's files, so a script that cannot run is said before it is submitted.
+ *
+ * @throws MorchError INVALID_INPUT
+ */
+function demandScript(script: string, typed: string): void {
+  try {
+    if (!statSync(script).isFile()) throw new MorchError('INVALID_INPUT', `${script} is not a file`);
+    accessSync(script, constants.X_OK);
+  } catch (error) {
+    if (error instanceof MorchError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EACCES' && isReadable(script)) {
+      throw new MorchError('INVALID_INPUT', `${script} is not executable; run \`chmod +x ${typed}\` first`, {
+        cause: error,
+      });
+    }
+    const why = code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
+    const hint = typed.includes('/') ? '' : '. To run a program found by PATH, use `morch submit --command`';
+    throw new MorchError('INVALID_INPUT', `Cannot submit ${script}: ${why}${hint}`, { cause: error });
+  }
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.F_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Looks on for a moment; what it says is a courtesy, so that nothing here makes an accepted submit fail. */
+async function sayWhere(client: Client, submitted: Workload): Promise<void> {
+  let latest = submitted;
+  try {
+    await waitUntil(
+      async () => {
+        latest = await loadWorkload(client, submitted.id);
+        return isUp(latest) || isTerminal(latest.status)
+          ? { kind: 'over', value: undefined }
+          : { kind: 'waiting', progress: '' };
+      },
+      { timeoutMs: SAY_WHERE_WITHIN_MS },
+    );
+  } catch (error) {
+    say(`${submitted.id}: accepted; what became of it is not known: ${(error as Error).message}`);
+    return;
+  }
+  say(describeProgress(latest));
+}

@@ -1,0 +1,67 @@
+/** Parsers of flag values for commander, which turns what they throw into a usage error naming the flag. */
+import { InvalidArgumentError } from 'commander';
+import { MorchError } from '../contract/errors';
+import type { Constraint } from '../contract/workload';
+
+/** Wraps a parser that throws MorchError. */
+export function flag<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (error instanceof MorchError) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
+}
+
+/** For a flag that may be given again. */
+export function collect<T>(parse: (text: string) => T): (text: string, previous: T[] | undefined) => T[] {
+  return (text, previous = []) => [...previous, flag(parse)(text)];
+}
+
+/** @throws MorchError INVALID_INPUT unless `text` is a whole number in the range */
+export function integer(min: number, max: number): (text: string) => number {
+  return flag((text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new MorchError('INVALID_INPUT', `It must be a whole number from ${min} to ${max}.`);
+    }
+    return value;
+  });
+}
+
+export const port = integer(1, 65_535);
+
+/** `K=V` → [K, V]; the value may be empty and hold more `=`. */
+export function parsePair(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new MorchError('INVALID_INPUT', `"${text}" must be NAME=VALUE`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** Several labels in one variable: `zone=a,disk=ssd`. */
+export function parsePairs(text: string): [string, string][] {
+  return text
+    .split(',')
+    .filter((part) => part !== '')
+    .map(parsePair);
+}
+
+/**
+ * `zone=a,b` in; `zone!=a` notIn; `zone` exists; `!zone` absent.
+ *
+ * @throws MorchError INVALID_INPUT
+ */
+export function parseConstraint(text: string): Constraint {
+  const match = /^(!?)([^!=]+)(?:(!?=)(.*))?$/s.exec(text);
+  const [, not, label, operator, list] = match ?? [];
+  const values = list?.split(',') ?? [];
+  const wrong =
+    label === undefined || (not === '!' && operator !== undefined) || (operator !== undefined && list === '');
+  if (wrong) {
+    throw new MorchError('INVALID_INPUT', `"${text}" is not a constraint, such as zone=a,b  zone!=a  zone  !zone`);
+  }
+  if (operator === undefined) return { label, op: not === '!' ? 'absent' : 'exists' };
+  return { label, op: operator === '=' ? 'in' : 'notIn', values };
+}

@@ -1,0 +1,112 @@
+#!/usr/bin/env node
+/** The `morch` command: registers every verb, runs the one that was asked for, turns failures into exit codes. */
+import { Command, CommanderError } from 'commander';
+import { ERRORS, MorchError } from '../contract/errors';
+import { VERSION } from '../contract/version';
+import { registerAgent } from './commands/agent';
+import { registerCheck } from './commands/check';
+import { registerCordon } from './commands/cordon';
+import { registerDescribe } from './commands/describe';
+import { registerDev } from './commands/dev';
+import { registerDrain } from './commands/drain';
+import { registerEvents } from './commands/events';
+import { registerHealth } from './commands/health';
+import { registerHistory } from './commands/history';
+import { registerLogs } from './commands/logs';
+import { registerNodes } from './commands/nodes';
+import { registerRecovery } from './commands/recovery';
+import { registerRestart } from './commands/restart';
+import { registerScale } from './commands/scale';
+import { registerScheduler } from './commands/scheduler';
+import { registerStatus } from './commands/status';
+import { registerStop } from './commands/stop';
+import { registerSubmit } from './commands/submit';
+import { registerUncordon } from './commands/uncordon';
+import { registerWait } from './commands/wait';
+import { registerWorkloads } from './commands/workloads';
+import { DEFAULT_ADDRESS } from './context';
+import { say } from './output';
+
+const USAGE_EXIT_CODE = ERRORS.INVALID_INPUT.exitCode;
+
+function buildProgram(): Command {
+  const program = new Command('morch')
+    .description('Runs programs on a fleet of Linux nodes and keeps them running.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .option(
+      '--address <url>',
+      `the scheduler (env: MORCH_ADDRESS; else "address" in ~/.config/morch/config.yaml; else ${DEFAULT_ADDRESS})`,
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'morch: ')) })
+    .showHelpAfterError('(morch --help lists the verbs, morch <verb> --help the flags of one)')
+    .exitOverride()
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ morch dev                      a whole cluster on this machine\n' +
+        '  $ morch submit ./job.sh --wait   run a script, end with its exit code\n  $ morch workloads -w             what runs, as it changes\n' +
+        '\nExit codes: 0 done, 1 failed, 2 cannot be placed, 3 not found, 4 invalid input, 5 unreachable.',
+    );
+
+  program.commandsGroup('Parts:');
+  for (const register of [registerDev, registerScheduler, registerAgent]) register(program);
+  program.commandsGroup('Workloads:');
+  for (const register of [
+    registerSubmit,
+    registerWorkloads,
+    registerDescribe,
+    registerLogs,
+    registerWait,
+    registerStop,
+    registerRestart,
+    registerScale,
+    registerHistory,
+  ]) {
+    register(program);
+  }
+  program.commandsGroup('Nodes:');
+  for (const register of [registerNodes, registerDrain, registerCordon, registerUncordon]) register(program);
+  program.commandsGroup('Health:');
+  for (const register of [registerStatus, registerHealth, registerCheck, registerRecovery, registerEvents]) {
+    register(program);
+  }
+  return program;
+}
+
+async function main(): Promise<void> {
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  process.stderr.on('error', () => undefined);
+
+  const program = buildProgram();
+  if (process.argv.length <= 2) {
+    program.outputHelp();
+    return;
+  }
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    process.exitCode = reportFailure(error);
+  }
+}
+
+/** Says what went wrong on stderr. @returns the exit code */
+function reportFailure(error: unknown): number {
+  // Commander has printed its message already; asking for help or the version is no failure.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
+  if (error instanceof MorchError) {
+    say(`morch: ${error.message}`);
+    const inputErrors = error.errors ?? [];
+    if (inputErrors.length > 1) for (const { pointer, message } of inputErrors) say(`  ${pointer}: ${message}`);
+    return ERRORS[error.code].exitCode;
+  }
+  say(`morch: ${error instanceof Error ? (isDefect(error) ? error.stack : error.message) : String(error)}`);
+  return 1;
+}
+
+function isDefect(error: Error): boolean {
+  return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
+}
+
+void main().then(() => process.exit());

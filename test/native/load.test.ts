@@ -1,0 +1,67 @@
+import { closeSync, openSync } from 'node:fs';
+
+import { hasOnlyStdio, openDescriptors, useWorkloads, zombies } from './workloads';
+
+const workloads = useWorkloads();
+const { native } = workloads;
+const quiet = { stdoutPath: '/dev/null', stderrPath: '/dev/null' };
+
+describe('many workloads at once', () => {
+  test('500 concurrent starts all run, all end, and leave neither zombies nor descriptors', async () => {
+    await (await workloads.start(['true'], quiet)).exit;
+    const before = openDescriptors().length;
+    const running = await Promise.all(
+      Array.from({ length: 500 }, (_, index) => workloads.sh(`exit ${index % 200}`, quiet)),
+    );
+    const exits = await Promise.all(running.map(({ exit }) => exit));
+    expect(exits.map(({ code }) => code)).toEqual(running.map((_, index) => index % 200));
+    expect(new Set(running.map(({ handle }) => handle)).size).toBe(500);
+    expect(native.liveCount()).toBe(0);
+    expect(zombies()).toEqual([]);
+    expect(openDescriptors()).toHaveLength(before);
+  });
+
+  test('failing and succeeding starts may be mixed', async () => {
+    const outcomes = await Promise.all(
+      Array.from({ length: 200 }, async (_, index) => {
+        const command = index % 2 === 0 ? 'true' : '/no/such/file';
+        return workloads.start([command], quiet).then(
+          async ({ exit }) => (await exit).code,
+          (error: { code: string }) => error.code,
+        );
+      }),
+    );
+    expect(outcomes).toEqual(outcomes.map((_, index) => (index % 2 === 0 ? 0 : 'ENOENT')));
+    expect(zombies()).toEqual([]);
+  });
+
+  test('starts do not block the event loop', async () => {
+    const delays: number[] = [];
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      delays.push(now - last);
+      last = now;
+    }, 1);
+    const running = await Promise.all(Array.from({ length: 300 }, () => workloads.start(['sleep', '0.2'], quiet)));
+    await Promise.all(running.map(({ exit }) => exit));
+    clearInterval(timer);
+    // 300 starts take over 100 ms on two workers; done on this thread they would leave a few ticks with long gaps.
+    // The bound is what a loaded machine may add, not a speed.
+    expect(delays.length).toBeGreaterThan(50);
+    expect(Math.max(...delays)).toBeLessThan(100);
+  });
+
+  test('an agent with 5,000 open descriptors starts workloads that see three', async () => {
+    const descriptors = Array.from({ length: 5_000 }, () => openSync('/dev/null', 'r'));
+    try {
+      const workload = await workloads.start(['sleep', '60']);
+      await hasOnlyStdio(workload.pid);
+      native.signalGroup(workload.handle, 9);
+      await workload.exit;
+      expect(openDescriptors().length).toBeGreaterThan(5_000);
+    } finally {
+      descriptors.forEach(closeSync);
+    }
+  });
+});

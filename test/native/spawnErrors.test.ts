@@ -1,0 +1,87 @@
+import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { NativeError, type SpawnPlan } from '../../agent/native/index';
+import { openDescriptors, useWorkloads, zombies } from './workloads';
+
+const workloads = useWorkloads();
+const { native, directory } = workloads;
+
+function file(name: string, content: string, mode: number): string {
+  const path = join(directory, name);
+  writeFileSync(path, content);
+  chmodSync(path, mode);
+  return path;
+}
+
+describe('a start that fails', () => {
+  const cases: Array<[string, () => [string[], Partial<SpawnPlan>?], { syscall: string; code: string }]> = [
+    ['a missing file', () => [['/no/such/file']], { syscall: 'execve', code: 'ENOENT' }],
+    ['a bare name that is in no PATH entry', () => [['no-such-command']], { syscall: 'execve', code: 'ENOENT' }],
+    ['an empty name', () => [['']], { syscall: 'execve', code: 'ENOENT' }],
+    ['a file without run bit', () => [[file('plain', '#!/bin/sh\n', 0o644)]], { syscall: 'execve', code: 'EACCES' }],
+    ['a directory', () => [[directory]], { syscall: 'execve', code: 'EACCES' }],
+    ['a path through a file', () => [['/etc/passwd/x']], { syscall: 'execve', code: 'ENOTDIR' }],
+    [
+      'a script whose interpreter is missing',
+      () => [[file('lost', '#!/no/such/interpreter\n', 0o755)]],
+      { syscall: 'execve', code: 'ENOENT' },
+    ],
+    [
+      'a name forbidden in one PATH entry and missing in the next',
+      () => {
+        file('forbidden', '#!/bin/sh\n', 0o644);
+        return [['forbidden'], { env: [`PATH=${directory}:/bin`] }];
+      },
+      { syscall: 'execve', code: 'EACCES' },
+    ],
+    ['a missing working directory', () => [['true'], { cwd: '/no/such/dir' }], { syscall: 'chdir', code: 'ENOENT' }],
+    [
+      'a working directory that is a file',
+      () => [['true'], { cwd: '/etc/passwd' }],
+      { syscall: 'chdir', code: 'ENOTDIR' },
+    ],
+    [
+      'a missing directory for its stdout',
+      () => [['true'], { stdoutPath: '/no/such/dir/out' }],
+      { syscall: 'open', code: 'ENOENT' },
+    ],
+    ['a directory as its stderr', () => [['true'], { stderrPath: '/tmp' }], { syscall: 'open', code: 'EISDIR' }],
+    ['an argument list that is too long', () => [['true', 'x'.repeat(200_000)]], { syscall: 'execve', code: 'E2BIG' }],
+  ];
+
+  test.each(cases)('rejects with the failing call: %s', async (_what, plan, expected) => {
+    const descriptors = openDescriptors().length;
+    await expect(workloads.start(...plan())).rejects.toMatchObject({ name: 'NativeError', ...expected });
+    expect(native.liveCount()).toBe(0);
+    expect(zombies()).toEqual([]);
+    expect(openDescriptors()).toHaveLength(descriptors);
+  });
+
+  test('says in the message what failed, on which path, and why', async () => {
+    const error: unknown = await workloads.start(['/no/such/file']).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(NativeError);
+    expect(error).toMatchObject({ errno: 2, message: 'execve /no/such/file: ENOENT, no such file or directory' });
+  });
+
+  test.each<[string, Partial<SpawnPlan>]>([
+    ['file', { file: '/bin/true\0x' }],
+    ['argv[1]', { argv: ['true', 'a\0b'] }],
+    ['env[0]', { env: ['A=\0'] }],
+    ['cwd', { cwd: '/\0' }],
+    ['stdoutPath', { stdoutPath: '/tmp/a\0' }],
+    ['stderrPath', { stderrPath: '\0' }],
+  ])('rejects a NUL byte in %s and starts nothing', async (place, plan) => {
+    const before = readdirSync(directory).length;
+    await expect(workloads.start(['true'], plan)).rejects.toMatchObject({
+      name: 'NativeError',
+      code: 'EINVAL',
+      message: expect.stringContaining(`${place} holds a NUL byte`),
+    });
+    expect(readdirSync(directory)).toHaveLength(before);
+  });
+
+  test('rejects an empty argv', async () => {
+    await expect(workloads.start([], { file: 'true' })).rejects.toMatchObject({ code: 'EINVAL' });
+  });
+});

@@ -1,0 +1,128 @@
+/** Starts real processes through the addon for one test file, and checks that none is left at its end. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { loadNative, type Native, type ProcessExit, type Spawned, type SpawnPlan } from '../../agent/native/index';
+import { until } from '../support/until';
+
+export interface Workload extends Spawned {
+  exit: Promise<ProcessExit>;
+  /** What it has written so far. */
+  stdout(): string;
+  stderr(): string;
+}
+
+export interface Workloads {
+  native: Native;
+  /** Removed at the end. */
+  directory: string;
+  /** `argv[0]` is the file too, unless `plan` says otherwise; environment: PATH only. */
+  start(argv: string[], plan?: Partial<SpawnPlan>): Promise<Workload>;
+  /** Runs a command line under /bin/sh. */
+  sh(commands: string, plan?: Partial<SpawnPlan>): Promise<Workload>;
+}
+
+export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Call at the top of a test file. */
+export function useWorkloads(): Workloads {
+  const native = loadNative();
+  const directory = mkdtempSync(join(tmpdir(), 'morch-native-'));
+  const waiting = new Map<number, (exit: ProcessExit) => void>();
+  const live = new Set<number>();
+  const strayExits: ProcessExit[] = [];
+  let started = 0;
+
+  const workloads: Workloads = {
+    native,
+    directory,
+    async start(argv, plan = {}) {
+      const number = ++started;
+      const full: SpawnPlan = {
+        file: argv[0]!,
+        argv,
+        env: [`PATH=${PATH}`],
+        cwd: directory,
+        stdoutPath: join(directory, `${number}.out`),
+        stderrPath: join(directory, `${number}.err`),
+        ...plan,
+      };
+      const spawned = await native.spawn(full);
+      live.add(spawned.handle);
+      return {
+        ...spawned,
+        exit: new Promise((resolve) => waiting.set(spawned.handle, resolve)),
+        stdout: () => readFileSync(full.stdoutPath, 'utf8'),
+        stderr: () => readFileSync(full.stderrPath, 'utf8'),
+      };
+    },
+    sh: (commands, plan) => workloads.start(['/bin/sh', '-c', commands], plan),
+  };
+
+  beforeAll(() => {
+    native.onExit((exits) => {
+      for (const exit of exits) {
+        live.delete(exit.handle);
+        const resolve = waiting.get(exit.handle);
+        waiting.delete(exit.handle);
+        if (resolve === undefined) strayExits.push(exit);
+        else resolve(exit);
+      }
+    });
+  });
+
+  afterAll(async () => {
+    for (const handle of live) native.signalGroup(handle, native.signalNumber('SIGKILL')!);
+    await until(() => native.liveCount() === 0 && live.size === 0, { what: 'no workload lives' });
+    native.onExit(null);
+    rmSync(directory, { recursive: true });
+    // An exit that came before the code after `await spawn` ran would be in here.
+    expect(strayExits).toEqual([]);
+  });
+
+  return workloads;
+}
+
+export interface ProcessFields {
+  pid: number;
+  state: string;
+  parent: number;
+  group: number;
+  session: number;
+}
+
+/** @returns null when there is no such process */
+export function readProcess(pid: number): ProcessFields | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return {
+      pid,
+      state: fields[0]!,
+      parent: Number(fields[1]),
+      group: Number(fields[2]),
+      session: Number(fields[3]),
+    };
+  } catch {
+    return null;
+  }
+}
+
+/** Zombies whose parent is this process. */
+export function zombies(): ProcessFields[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => readProcess(Number(name)))
+    .filter((process): process is ProcessFields => process !== null)
+    .filter(({ state, parent }) => state === 'Z' && parent === process.pid);
+}
+
+export function openDescriptors(pid: number | 'self' = 'self'): string[] {
+  return readdirSync(`/proc/${pid}/fd`);
+}
+
+/** A process that has just been exec'd may still have the dynamic loader's file open; what it inherited stays. */
+export async function hasOnlyStdio(pid: number): Promise<void> {
+  await until(() => openDescriptors(pid).join() === '0,1,2', { what: `${pid} has descriptors 0, 1 and 2 only` });
+}

@@ -1,0 +1,60 @@
+/** Serves a fake scheduler on a real port, for one test file. */
+import { connect } from 'node:net';
+import { pino } from 'pino';
+import { EventLog } from '../../../scheduler/events/feed';
+import { createEventSockets } from '../../../scheduler/events/webSocket';
+import { createApp } from '../../../scheduler/http/app';
+import { type HttpServer, startHttpServer } from '../../../scheduler/http/server';
+import { openMemoryStore } from '../../../scheduler/store/memory';
+import type { Store } from '../../../scheduler/store/store';
+import { type FakeApi, fakeApi } from './fakeApi';
+
+export interface Served {
+  api: FakeApi;
+  store: Store;
+  events: EventLog;
+  http: HttpServer;
+  url: string;
+  close(): Promise<void>;
+}
+
+export async function serveFake(
+  options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number } = {},
+): Promise<Served> {
+  const { firstSeq = 1, lastSeq = 0, ...sockets } = options;
+  const api = fakeApi();
+  const store = openMemoryStore();
+  const events = new EventLog(store, { firstSeq, lastSeq });
+  const log = pino({ level: 'silent' });
+  const eventSockets = createEventSockets({ events, log, ...sockets });
+  const http = await startHttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: createApp({ api, events, log }),
+    upgrade: eventSockets.upgrade,
+  });
+  return {
+    api,
+    store,
+    events,
+    http,
+    url: `http://127.0.0.1:${http.port}`,
+    close: async () => {
+      eventSockets.close();
+      await http.close(50);
+    },
+  };
+}
+
+/** Sends bytes as they are and gives back all that comes until the connection ends. */
+export function exchange(port: number, bytes: string | Buffer): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answer += text;
+    });
+    socket.on('error', (error) => (answer === '' ? reject(error) : resolve(answer)));
+    socket.on('close', () => resolve(answer));
+  });
+}

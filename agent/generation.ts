@@ -192,7 +192,11 @@ export class Generation {
       const error = await startFailed(hosted, program, cwdOf(program, workDirectory), program.node);
       this.#startError = { detail: error.message, ...error.system! };
       this.#ranMs = 0;
-      return { kind: 'notRunning', end: { kind: 'startFailed', what: hosted.message }, error };
+      return {
+        kind: 'notRunning',
+        end: { kind: 'startFailed', what: `${error.system!.syscall}: ${error.system!.errnoCode}` },
+        error,
+      };
     }
     await this.#enterRun(hosted);
     return { kind: 'ran', end: await this.#outlive(hosted, beganMs) };
@@ -291,9 +295,7 @@ export class Generation {
     this.#pid = null;
     const end: RunEnd = { kind: 'exited', exit, ranMs: this.#ranMs, overranMs: this.#overranMs };
     if (treeLeft || !(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
-      this.#change('stopping', `${describeEnd(end)}; stopping what it left`);
-      await this.#saveEnd();
-      this.#publish();
+      await this.#enterEnd('stopping', `${describeEnd(end)}; stopping what it left`);
       await hosted.gone;
     }
     this.#hosted = null;
@@ -309,9 +311,7 @@ export class Generation {
   }
 
   async #backOff({ delayMs, reason }: { delayMs: number; reason: string }): Promise<void> {
-    this.#change('backoff', reason);
-    await this.#saveEnd();
-    this.#publish();
+    await this.#enterEnd('backoff', reason);
     await this.#pause(delayMs);
   }
 
@@ -327,18 +327,20 @@ export class Generation {
   }
 
   async #finish({ status, reason, lost }: Extract<NextStep, { kind: 'end' }>): Promise<void> {
-    this.#change(status, reason);
-    this.#lost = lost;
-    const record = await this.#saveEnd();
-    this.#publish();
-    this.#ended.resolve(record);
+    this.#ended.resolve(await this.#enterEnd(status, reason, lost));
   }
 
-  /** An end that cannot be recorded is still told; after a restart of the agent its exit would be unknown. */
-  async #saveEnd(): Promise<EndRecord> {
+  /**
+   * Records how the run, or the generation, has ended; only then is it so, and told. An end that cannot be
+   * recorded is still told; after a restart of the agent its exit would be unknown.
+   */
+  async #enterEnd(status: AgentInstanceStatus, statusReason: string, lost = false): Promise<EndRecord> {
     const { rev: _, ...report } = this.report();
     const record: EndRecord = {
       ...report,
+      status,
+      statusReason,
+      lost,
       pid: this.lastPid,
       ranMs: this.#ranMs,
       overranMs: this.#overranMs,
@@ -349,6 +351,9 @@ export class Generation {
     } catch (error) {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
     }
+    this.#lost = lost;
+    this.#change(status, statusReason);
+    this.#publish();
     return record;
   }
 

@@ -76,7 +76,10 @@ export async function startFailed(
   cwd: string,
   node: string,
 ): Promise<MorchError> {
-  const { syscall, errno, errnoCode } = failure;
+  const { errno, errnoCode } = failure;
+  // The script's own directory cannot be entered: execve of the script would have failed on its way for the same reason.
+  const ofScript = failure.syscall === 'chdir' && program.cwd === undefined && program.script !== undefined;
+  const syscall = ofScript ? 'execve' : failure.syscall;
   const file = fileOf(program);
   const detail =
     syscall === 'chdir'

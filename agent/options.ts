@@ -20,8 +20,15 @@ const schedulerUrlSchema = z
   })
   .transform((text) => text.replace(/\/+$/, ''));
 
+const LOOPBACK_ONLY =
+  '--host must be a loopback address (127.0.0.1, ::1 or localhost): there is no access control yet, and whoever reaches the agent can run programs';
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 export const agentOptionsSchema = z.strictObject({
-  host: hostSchema.default('127.0.0.1'),
+  host: hostSchema.refine(isLoopback, { message: LOOPBACK_ONLY }).default('127.0.0.1'),
   /** 0: any free port, for tests. */
   port: z.int().min(0).max(65_535).default(8080),
   advertise: hostAndPortSchema.optional(),

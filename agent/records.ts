@@ -111,11 +111,12 @@ export class Records {
 
   /** @throws MorchError STORE_UNWRITABLE; then nothing may be started on it */
   async saveIntent(intent: Intent): Promise<void> {
-    await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
-      const directory = await this.#provide(intent.spec);
-      if (intent.spec.script === undefined) await mkdir(join(directory, 'work'), { recursive: true, mode: 0o750 });
-      await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
-    });
+    await storing(`record the start of ${intent.spec.instanceId}`, this.#root, () =>
+      this.#inDirectory(intent.spec, async (directory) => {
+        if (intent.spec.script === undefined) await mkdir(join(directory, 'work'), { recursive: true, mode: 0o750 });
+        await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
+      }),
+    );
   }
 
   /** Needs no fsync: it serves to find the process again, and no process outlives the machine. */
@@ -125,10 +126,9 @@ export class Records {
 
   /** @throws MorchError STORE_UNWRITABLE */
   async saveEnd(end: EndRecord): Promise<void> {
-    await storing(`record the end of ${end.instanceId}`, this.#root, async () => {
-      const directory = await this.#provide(end);
-      await writeDurably(join(directory, 'end.json'), JSON.stringify(end));
-    });
+    await storing(`record the end of ${end.instanceId}`, this.#root, () =>
+      this.#inDirectory(end, (directory) => writeDurably(join(directory, 'end.json'), JSON.stringify(end))),
+    );
   }
 
   async remove(id: GenerationId): Promise<void> {
@@ -148,11 +148,11 @@ export class Records {
     return found;
   }
 
-  async #provide(id: GenerationId): Promise<string> {
+  /** The directory of a generation, its name as durable as what `write` puts into it. */
+  async #inDirectory(id: GenerationId, write: (directory: string) => Promise<void>): Promise<void> {
     const directory = this.directoryOf(id);
     const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (made !== undefined) await syncDirectory(this.#root);
-    return directory;
+    await Promise.all([made === undefined ? null : syncDirectory(this.#root), write(directory)]);
   }
 
   async #read<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {

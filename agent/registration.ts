@@ -34,14 +34,16 @@ export function startRegistration(means: RegistrationMeans): () => void {
 }
 
 async function keepRegistered(means: RegistrationMeans, stopping: AbortSignal): Promise<void> {
-  let lastFailure = '';
+  /** Null: the last try succeeded. */
+  let lastFailure: string | null = '';
   let retryMs = FIRST_RETRY_MS;
   while (!stopping.aborted) {
     const failure = await register(means, stopping);
     if (stopping.aborted) return;
     if (failure === null) {
-      means.log.info({ scheduler: means.scheduler, clusterId: means.membership.clusterId }, 'registered');
-      lastFailure = '';
+      const { scheduler, membership, log } = means;
+      if (lastFailure !== null) log.info({ scheduler, clusterId: membership.clusterId }, 'registered');
+      lastFailure = null;
       retryMs = FIRST_RETRY_MS;
       await untilUnheard(means, stopping);
     } else {

@@ -142,13 +142,16 @@ export class Supervisor {
     return stoppedOf(reportOf(this.#known.get(keyOf(known.id)) ?? known));
   }
 
-  /** Begins a stop and answers how the instance is now; what comes of it is told by `onChange`. */
+  /**
+   * Begins a stop and answers how the instance is now; what comes of it is told by `onChange`.
+   *
+   * @throws MorchError like `stop`, and INSTANCE_NOT_FOUND for a generation never heard of, once its tombstone is there
+   */
   async beginStop(target: StopInstance): Promise<Stopped> {
-    return stoppedOf(reportOf(await this.#begin(target)));
-  }
-
-  knows(id: GenerationId): boolean {
-    return this.#known.has(keyOf(id)) || (this.#latestOf(id)?.id.generation ?? 0) > id.generation;
+    const isKnown = this.#findTarget(target) !== undefined;
+    const known = await this.#begin(target);
+    if (!isKnown) throw this.#notFound(target.instanceId);
+    return stoppedOf(reportOf(known));
   }
 
   /** Drops the records of ended generations; live ones and unknown ones are passed over. */
@@ -218,12 +221,16 @@ export class Supervisor {
     if (known === undefined) {
       const { uid, generation, instanceId } = target;
       if (uid === undefined || generation === undefined) {
-        throw new MorchError('INSTANCE_NOT_FOUND', `The agent ${this.nodeName} knows no instance ${instanceId}.`);
+        throw this.#notFound(instanceId);
       }
       return this.#bury(instanceId!, uid, generation, target.graceMs);
     }
     if (known.kind === 'live') known.life.stop('request', target.graceMs);
     return known;
+  }
+
+  #notFound(instanceId: string | undefined): MorchError {
+    return new MorchError('INSTANCE_NOT_FOUND', `The agent ${this.nodeName} knows no instance ${instanceId}.`);
   }
 
   #findTarget({ instanceId, uid, generation }: StopTarget): Known | undefined {

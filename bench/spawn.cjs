@@ -8,7 +8,7 @@
  * Needs a built tree: dist/agent/native/index.js and the addon. The figures that mean something are the ratios.
  */
 const { execFileSync, spawn } = require('node:child_process');
-const { existsSync, mkdirSync } = require('node:fs');
+const { existsSync, mkdirSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { parseArgs } = require('node:util');
@@ -72,9 +72,14 @@ function runChildProcess() {
   });
 }
 
-/** Runs `one` `count` times, at most `width` at once. @returns per spawn: elapsed and busy-loop microseconds, rate */
+/** CPU time of this thread, which runs the event loop: first field of schedstat, in nanoseconds. */
+function loopCpuUs() {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e3;
+}
+
+/** Runs `one` `count` times, at most `width` at once. @returns per spawn: elapsed time, and CPU time of the event loop's thread */
 async function measure(one, width) {
-  const loopBefore = performance.eventLoopUtilization();
+  const cpuBefore = loopCpuUs();
   const before = performance.now();
   let left = count;
   const lane = async () => {
@@ -85,8 +90,16 @@ async function measure(one, width) {
   };
   await Promise.all(Array.from({ length: width }, lane));
   const elapsedMs = performance.now() - before;
-  const loop = performance.eventLoopUtilization(loopBefore);
-  return { usPerSpawn: (elapsedMs * 1e3) / count, loopUsPerSpawn: (loop.active * 1e3) / count };
+  return { usPerSpawn: (elapsedMs * 1e3) / count, loopUsPerSpawn: (loopCpuUs() - cpuBefore) / count };
+}
+
+/** What the call itself costs the caller: `count` starts asked for in one go, timed until the last call has returned. */
+async function measureCall(call) {
+  const before = performance.now();
+  const pending = Array.from({ length: count }, call);
+  const callUs = ((performance.now() - before) * 1e3) / count;
+  await Promise.all(pending);
+  return callUs;
 }
 
 /** The control is a process of its own; only it is measured, by itself. */
@@ -109,10 +122,13 @@ const median = (numbers) => sorted(numbers)[Math.floor(numbers.length / 2)];
 const summary = (numbers) => ({ median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers) });
 
 async function main() {
+  const calls = { addon: [], child_process: [] };
   const samples = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
   await measure(runAddon, concurrency); // warm-up: compiles, faults pages in
   for (let run = 0; run < runs; run += 1) {
     for (const [name, subject] of Object.entries(subjects)) samples[name].push(await subject());
+    calls.addon.push(await measureCall(runAddon));
+    calls.child_process.push(await measureCall(runChildProcess));
   }
   const results = Object.entries(samples).map(([name, list]) => {
     const control = samples[`C control, ${name.split(', ')[1]}`];
@@ -125,13 +141,23 @@ async function main() {
       timeRatioToControl: summary(list.map(({ usPerSpawn }, run) => usPerSpawn / control[run].usPerSpawn)),
     };
   });
-  const conditions = { program: PROGRAM, runs, count, concurrency, parentRssMb: Math.round(process.memoryUsage().rss / 2 ** 20) };
+  const callUs = Object.fromEntries(Object.entries(calls).map(([name, list]) => [name, summary(list)]));
+  const conditions = {
+    program: PROGRAM,
+    runs,
+    count,
+    concurrency,
+    parentRssMb: Math.round(process.memoryUsage().rss / 2 ** 20),
+  };
   if (values.json) {
-    console.log(JSON.stringify({ conditions, results }, null, 2));
+    console.log(JSON.stringify({ conditions, results, callUs }, null, 2));
     return;
   }
-  console.log(`${PROGRAM}, spawn to reaped; ${runs} runs of ${count}, parent ${conditions.parentRssMb} MB; median (min..max)`);
-  const show = ({ median: m, min, max }, digits) => `${m.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`;
+  console.log(
+    `${PROGRAM}, spawn to reaped; ${runs} runs of ${count}, parent ${conditions.parentRssMb} MB; median (min..max)`,
+  );
+  const show = ({ median: m, min, max }, digits) =>
+    `${m.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`;
   console.table(
     Object.fromEntries(
       results.map(({ name, usPerSpawn, startsPerSecond, loopUsPerSpawn, timeRatioToControl }) => [
@@ -139,12 +165,15 @@ async function main() {
         {
           'µs per spawn': show(usPerSpawn, 0),
           'starts/s': Math.round(startsPerSecond),
-          'event loop µs per spawn': loopUsPerSpawn === null ? '' : show(loopUsPerSpawn, 1),
+          'event loop CPU µs': loopUsPerSpawn === null ? '' : show(loopUsPerSpawn, 1),
           'time / C control': show(timeRatioToControl, 2),
         },
       ]),
     ),
   );
+  for (const [name, us] of Object.entries(callUs)) {
+    console.log(`the event loop is blocked by one call of ${name}: ${show(us, 1)} µs`);
+  }
 }
 
 void main();

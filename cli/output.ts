@@ -65,7 +65,8 @@ export function outputOptionsOf(command: Command): OutputOptions {
     quiet: given.quiet ?? false,
     headers: given.headers ?? true,
     colour: wantsColour(process.stdout.isTTY, process.env),
-    width: process.stdout.isTTY && format === 'table' ? process.stdout.columns : undefined,
+    // A terminal that does not know its width says 0.
+    width: process.stdout.isTTY && format === 'table' ? process.stdout.columns || undefined : undefined,
   };
 }
 

@@ -9,6 +9,7 @@ import type { Instance, Workload } from '../contract/workload';
 import { type Client, isUnreachable } from './client';
 import { say } from './output';
 import { isNotFound, workloadPath } from './resolve';
+import { isUp } from './waiting';
 
 const FIRST_INTERVAL_MS = 100;
 const LONGEST_INTERVAL_MS = 1_000;
@@ -91,7 +92,9 @@ export function describeProgress(workload: Workload): string {
   const several = counts.reduce((sum, [, count]) => sum + count, 0) > 1;
   const parts = several ? counts.map(([status, count]) => `${count} ${status}`).join(', ') : '';
   const where = workload.node === null || workload.node === undefined ? '' : `on ${workload.node}`;
-  const detail = [where, parts, reasonOf(workload) ?? ''].filter((text) => text !== '').join('; ');
+  // That all of it runs is no reason worth telling.
+  const reason = isUp(workload) ? '' : (reasonOf(workload) ?? '');
+  const detail = [where, parts, reason].filter((text) => text !== '').join('; ');
   return `${workload.id}: ${workload.status}${detail === '' ? '' : ` (${detail})`}`;
 }
 

@@ -4,6 +4,7 @@ import type { Node } from '../contract/node';
 import type { Instance, Workload } from '../contract/workload';
 import type { Column, Listing } from './output';
 import { formatAge, formatBytes, formatCpu } from './quantities';
+import { isUp } from './waiting';
 
 export function ago(at: string | null | undefined, nowMs = Date.now()): string {
   return at === null || at === undefined ? '-' : formatAge(nowMs - Date.parse(at));
@@ -80,7 +81,7 @@ export const WORKLOADS: Listing<Workload> = {
     { title: 'VERSION', value: (workload) => String(workload.version), align: 'right', wide: true },
     { title: 'LABELS', value: (workload) => labelText(workload.labels), wide: true },
     { title: 'PROGRAM', value: programText, wide: true },
-    { title: 'REASON', value: (workload) => workload.statusReason ?? '' },
+    { title: 'REASON', value: (workload) => (isUp(workload) ? '' : (workload.statusReason ?? '')) },
   ],
 };
 

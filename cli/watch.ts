@@ -8,6 +8,8 @@ import { isUnreachable } from './client';
 import { type Listing, type OutputOptions, print, renderList, renderTable, say } from './output';
 
 const INTERVAL_MS = 1_000;
+/** Move by themselves, so elsewhere than on a terminal a change of them alone is none. */
+const AGES = /(\d+(\.\d+)?(ms|[smhd]))+\b/g;
 const CLEAR_SCREEN = '\u001b[H\u001b[2J\u001b[3J';
 
 /** Runs `show` every second until SIGINT or SIGTERM. A scheduler that is away is said once and asked again. */
@@ -32,8 +34,9 @@ export function watchText(load: () => Promise<string>): Promise<void> {
   let shown = '';
   return repeat(async () => {
     const text = await load();
-    if (text === shown) return;
-    shown = text;
+    const looks = process.stdout.isTTY ? text : text.replace(AGES, '');
+    if (looks === shown) return;
+    shown = looks;
     print(process.stdout.isTTY ? `${CLEAR_SCREEN}${text}` : text);
   });
 }
@@ -41,7 +44,7 @@ export function watchText(load: () => Promise<string>): Promise<void> {
 export function watchList<T>(load: () => Promise<T[]>, listing: Listing<T>, options: OutputOptions): Promise<void> {
   const structured = !options.quiet && (options.format === 'json' || options.format === 'yaml');
   if (process.stdout.isTTY && !structured) {
-    return watchText(async () => renderList(await load(), listing, options));
+    return watchText(async () => renderList(await load(), listing, options) || `no ${listing.noun}s\n`);
   }
   const changes = new Changes(listing);
   let headers = options.headers;

@@ -61,7 +61,8 @@ async function runDev(flags: DevFlags): Promise<number> {
     }
   });
   try {
-    await Promise.race([cluster.start().then(() => print(banner(cluster, flags))), signalled]);
+    const up = cluster.start().then((isUp) => isUp && print(banner(cluster, flags)));
+    await Promise.race([up, signalled]);
     await signalled;
   } catch (error) {
     say(`morch dev: ${error instanceof Error ? error.message : String(error)}`);
@@ -77,7 +78,8 @@ function banner(cluster: Cluster, flags: DevFlags): string {
   const { enter, morch } = waysToCall(process.env);
   const call = flags.port === DEFAULT_PORT ? morch : `${morch} --address ${cluster.address}`;
   const sample = shellWord(path.join(PACKAGE_ROOT, 'scripts', 'sample-workload.sh'));
-  const victim = cluster.parts.at(-1);
+  const last = cluster.parts.at(-1)?.name ?? '';
+  const pidOf = (name: string) => cluster.parts.find((part) => part.name === name)?.pid;
   return `
 morch dev is up
 ${cluster.parts.map((part) => `  ${part.name.padEnd(10)}http://127.0.0.1:${part.port}  (pid ${part.pid})`).join('\n')}
@@ -88,8 +90,17 @@ Try in another terminal:
 ${enter}  ${call} submit ${sample} 60 --name sample
   ${call} workloads
   ${call} logs sample
-  kill -9 ${victim?.pid}    # the agent ${victim?.name}; it is started again
+
+Kill the scheduler: workloads go on, and it is started again within seconds.
+  kill -9 ${pidOf('scheduler')}
+
+Kill agent ${last}: in about 4 s its workloads run elsewhere, if there is another agent. It is started again after 10 s.
+  kill -9 ${pidOf(last)}
   ${call} recovery
+
+Make agent n1 fall silent: within seconds its workloads run elsewhere. Then let it come back.
+  kill -STOP ${pidOf('n1')}
+  kill -CONT ${pidOf('n1')}
 
 Ctrl-C here stops all, workloads included.
 `;

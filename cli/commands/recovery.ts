@@ -58,7 +58,7 @@ function renderRecovery(metrics: RecoveryMetrics, options: OutputOptions): strin
     ['recovery', spreadText(metrics.recoveryMs)],
   ]);
   if (recent.length === 0) return fields;
-  return `${fields}\n${renderTable(recent.slice(-SHOWN), COLUMNS, options)}`;
+  return `${fields}\n${renderTable(recent.slice(0, SHOWN), COLUMNS, options)}`;
 }
 
 /** A share, told as one: 0 to 1. */

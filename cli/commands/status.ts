@@ -16,6 +16,7 @@ import {
 import { describeProgress } from '../progress';
 import { formatAge, formatBytes, formatCpu, formatMs } from '../quantities';
 import { ago, nodeStatusText } from '../tables';
+import { isUp } from '../waiting';
 import { watchText } from '../watch';
 
 /** Of each sort of trouble; the lists tell the rest. */
@@ -56,10 +57,10 @@ async function loadOverview(client: Client): Promise<Overview> {
     client.get<Health>('/health'),
     client.get<HealthSummary>('/health/summary'),
     client.list<Node>('/nodes', 'nodes'),
-    // Some that run do so in part: those have a reason too.
+    // Some that run do so in part.
     client
       .get<{ workloads: Workload[] }>('/workloads', { status: 'running', limit: 1_000 })
-      .then(({ workloads }) => workloads.filter((workload) => workload.statusReason !== null).slice(0, SHOWN)),
+      .then(({ workloads }) => workloads.filter((workload) => !isUp(workload)).slice(0, SHOWN)),
     ...TROUBLED.map(some),
   ]);
   return { health, summary, nodes, troubled: troubled.flat() };
@@ -79,13 +80,11 @@ function renderOverview(
   const { allocated, cpuMillis, memoryBytes } = summary.totals;
   const wrong = [
     ...health.reasons,
+    // Nodes that are not healthy are among the reasons.
     ...nodes
-      .filter((node) => node.status !== 'healthy' || node.drain !== 'none' || !node.schedulable)
+      .filter((node) => node.status === 'healthy' && !(node.schedulable && node.drain === 'none'))
       .slice(0, SHOWN)
-      .map(
-        (node) =>
-          `node ${node.id}: ${paint(nodeStatusText(node))}${node.statusReason === null ? '' : ` (${node.statusReason})`}, last contact ${ago(node.lastContactAt)} ago`,
-      ),
+      .map((node) => `node ${node.id}: ${nodeStatusText(node)}`),
     ...troubled.map((workload) => `workload ${describeProgress(workload)}`),
   ];
   return [
@@ -106,7 +105,7 @@ function renderOverview(
     summary.recentVerdicts.length === 0
       ? ''
       : `\nnodes lost lately:\n${summary.recentVerdicts
-          .slice(-5)
+          .slice(0, 5)
           .map((v) => `  ${v.node} ${ago(v.at)} ago: silent for ${formatMs(v.silentMs)} (${v.reason})\n`)
           .join('')}`,
   ].join('');

@@ -62,6 +62,7 @@ export async function waitForWorkload(
     if (!options.quiet) say(end.value.said);
     return end.value.exitCode;
   }
-  say(`${id}: not ${goal} after ${formatMs(options.timeoutMs ?? 0)}; it goes on`);
+  const missed = goal === 'running' ? 'not all running' : 'not ended';
+  say(`${id}: ${missed} after ${formatMs(options.timeoutMs ?? 0)}; it goes on`);
   return latest === undefined ? 1 : exitCodeOfTimeout(latest);
 }

@@ -15,7 +15,9 @@ import { portTrouble } from './ports';
 const HOST = '127.0.0.1';
 const UP_WITHIN_MS = 60_000;
 const READY_WITHIN_MS = 20_000;
-const RESTART_AFTER_MS = 1_000;
+const SCHEDULER_RESTART_AFTER_MS = 1_000;
+/** Longer than a verdict takes: who kills an agent sees its workloads move to the others first. */
+const AGENT_RESTART_AFTER_MS = 10_000;
 const LONGEST_RESTART_MS = 30_000;
 /** A part that lives this long has not died at once. */
 const SETTLED_MS = 10_000;
@@ -50,14 +52,19 @@ export class Cluster {
     return [this.scheduler, ...this.agents].map(({ plan, pid }) => ({ name: plan.name, port: plan.port, pid }));
   }
 
-  /** Resolves when every node is healthy. @throws Error what kept it from coming up; the caller is to stop it */
-  async start(): Promise<void> {
+  /**
+   * @returns true when every node is healthy, false when it was stopped meanwhile
+   * @throws Error what kept it from coming up; the caller is to stop it
+   */
+  async start(): Promise<boolean> {
     await this.demandPorts();
+    if (this.isStopping()) return false;
     say(`starting the scheduler on ${this.address}`);
     this.scheduler.start();
     await this.until(READY_WITHIN_MS, 'the scheduler to answer', () => isReady(this.scheduler.plan.port));
+    if (this.isStopping()) return false;
     say(`starting ${this.agents.length === 1 ? 'agent' : 'agents'} ${this.agents.map((a) => a.plan.name).join(', ')}`);
-    for (const agent of this.agents) if (this.phase === 'starting') agent.start();
+    for (const agent of this.agents) agent.start();
     const healthy = new Set<string>();
     const client = new Client({ url: this.address, source: 'default' });
     await this.until(UP_WITHIN_MS, 'all nodes to be healthy', async () => {
@@ -69,7 +76,24 @@ export class Cluster {
       }
       return healthy.size === this.agents.length;
     });
-    if (this.phase === 'starting') this.phase = 'up';
+    if (this.isStopping()) return false;
+    await this.forgetOthers(client);
+    this.phase = 'up';
+    return true;
+  }
+
+  /** Agents of an earlier run with more of them never come back: their nodes would count as lost for ever. */
+  private async forgetOthers(client: Client): Promise<void> {
+    const ours = new Set(this.agents.map((agent) => agent.plan.name));
+    for (const { id, status } of await client.list<Node>('/nodes', 'nodes')) {
+      if (ours.has(id) || status === 'healthy') continue;
+      await client.delete(`/nodes/${id}`, { force: true });
+      say(`node ${id} of an earlier run is forgotten`);
+    }
+  }
+
+  private isStopping(): boolean {
+    return this.phase === 'stopping';
   }
 
   /** The scheduler first, which leaves workloads alone, then the agents, which stop theirs. */
@@ -95,14 +119,14 @@ export class Cluster {
   }
 
   /**
-   * The workloads of an agent that was killed just now live on without it. Only an agent can stop them, so it is
+   * An agent that was killed just now may have left processes of its workloads. Only an agent finds them, so it is
    * started once more.
    */
   private async reviveDeadAgents(): Promise<void> {
     const dead = this.agents.filter((agent) => !agent.isAlive);
     await Promise.all(
       dead.map(async (agent) => {
-        say(`starting ${agent.plan.name} once more, so that it stops the workloads it left`);
+        say(`starting ${agent.plan.name} once more, so that it stops what its workloads left`);
         agent.start();
         const endAtMs = Date.now() + READY_WITHIN_MS;
         // Its handler for SIGTERM is there only once it serves.
@@ -113,7 +137,7 @@ export class Cluster {
 
   private takeDeath(part: Part, death: Death): void {
     const { name } = part.plan;
-    if (this.phase === 'stopping') return;
+    if (this.isStopping()) return;
     if (this.phase === 'starting') {
       const words = part.lastWords().map((line) => `\n  ${line}`);
       this.failure ??= new Error(
@@ -122,7 +146,8 @@ export class Cluster {
       return;
     }
     const before = this.restarts.get(part)?.delayMs ?? 0;
-    const delayMs = nextRestartDelayMs(before, death.ranMs);
+    const firstMs = part === this.scheduler ? SCHEDULER_RESTART_AFTER_MS : AGENT_RESTART_AFTER_MS;
+    const delayMs = nextRestartDelayMs(before, death.ranMs, firstMs);
     say(`${name} (pid ${death.pid}) died: ${death.how}; starting it again in ${delayMs / 1_000} s`);
     const timer = setTimeout(() => {
       part.start();
@@ -138,7 +163,7 @@ export class Cluster {
       if (trouble === undefined) continue;
       const why = trouble === 'EADDRINUSE' ? 'is in use' : `cannot be listened on (${trouble})`;
       throw new Error(
-        `port ${plan.port}, meant for ${plan.name}, ${why}. It takes the ports ${this.plan.port} to ${last}: ` +
+        `port ${plan.port}, meant for ${plan.name}, ${why}. \`morch dev\` takes the ports ${this.plan.port} to ${last}: ` +
           'name another first one with --port, or end what uses it (an earlier `morch dev` may still be stopping).',
       );
     }
@@ -148,7 +173,7 @@ export class Cluster {
     const endAtMs = Date.now() + timeoutMs;
     for (;;) {
       if (this.failure !== undefined) throw this.failure;
-      if (this.phase === 'stopping' || (await isTrue())) return;
+      if (this.isStopping() || (await isTrue())) return;
       if (Date.now() > endAtMs) {
         throw new Error(`waited ${timeoutMs / 1_000} s in vain for ${what}; the logs are in ${this.logDir}`);
       }
@@ -157,9 +182,9 @@ export class Cluster {
   }
 }
 
-/** Pure. 1 s, and twice as long each time it dies at once. */
-export function nextRestartDelayMs(previousMs: number, ranMs: number): number {
-  if (previousMs === 0 || ranMs >= SETTLED_MS) return RESTART_AFTER_MS;
+/** Pure. `firstMs`, and twice as long each time it dies at once. */
+export function nextRestartDelayMs(previousMs: number, ranMs: number, firstMs: number): number {
+  if (previousMs === 0 || ranMs >= SETTLED_MS) return firstMs;
   return Math.min(previousMs * 2, LONGEST_RESTART_MS);
 }
 

@@ -45,7 +45,7 @@ export class Part {
   }
 
   start(): void {
-    mkdirSync(path.dirname(this.plan.logFile), { recursive: true });
+    mkdirSync(path.dirname(this.plan.logFile), { recursive: true, mode: 0o700 });
     const log = openSync(this.plan.logFile, 'a');
     this.logStart = statSync(this.plan.logFile).size;
     const startedAtMs = Date.now();
@@ -74,6 +74,8 @@ export class Part {
   async stop(): Promise<void> {
     this.asked = true;
     this.child?.kill('SIGTERM');
+    // One that somebody stopped (kill -STOP) to see what happens could not hear of it.
+    this.child?.kill('SIGCONT');
     await this.ended;
   }
 

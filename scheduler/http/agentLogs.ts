@@ -26,18 +26,22 @@ export type PieceAnswer =
   | { kind: 'output'; chunks: AsyncIterable<Buffer> }
   /** The node has nothing of this instance. */
   | { kind: 'nothing' }
-  /** It could not be reached, or answered something else. */
-  | { kind: 'unreachable'; reason: string };
+  /** The node answered something else. */
+  | { kind: 'refused' }
+  /** It could not be reached, or said nothing in time. */
+  | { kind: 'unreachable' };
 
-/** For connecting and the head of the answer; what follows may take for ever. */
+/** For connecting and the head of the answer. */
 const ANSWER_MS = 2_500;
+/** Between two bytes of an answer that is not followed; while the client makes us wait it does not count. */
+const BODY_MS = 30_000;
 
-const agents = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS, bodyTimeout: 0 });
+const agents = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
 
 /** Never throws; `chunks` does when the node goes away in the middle, or `signal` aborts. */
 export async function askForPiece(piece: Piece, query: PieceQuery, signal: AbortSignal): Promise<PieceAnswer> {
   const { node, instanceId, uid } = piece;
-  if (!node.reachable) return { kind: 'unreachable', reason: 'the node is not reachable' };
+  if (!node.reachable) return { kind: 'unreachable' };
   const parameters = new URLSearchParams({ uid, stream: query.stream });
   if (query.tail !== undefined) parameters.set('tail', String(query.tail));
   if (query.follow) parameters.set('follow', 'true');
@@ -48,13 +52,14 @@ export async function askForPiece(piece: Piece, query: PieceQuery, signal: Abort
   try {
     const { statusCode, body } = await request(
       `http://${host}:${node.port}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
-      { dispatcher: agents, signal: AbortSignal.any([signal, late.signal]) },
+      { dispatcher: agents, bodyTimeout: query.follow ? 0 : BODY_MS, signal: AbortSignal.any([signal, late.signal]) },
     );
     if (statusCode === 200) return { kind: 'output', chunks: body };
     await body.dump();
-    return statusCode === 404 ? { kind: 'nothing' } : { kind: 'unreachable', reason: `it answered ${statusCode}` };
-  } catch (error) {
-    return { kind: 'unreachable', reason: error instanceof Error ? error.message : String(error) };
+    return { kind: statusCode === 404 ? 'nothing' : 'refused' };
+  } catch {
+    // Whatever the reason: the answer names the node, and /health/summary tells more of it.
+    return { kind: 'unreachable' };
   } finally {
     clearTimeout(timer);
   }

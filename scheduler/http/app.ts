@@ -45,7 +45,7 @@ export function createApp(context: HttpContext): express.Express {
     res.setHeader('X-Request-Id', requestIdOf(req));
     next();
   });
-  app.use(requestLog(context));
+  if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
   for (const route of SCHEDULER_ROUTES as readonly Route[]) {
     const handler = handlers[`${route.method} ${route.path}` as keyof AllHandlers] as AnyHandler;
     app[verbs[route.method]](route.path, serve(route, handler, context));

@@ -165,52 +165,61 @@ class FollowRun {
     this.#tasks.push(this.#follow(followed));
   }
 
+  /** Reads node after node, in the order the instance came to them, and on the last one goes on to the end. */
   async #follow(followed: Followed): Promise<void> {
     const passed: Passed = new Map();
     const prefixer = new LinePrefixer(followed.instanceId);
-    let at = 0;
+    const isLast = ({ node }: Piece) => followed.pieces.at(-1)?.node.id === node.id;
+    let piece = followed.pieces[0];
     while (!this.#out.left.aborted) {
-      const piece = followed.pieces[at];
       if (piece === undefined) {
         if (this.#terminal) return;
         await this.#change();
+        piece = followed.pieces[0];
         continue;
       }
       const { generation } = followed;
       const knewTheEnd = this.#terminal;
-      const outcome = await this.#read(piece, () => at === followed.pieces.length - 1, passed, prefixer);
+      const outcome = await this.#read(piece, isLast, passed, prefixer);
       await this.#out.write(prefixer.end());
       const again = () =>
         (outcome !== 'broken' && followed.generation > generation) ||
         // It may have started and ended between the reading and the news.
         (outcome === 'nothing' && this.#terminal && !knewTheEnd);
-      while (at === followed.pieces.length - 1 && !again()) {
+      while (isLast(piece) && !again()) {
         if (this.#out.left.aborted) return;
         if (this.#terminal) {
           if (outcome === 'broken') this.#out.missing(piece.node.id);
           return;
         }
         await this.#change(outcome === 'broken' ? RETRY_MS : undefined);
-        if (outcome === 'broken') break;
+        if (outcome === 'broken') {
+          this.refresh();
+          break;
+        }
       }
-      if (at < followed.pieces.length - 1) {
-        if (outcome === 'broken') this.#out.missing(piece.node.id);
-        at += 1;
-      }
+      if (!isLast(piece) && outcome === 'broken') this.#out.missing(piece.node.id);
+      piece = nextOf(piece, followed.pieces);
     }
   }
 
-  async #read(piece: Piece, isLast: () => boolean, passed: Passed, prefixer: LinePrefixer): Promise<Outcome> {
+  async #read(
+    piece: Piece,
+    isLast: (piece: Piece) => boolean,
+    passed: Passed,
+    prefixer: LinePrefixer,
+  ): Promise<Outcome> {
     const nodeId = piece.node.id;
     const before = passed.get(nodeId);
     const tail =
       before === undefined ? this.#following.share.get(pieceKey(piece)) : before === 'unknown' ? 0 : undefined;
-    const last = isLast();
+    const last = isLast(piece);
+    const skip = typeof before === 'number' ? await this.#stillPassed(piece, before) : 0;
     if (tail === 0 && !last) return 'ended';
     const reading: Reading = {
       lastByteAtMs: performance.now(),
       end: new AbortController(),
-      isLast,
+      isLast: () => isLast(piece),
       movedAtMs: undefined,
     };
     const signal = AbortSignal.any([this.#out.left, reading.end.signal]);
@@ -219,7 +228,6 @@ class FollowRun {
     if (answer.kind !== 'output') return answer.kind === 'nothing' ? 'nothing' : 'broken';
     const known = tail === undefined;
     let position = 0;
-    const skip = typeof before === 'number' ? before : 0;
     this.#reading.add(reading);
     try {
       for await (const chunk of answer.chunks) {
@@ -237,6 +245,12 @@ class FollowRun {
       if (known) passed.set(nodeId, Math.max(position, skip));
       else passed.set(nodeId, this.#terminal ? 'unknown' : await this.#sizeOf(piece));
     }
+  }
+
+  /** An agent keeps the newest runs only: where less is left than was seen, all of it is shown rather than too little. */
+  async #stillPassed(piece: Piece, passed: number): Promise<number> {
+    const size = passed === 0 ? 0 : await this.#sizeOf(piece);
+    return size === 'unknown' || size >= passed ? passed : 0;
   }
 
   /** Where a reading that began in the middle has come to is known only by the whole. */
@@ -272,4 +286,10 @@ class FollowRun {
       this.#out.left.addEventListener('abort', done);
     });
   }
+}
+
+/** The piece itself while it is the last one. */
+function nextOf(piece: Piece, pieces: readonly Piece[]): Piece | undefined {
+  const at = pieces.findIndex(({ node }) => node.id === piece.node.id);
+  return at === -1 ? pieces[0] : pieces[Math.min(at + 1, pieces.length - 1)];
 }

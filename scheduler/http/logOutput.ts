@@ -1,7 +1,7 @@
 /** The answer of GET `/workloads/{id}/logs` while it is under way. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { drained } from '../events/drained';
-import { askForPiece, type Piece, type PieceQuery } from './agentLogs';
+import { askForPiece, type Piece, type PieceAnswer, type PieceQuery } from './agentLogs';
 
 /** How many pieces are asked at a time, and how many at most one by one: beyond that, one of each node. */
 const ASK_AT_ONCE = 64;
@@ -17,6 +17,7 @@ export class LogOutput {
   readonly #res: ServerResponse;
   readonly #missing = new Set<string>();
   readonly #missingLate = new Set<string>();
+  readonly #silent = new Set<string>();
   #draining: Promise<void> | undefined;
 
   constructor(req: IncomingMessage, res: ServerResponse, stream: PieceQuery['stream'], prefixed: boolean) {
@@ -40,12 +41,20 @@ export class LogOutput {
     const queue = asked.values();
     const ask = async () => {
       for (const piece of queue) {
-        const answer = await askForPiece(piece, { stream: this.stream, tail: 0 }, this.left);
+        const answer = await this.ask(piece, 0);
         if (answer.kind === 'output') await drop(answer.chunks);
-        if (answer.kind === 'unreachable') this.#missing.add(piece.node.id);
+        if (answer.kind === 'refused' || answer.kind === 'unreachable') this.#missing.add(piece.node.id);
       }
     };
     await Promise.all(Array.from({ length: ASK_AT_ONCE }, ask));
+  }
+
+  /** Asks for what there is now; a node that once did not answer is not waited for again. */
+  async ask(piece: Piece, tail: number | undefined): Promise<PieceAnswer> {
+    if (this.#silent.has(piece.node.id)) return { kind: 'unreachable' };
+    const answer = await askForPiece(piece, { stream: this.stream, tail }, this.left);
+    if (answer.kind === 'unreachable') this.#silent.add(piece.node.id);
+    return answer;
   }
 
   begin(): void {

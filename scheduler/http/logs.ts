@@ -5,7 +5,7 @@
  * Nodes whose part is missing are named in `X-Morch-Incomplete`: in the header those that could not be reached
  * when the answer began, in the trailer of the same name those that broke off later.
  */
-import { askForPiece, type Piece, pieceKey, piecesOf } from './agentLogs';
+import { type Piece, pieceKey, piecesOf } from './agentLogs';
 import { followLogs } from './followLogs';
 import type { HandlersOf } from './handlers';
 import { LinePrefixer } from './linePrefixer';
@@ -35,8 +35,8 @@ export const logHandlers: HandlersOf<'GET /workloads/:id/logs'> = {
 
 async function copyPiece(piece: Piece, tail: number | undefined, out: LogOutput): Promise<void> {
   if (tail === 0 || out.left.aborted) return;
-  const answer = await askForPiece(piece, { stream: out.stream, tail }, out.left);
-  if (answer.kind === 'unreachable') out.missing(piece.node.id);
+  const answer = await out.ask(piece, tail);
+  if (answer.kind === 'refused' || answer.kind === 'unreachable') out.missing(piece.node.id);
   if (answer.kind !== 'output') return;
   const prefixer = out.prefixed ? new LinePrefixer(piece.instanceId) : undefined;
   try {
@@ -59,7 +59,7 @@ async function shareTail(pieces: readonly Piece[], tail: number, out: LogOutput)
     share.set(pieceKey(piece), left);
     // Nothing stands before the first piece, so what it holds need not be counted.
     if (left === 0 || piece === pieces[0]) continue;
-    const answer = await askForPiece(piece, { stream: out.stream, tail: left }, out.left);
+    const answer = await out.ask(piece, left);
     const lines = answer.kind === 'output' ? await countLines(answer.chunks) : 0;
     share.set(pieceKey(piece), lines);
     left -= Math.min(lines, left);

@@ -322,8 +322,8 @@ describe('stopping', () => {
     const before = processesOf(agent.name);
     const answers = await Promise.all(
       ids.flatMap((instanceId) => [
-        agent.start({ command: ['sleep', '600'], instanceId, uid: 'race', generation: 1 }),
-        agent.stop({ instanceId, uid: 'race', generation: 1 }),
+        agent.start({ command: ['sleep', '600'], instanceId, uid: `race-${instanceId.split('.')[0]}`, generation: 1 }),
+        agent.stop({ instanceId, uid: `race-${instanceId.split('.')[0]}`, generation: 1 }),
       ]),
     );
     for (const { status } of answers) expect([200, 201, 409]).toContain(status);

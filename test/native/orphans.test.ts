@@ -44,4 +44,13 @@ describe('orphans of workloads', () => {
     native.signalGroup(keeper.handle, 9);
     await keeper.exit;
   });
+
+  test("leave detached children of Node's alone while the event loop is stalled", async () => {
+    const children = Array.from({ length: 5 }, () => spawn('true', { stdio: 'ignore', detached: true }));
+    const exits = Promise.all(children.map((child) => once(child, 'exit')));
+    await null;
+    // The stall is the subject here, not a wait for something: long enough for many orphan checks.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500);
+    expect((await exits).map(([code]) => code)).toEqual([0, 0, 0, 0, 0]);
+  });
 });

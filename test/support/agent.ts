@@ -243,3 +243,18 @@ export function isAlive(pid: number): boolean {
     return false;
   }
 }
+
+/** Pids of the ended but unreaped children of a process. */
+export function zombiesOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+        return new RegExp(`\\) Z ${parent} `).test(stat);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}

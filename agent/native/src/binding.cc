@@ -47,6 +47,7 @@ class Addon : public Napi::Addon<Addon> {
     bell_ = Bell::New(env, "morch_native", 0, 1, this);
     bell_.Unref(env);
     mailbox_ = std::make_shared<AddonMailbox>([this] { bell_.NonBlockingCall(); });
+    engine_->registry().open(mailbox_);
     // Hooks run in reverse order: this one before the bell's own, which frees it.
     napi_add_env_cleanup_hook(env, &Addon::close, this);
     DefineAddon(exports, {

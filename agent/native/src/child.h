@@ -30,7 +30,12 @@ class ExitSink {
   virtual ~ExitSink() = default;
   // Reaper thread.
   virtual void exited(const std::vector<ExitRecord>& exits) = 0;
+  // Asks the environment's event loop for a sign of life: a later turn of it sets `answered` to what
+  // `asked` was. Reaper thread.
+  virtual void ask() = 0;
 
+  std::atomic<uint64_t> asked{0};
+  std::atomic<uint64_t> answered{0};
   std::atomic<uint32_t> live{0};  // children registered and not yet reaped
   bool closed = false;            // guarded by the registry's lock
 };

@@ -38,6 +38,13 @@ class Mailbox : public ExitSink {
     ring_once();
   }
 
+  // Reaper thread.
+  void ask() override {
+    const std::lock_guard<std::mutex> guard(lock_);
+    ++asked;
+    ring_once();
+  }
+
   struct Contents {
     std::vector<ExitRecord> exits;  // to hand over first: their spawns were resolved by an earlier take
     std::vector<Reply> replies;
@@ -46,6 +53,7 @@ class Mailbox : public ExitSink {
   Contents take() {
     const std::lock_guard<std::mutex> guard(lock_);
     rung_ = false;
+    answered.store(asked.load());
     Contents contents;
     contents.exits.swap(due_exits_);
     contents.replies.swap(replies_);

@@ -9,8 +9,8 @@
 
 namespace morch {
 
-Orphans::Orphans(std::function<bool(pid_t)> is_ours)
-    : is_ours_(std::move(is_ours)), own_session_(::getsid(0)) {}
+Orphans::Orphans(std::function<bool(pid_t)> is_ours, Registry* registry)
+    : is_ours_(std::move(is_ours)), registry_(registry), own_session_(::getsid(0)) {}
 
 bool Orphans::reap_zombies() {
   siginfo_t info = {};
@@ -25,13 +25,14 @@ bool Orphans::reap_zombies() {
   // there is something to look for.
   std::vector<pid_t> children;
   children_of_all_threads(::getpid(), &children);
-  std::map<Identity, Clock::time_point> still_ambiguous;
+  Ambiguous still_ambiguous;
   for (const pid_t pid : children) reap_if_adopted(pid, &still_ambiguous);
   ambiguous_ = std::move(still_ambiguous);
+  if (!ambiguous_.empty()) ask_again();
   return true;
 }
 
-void Orphans::reap_if_adopted(pid_t pid, std::map<Identity, Clock::time_point>* still_ambiguous) {
+void Orphans::reap_if_adopted(pid_t pid, Ambiguous* still_ambiguous) {
   if (is_ours_(pid)) return;
   // The descriptor pins the identity: should `pid` go away and come back as a workload, the wait
   // below still means this process.
@@ -43,8 +44,9 @@ void Orphans::reap_if_adopted(pid_t pid, std::map<Identity, Clock::time_point>* 
   if (now.session == pid) {
     const Identity identity(pid, now.start_ticks);
     const auto known = ambiguous_.find(identity);
-    const Clock::time_point first_seen = known == ambiguous_.end() ? Clock::now() : known->second;
-    if (Clock::now() - first_seen < kAmbiguousMs) {
+    const uint64_t first_seen = known == ambiguous_.end() ? round_ : known->second;
+    // Rounds that began after the first sight, without the one under way now.
+    if (round_ < first_seen + kTurns + 1) {
       still_ambiguous->emplace(identity, first_seen);
       return;
     }
@@ -53,6 +55,12 @@ void Orphans::reap_if_adopted(pid_t pid, std::map<Identity, Clock::time_point>* 
   retry_eintr([&] {
     return sys::waitid(sys::kWaitByPidfd, pidfd.get(), &info, WEXITED | WNOHANG, nullptr);
   });
+}
+
+void Orphans::ask_again() {
+  if (!registry_->loops_answered()) return;
+  ++round_;
+  registry_->ask_loops();
 }
 
 }  // namespace morch

@@ -4,11 +4,12 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <utility>
+
+#include "registry.h"
 
 namespace morch {
 
@@ -22,28 +23,33 @@ inline constexpr int kOrphanIdleCheckMs = 500;  // without any child
 //  1. the agent's own session: Node's, left alone for good;
 //  2. a session led by another process: adopted for certain, reaped at first sight;
 //  3. a session of its own: an orphan that called setsid, or a `detached` child of Node's. libuv reaps
-//     its children as soon as the event loop turns, so what has been a zombie for kAmbiguousMs is
-//     taken for an orphan.
+//     its children when its event loop turns, so what is still a zombie after every loop of this
+//     process has turned twice is an orphan. (Twice: the first turn may have been past the poll for
+//     SIGCHLD. A loop that stands still therefore delays these, and only these, orphans.)
 class Orphans {
  public:
   // @param is_ours  true for the workloads' own processes, registered or just being started, whose
   //   exit status is waited for elsewhere
-  explicit Orphans(std::function<bool(pid_t)> is_ours);
+  // @param registry  knows the event loops
+  Orphans(std::function<bool(pid_t)> is_ours, Registry* registry);
 
   // Reaps adopted zombies. Call every kOrphanCheckMs. Costs one system call when there is no zombie.
   // @returns false when this process has no children at all
   bool reap_zombies();
 
  private:
-  using Clock = std::chrono::steady_clock;
   using Identity = std::pair<pid_t, uint64_t>;  // pid, start time
-  static constexpr std::chrono::milliseconds kAmbiguousMs{600};
+  using Ambiguous = std::map<Identity, uint64_t>;
+  static constexpr uint64_t kTurns = 2;
 
-  void reap_if_adopted(pid_t pid, std::map<Identity, Clock::time_point>* still_ambiguous);
+  void reap_if_adopted(pid_t pid, Ambiguous* still_ambiguous);
+  void ask_again();
 
   const std::function<bool(pid_t)> is_ours_;
+  Registry* const registry_;
   const pid_t own_session_;
-  std::map<Identity, Clock::time_point> ambiguous_;  // zombies of kind 3, and when first seen
+  uint64_t round_ = 0;   // of asking all event loops to turn; the current one is not answered yet
+  Ambiguous ambiguous_;  // zombies of kind 3, and the round in which each was first seen
 };
 
 }  // namespace morch

@@ -112,9 +112,27 @@ bool Registry::empty() const {
   return by_handle_.empty();
 }
 
+bool Registry::loops_answered() const {
+  const std::lock_guard<std::mutex> guard(lock_);
+  return std::all_of(sinks_.begin(), sinks_.end(), [](const std::shared_ptr<ExitSink>& sink) {
+    return sink->answered.load() == sink->asked.load();
+  });
+}
+
+void Registry::ask_loops() {
+  const std::lock_guard<std::mutex> guard(lock_);
+  for (const std::shared_ptr<ExitSink>& sink : sinks_) sink->ask();
+}
+
+void Registry::open(const std::shared_ptr<ExitSink>& sink) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  sinks_.push_back(sink);
+}
+
 void Registry::close(const std::shared_ptr<ExitSink>& sink) {
   const std::lock_guard<std::mutex> guard(lock_);
   sink->closed = true;
+  sinks_.erase(std::remove(sinks_.begin(), sinks_.end(), sink), sinks_.end());
   for (const auto& [handle, child] : by_handle_) {
     if (child->sink == sink) sys::pidfd_send_signal(child->pidfd.get(), SIGKILL);
   }

@@ -42,6 +42,12 @@ class Registry {
   std::vector<std::shared_ptr<Child>> snapshot() const;
   bool empty() const;
 
+  // Reaper thread: whether every environment's event loop has turned since ask_loops() was last called.
+  bool loops_answered() const;
+  void ask_loops();
+
+  // JavaScript thread of the new environment.
+  void open(const std::shared_ptr<ExitSink>& sink);
   // Refuses further children of `sink` and kills those that live (the children themselves, as their
   // parent-death signal would). JavaScript thread of the closing environment.
   void close(const std::shared_ptr<ExitSink>& sink);
@@ -52,6 +58,7 @@ class Registry {
   uint64_t last_handle_ = 0;
   std::unordered_map<uint64_t, std::shared_ptr<Child>> by_handle_;
   std::unordered_map<pid_t, uint64_t> by_pid_;
+  std::vector<std::shared_ptr<ExitSink>> sinks_;
 };
 
 }  // namespace morch

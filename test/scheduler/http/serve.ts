@@ -1,5 +1,5 @@
 /** Serves a fake scheduler on a real port, for one test file. */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { pino } from 'pino';
 import { EventLog } from '../../../scheduler/events/feed';
 import { createEventSockets } from '../../../scheduler/events/webSocket';
@@ -15,23 +15,30 @@ export interface Served {
   events: EventLog;
   http: HttpServer;
   url: string;
+  /** The server's ends of the open connections. */
+  sockets(): Socket[] | undefined;
   close(): Promise<void>;
 }
 
 export async function serveFake(
   options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number } = {},
 ): Promise<Served> {
-  const { firstSeq = 1, lastSeq = 0, ...sockets } = options;
+  const { firstSeq = 1, lastSeq = 0, ...limits } = options;
   const api = fakeApi();
   const store = openMemoryStore();
   const events = new EventLog(store, { firstSeq, lastSeq });
   const log = pino({ level: 'silent' });
-  const eventSockets = createEventSockets({ events, log, ...sockets });
+  const eventSockets = createEventSockets({ events, log, ...limits });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
     app: createApp({ api, events, log }),
     upgrade: eventSockets.upgrade,
+  });
+  const sockets = new Set<Socket>();
+  http.server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
   });
   return {
     api,
@@ -39,6 +46,7 @@ export async function serveFake(
     events,
     http,
     url: `http://127.0.0.1:${http.port}`,
+    sockets: () => (sockets.size === 0 ? undefined : [...sockets]),
     close: async () => {
       eventSockets.close();
       await http.close(50);

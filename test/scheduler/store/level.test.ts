@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -154,6 +155,37 @@ describe('the LevelDB store', () => {
       batch.mockRestore();
       await store.close();
     });
+  });
+
+  it('refuses writes on a full disk, still reads, and goes on when there is room (needs the right to mount)', async () => {
+    const disk = await newDirectory();
+    const mount = (options: string) => spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk]).status === 0;
+    if (!mount('size=24m')) return;
+    try {
+      const store = await openLevelStore(join(disk, 'store'));
+      const acknowledged: string[] = [];
+      let refusal: unknown;
+      for (let i = 100; refusal === undefined && i < 1_000; i++) {
+        // Random, so that compression does not make room.
+        const write = store.write([put(`k/${i}`, randomBytes(200_000).toString('base64'))]);
+        await write.then(
+          () => acknowledged.push(`k/${i}`),
+          (error: unknown) => {
+            refusal = error;
+          },
+        );
+      }
+      expect(refusal).toMatchObject({ code: 'STORE_UNWRITABLE' });
+      await expect(store.write([put('small', 1)])).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' });
+      expect(await store.get('k/100')).toEqual(expect.any(String));
+      expect(await keysOf(store, 'k/')).toEqual(acknowledged);
+      expect(mount('remount,size=96m')).toBe(true);
+      await store.write([put('k/after', 1)]);
+      expect(await keysOf(store, '')).toEqual([...acknowledged, 'k/after']);
+      await store.close();
+    } finally {
+      expect(spawnSync('umount', [disk]).status).toBe(0);
+    }
   });
 
   it('says so when a directory may not be written (not as root, who may)', async () => {

@@ -1,0 +1,54 @@
+'use strict';
+/** The controls that bench programs measure themselves against, in the same run. */
+const { execFile, execFileSync, spawn } = require('node:child_process');
+const { mkdirSync, renameSync } = require('node:fs');
+const path = require('node:path');
+const { performance } = require('node:perf_hooks');
+const { promisify } = require('node:util');
+const { onEnd } = require('./program.cjs');
+
+const BENCH = path.resolve(__dirname, '..');
+
+/** @returns path of the program made from bench/<name>.c */
+function buildC(name) {
+  const directory = path.join(BENCH, 'build');
+  const program = path.join(directory, name);
+  mkdirSync(directory, { recursive: true });
+  // Another run may be executing the one that is there.
+  const fresh = `${program}.${process.pid}`;
+  execFileSync('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', fresh, path.join(BENCH, `${name}.c`)]);
+  renameSync(fresh, program);
+  return program;
+}
+
+/** `count` sleeps by vfork and exec, then stopped, in C. @returns { startMs, stopMs } */
+async function measureSleepsInC(program, count) {
+  const { stdout } = await promisify(execFile)(program, [String(count)], { timeout: 60_000 });
+  const [startNs, stopNs] = stdout.trim().split(' ').map(Number);
+  return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
+}
+
+/** `count` children at once by child_process.spawn, until the last one executes its program; they are killed and reaped since. */
+async function measureSpawns(count, file, args) {
+  const before = performance.now();
+  const children = Array.from({ length: count }, () => spawn(file, args, { stdio: 'ignore', detached: true }));
+  const kill = () => children.forEach((child) => void child.kill('SIGKILL'));
+  const done = onEnd(kill);
+  const gone = Promise.all(children.map((child) => new Promise((resolve) => child.once('exit', resolve))));
+  await Promise.all(
+    children.map(
+      (child) =>
+        new Promise((resolve, reject) => {
+          child.once('spawn', resolve);
+          child.once('error', reject);
+        }),
+    ),
+  );
+  const tookMs = performance.now() - before;
+  kill();
+  await gone;
+  done();
+  return tookMs;
+}
+
+module.exports = { buildC, measureSleepsInC, measureSpawns };

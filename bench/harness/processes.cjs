@@ -1,0 +1,106 @@
+'use strict';
+/** What /proc tells of processes: proc(5). All reads are synchronous, so that one look is as close to one moment as it gets. */
+const { readdirSync, readFileSync } = require('node:fs');
+
+/** USER_HZ, the unit of times in /proc: 100 on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+function allPids() {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+}
+
+/** @returns null when the process is gone */
+function readOf(pid, file) {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'latin1');
+  } catch {
+    return null;
+  }
+}
+
+/** @returns the environment a process was started with; empty for a zombie and for one that is gone */
+function environmentOf(pid) {
+  const pairs = (readOf(pid, 'environ') ?? '').split('\0');
+  return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
+}
+
+/** Live processes that have `BENCH_MARK=<mark>` in their environment; zombies have none. @returns [{ pid, env }] */
+function findMarked(mark) {
+  const found = [];
+  for (const pid of allPids()) {
+    if (!(readOf(pid, 'environ') ?? '').includes(`BENCH_MARK=${mark}\0`)) continue;
+    found.push({ pid, env: environmentOf(pid) });
+  }
+  return found;
+}
+
+/** How many processes there are by the value of one variable. @returns Map */
+function countBy(processes, name) {
+  const counts = new Map();
+  for (const { env } of processes) counts.set(env[name], (counts.get(env[name]) ?? 0) + 1);
+  return counts;
+}
+
+/** SIGKILL to what carries the mark; the mark is read again just before, so that a reused pid is not hit. */
+function killMarked(mark) {
+  const found = findMarked(mark);
+  for (const { pid } of found) {
+    if (environmentOf(pid).BENCH_MARK === mark) killPid(pid);
+  }
+  return found.length;
+}
+
+function killPid(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
+
+/** The second field of stat may hold spaces and parentheses; the rest begins after its last one. */
+function statOf(pid) {
+  const text = readOf(pid, 'stat');
+  if (text === null) return null;
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return {
+    state: fields[0],
+    ppid: Number(fields[1]),
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND,
+  };
+}
+
+/** CPU time used since its start, by all its threads, in user and kernel mode. */
+function cpuSecondsOf(pid) {
+  return statOf(pid).cpuSeconds;
+}
+
+function residentBytesOf(pid) {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readOf(pid, 'status'))[1]) * 1024;
+}
+
+function descriptorsOf(pid) {
+  return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** Children of `pids` that have ended and were not waited for. */
+function zombiesOf(pids) {
+  return allPids().filter((pid) => {
+    const stat = statOf(pid);
+    return stat !== null && stat.state === 'Z' && pids.includes(stat.ppid);
+  });
+}
+
+module.exports = {
+  countBy,
+  cpuSecondsOf,
+  descriptorsOf,
+  environmentOf,
+  findMarked,
+  killMarked,
+  killPid,
+  residentBytesOf,
+  zombiesOf,
+};

@@ -1,0 +1,118 @@
+'use strict';
+/**
+ * The frame of a bench program: flags, `--help` (the header comment of the program itself), progress on stderr, the
+ * report on stdout, checks, and an end that leaves nothing behind: also on an error, on Ctrl-C and past its time.
+ */
+const { readFileSync } = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { parseArgs } = require('node:util');
+const { destroyAll } = require('./cluster.cjs');
+
+/** Beside the benchmark's own flags, which are all whole numbers. */
+const COMMON_FLAGS = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, keep: { type: 'boolean' } };
+
+const cleanups = new Set();
+let ending = false;
+
+/** @param cleanup called at an end before its time; @returns takes it back */
+function onEnd(cleanup) {
+  cleanups.add(cleanup);
+  return () => cleanups.delete(cleanup);
+}
+
+/**
+ * Runs a bench program and ends this process: 0; 1 when a check or the program failed; 128 + signal.
+ *
+ * @param numbers    flags of the program with their defaults
+ * @param limitMs    given the flags: how long it may take at most
+ * @param main       given { numbers, check, say, }; returns { json, lines }, what is printed
+ */
+async function runBench({ file, numbers: defaults, limitMs, main }) {
+  const { numbers, json, keep } = parseFlags(file, defaults);
+  const failures = [];
+  const say = (line) => process.stderr.write(`${line}\n`);
+  const check = (isTrue, what) => {
+    if (isTrue) return;
+    failures.push(what);
+    say(`FAILED: ${what}`);
+  };
+  const abort = async (why, code) => {
+    if (ending) return;
+    ending = true;
+    say(why);
+    await cleanUp({ keep, say });
+    process.exit(code);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => void abort(`${signal}: ending what was started`, 128 + os.constants.signals[signal]));
+  }
+  const limit = limitMs(numbers);
+  setTimeout(() => void abort(`not done within ${limit / 1e3} s`, 1), limit).unref();
+  const startedAtMs = Date.now();
+  try {
+    const machine = describeMachine();
+    const report = await main({ numbers, check, say });
+    if (ending) return;
+    ending = true;
+    await cleanUp({ keep: keep && failures.length > 0, say });
+    const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
+    if (json) {
+      const all = { program: path.basename(file), machine, flags: numbers, ...report.json, failures, tookSeconds };
+      process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
+    } else {
+      const verdict =
+        failures.length === 0 ? 'all checks hold' : `${failures.length} checks FAILED:\n  ${failures.join('\n  ')}`;
+      process.stdout.write(`${[...report.lines, `  ${machine}; took ${tookSeconds} s`, verdict].join('\n')}\n`);
+    }
+    process.exitCode = failures.length === 0 ? 0 : 1;
+  } catch (error) {
+    await abort(`FAILED: ${error.stack}`, 1);
+  }
+}
+
+async function cleanUp({ keep, say }) {
+  for (const cleanup of cleanups) await cleanup();
+  for (const directory of await destroyAll({ keep })) say(`kept: ${directory}`);
+}
+
+function parseFlags(file, defaults) {
+  const own = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' }]));
+  let values;
+  try {
+    ({ values } = parseArgs({ options: { ...COMMON_FLAGS, ...own } }));
+  } catch (error) {
+    refuse(file, error.message);
+  }
+  if (values.help) {
+    process.stdout.write(`${headerOf(file)}\n`);
+    process.exit(0);
+  }
+  const numbers = Object.fromEntries(
+    Object.entries(defaults).map(([name, fallback]) => {
+      if (values[name] !== undefined && !/^[1-9]\d{0,5}$/.test(values[name]))
+        refuse(file, `--${name} takes a number from 1`);
+      return [name, Number(values[name] ?? fallback)];
+    }),
+  );
+  return { numbers, json: values.json ?? false, keep: values.keep ?? false };
+}
+
+function refuse(file, why) {
+  process.stderr.write(`${path.basename(file)}: ${why}\n\n${headerOf(file)}\n`);
+  process.exit(4);
+}
+
+/** The first comment of the program, which says what it measures and how it is called. */
+function headerOf(file) {
+  const comment = /\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(file, 'utf8'))[1];
+  return comment.replace(/^ \* ?/gm, '');
+}
+
+function describeMachine() {
+  const gib = (os.totalmem() / 2 ** 30).toFixed(0);
+  const load = os.loadavg()[0].toFixed(1);
+  return `${os.cpus().length} cores, ${gib} GiB, Linux ${os.release()}, Node ${process.version}, load average ${load} at the start`;
+}
+
+module.exports = { onEnd, runBench };

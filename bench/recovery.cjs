@@ -1,0 +1,237 @@
+'use strict';
+/**
+ * Recovery from a dead node: three agents, 30 service workloads of one `sleep` each; `kill -9` of one agent and of
+ * its workloads; the time until the node is `lost` and until all 30 run again on healthy nodes.
+ *
+ *   node bench/recovery.cjs [--runs 20] [--workloads 30] [--json] [--keep]
+ *
+ * Each run has workloads of its own, spread over whole nodes, and kills the next agent in turn; afterwards that agent
+ * is started again and the cluster is whole before the next run. Times are seen by a client that polls every 20 ms,
+ * and beside them stand the events' own.
+ * Checked: none is lost, none runs twice at any time it is looked (by the mark in /proc/PID/environ), what ran on the
+ * other nodes keeps pid and generation, what moved has the next generation, and the dead node's return changes nothing.
+ * Control: the floor of what the policy allows: its 4.0 s of refused connections since the last contact, and the
+ * start of as many sleeps by child_process.spawn, measured in the same run.
+ * --keep leaves the directory with the logs when something fails.
+ */
+const { performance } = require('node:perf_hooks');
+const { setTimeout: sleep } = require('node:timers/promises');
+const { Cluster, inLanes, ROOT } = require('./harness/cluster.cjs');
+const { measureSpawns } = require('./harness/control.cjs');
+const { openEvents } = require('./harness/http.cjs');
+const { countBy, killPid } = require('./harness/processes.cjs');
+const { runBench } = require('./harness/program.cjs');
+const { showSpreads, spreadOf } = require('./harness/statistics.cjs');
+const { until } = require('./harness/until.cjs');
+
+const POLL_MS = 20;
+/** Between two looks at all processes while a recovery is under way. */
+const LOOK_MS = 200;
+const RECOVERED_WITHIN_MS = 30_000;
+
+runBench({
+  file: __filename,
+  numbers: { runs: 20, workloads: 30 },
+  limitMs: ({ runs }) => 60_000 + runs * 60_000,
+  main: measureRecovery,
+});
+
+async function measureRecovery({ numbers: { runs, workloads }, check, say }) {
+  const { DEFAULT_HEALTH_POLICY } = require(`${ROOT}/dist/scheduler/core/health.js`);
+  const policyMs = DEFAULT_HEALTH_POLICY.refusedVerdictMs;
+  const cluster = await Cluster.start({ agents: 3 });
+  const events = await openEvents(cluster.scheduler.port);
+  const samples = [];
+  for (let run = 1; run <= runs; run += 1) {
+    const victim = cluster.agents[(run - 1) % 3].name;
+    const claim = (isTrue, what) => check(isTrue, `run ${run}: ${what}`);
+    const before = await submitAll(cluster, run, workloads);
+    const moving = [...before.values()].filter(({ node }) => node === victim).length;
+    const controlMs = await measureSpawns(moving, 'sleep', ['5']);
+    const seen = await killAndWatch({ cluster, victim, expected: workloads, claim });
+    const { after, lastContactAtMs } = await examine({ cluster, before, victim, claim });
+    const told = eventTimes(events.list, { victim, since: seen.killedAtMs });
+    const floorMs = policyMs + controlMs;
+    const sample = {
+      run,
+      victim,
+      moving,
+      verdictSeenMs: seen.verdictMs,
+      verdictEventMs: told.verdictAtMs - seen.killedAtMs,
+      recoveredSeenMs: seen.recoveredMs,
+      recoveredEventMs: told.lastStartAtMs - seen.killedAtMs,
+      silentAtKillMs: seen.killedAtMs - lastContactAtMs,
+      controlMs,
+      ratioToFloor: (seen.killedAtMs + seen.recoveredMs - lastContactAtMs) / floorMs,
+    };
+    samples.push(sample);
+    say(
+      `run ${run}/${runs}: ${victim} killed with ${moving} workloads; lost after ${seconds(sample.verdictSeenMs)} s ` +
+        `(event ${seconds(sample.verdictEventMs)}), all ${workloads} running after ${seconds(sample.recoveredSeenMs)} s ` +
+        `(event ${seconds(sample.recoveredEventMs)}); ${sample.ratioToFloor.toFixed(3)} × the floor`,
+    );
+    await makeWhole({ cluster, victim, after, claim });
+    events.list.length = 0;
+  }
+  events.close();
+  const left = await cluster.close();
+  check(left === 0, `${left} processes were left after all parts had ended`);
+  return report({ samples, runs, workloads, policyMs });
+}
+
+/** @returns the instances by id, all running, as many on each node */
+async function submitAll(cluster, run, count) {
+  const ids = Array.from({ length: count }, (_, at) => `run${run}-${at}`);
+  await inLanes(ids, 10, (id) => cluster.submit({ id, kind: 'service', command: ['sleep', '100000'] }));
+  await until(async () => (await runningOn(cluster)).length === count, { what: `${count} workloads run` });
+  const instances = await cluster.instancesOnNodes();
+  const perNode = countBy(
+    [...instances.values()].map((instance) => ({ env: instance })),
+    'node',
+  );
+  const shares = [...perNode.values()];
+  if (perNode.size !== 3 || Math.max(...shares) - Math.min(...shares) > 1) {
+    throw new Error(`the workloads are not spread evenly: ${JSON.stringify([...perNode])}`);
+  }
+  return instances;
+}
+
+/** @returns nodes of the running workloads, one for each */
+async function runningOn(cluster) {
+  return (await cluster.workloads()).filter(({ status }) => status === 'running').map(({ node }) => node);
+}
+
+async function killAndWatch({ cluster, victim, expected, claim }) {
+  const doomed = cluster.processes().filter(({ env }) => env.MORCH_NODE === victim);
+  const look = makeLook(cluster, claim);
+  const killedAtMs = Date.now();
+  const killedAt = performance.now();
+  const reaped = cluster.kill(victim);
+  for (const { pid } of doomed) killPid(pid);
+  await reaped;
+  const times = { killedAtMs };
+  const watched = { everyMs: POLL_MS, timeoutMs: RECOVERED_WITHIN_MS };
+  await until(
+    async () => {
+      look();
+      return (await cluster.request('GET', `/nodes/${victim}`)).status === 'lost';
+    },
+    { ...watched, what: `${victim} is lost` },
+  );
+  times.verdictMs = performance.now() - killedAt;
+  await until(
+    async () => {
+      look();
+      const [on, { nodes }] = await Promise.all([runningOn(cluster), cluster.request('GET', '/nodes')]);
+      const healthy = new Set(nodes.filter(({ status }) => status === 'healthy').map(({ id }) => id));
+      return on.length === expected && on.every((node) => healthy.has(node));
+    },
+    { ...watched, what: `${expected} workloads run on healthy nodes` },
+  );
+  times.recoveredMs = performance.now() - killedAt;
+  return times;
+}
+
+/** @returns looks at the processes now and then, for one that runs twice */
+function makeLook(cluster, claim) {
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (performance.now() - lookedAt < LOOK_MS) return;
+    lookedAt = performance.now();
+    for (const [instance, count] of countBy(cluster.processes(), 'MORCH_INSTANCE')) {
+      claim(count === 1, `${count} processes of ${instance} during the recovery`);
+    }
+  };
+}
+
+/** Checks what there is after a recovery. */
+async function examine({ cluster, before, victim, claim }) {
+  const processes = cluster.processes();
+  const after = await cluster.instancesOnNodes();
+  const copies = countBy(processes, 'MORCH_INSTANCE');
+  for (const [id, was] of before) {
+    const is = after.get(id);
+    if (is === undefined) {
+      claim(false, `${id} is lost`);
+      continue;
+    }
+    claim(copies.get(id) === 1, `${copies.get(id) ?? 0} processes of ${id}`);
+    claim(
+      processes.some(({ pid, env }) => pid === is.pid && env.MORCH_NODE === is.node),
+      `${id} is not pid ${is.pid}`,
+    );
+    if (was.node === victim) {
+      const moved = is.node !== victim && is.generation === was.generation + 1 && is.run === 1;
+      claim(moved, `${id} was to move with the next generation: ${JSON.stringify(is)}`);
+    } else {
+      const kept = is.pid === was.pid && is.generation === was.generation && is.run === was.run;
+      claim(kept, `${id} was to be left alone: ${JSON.stringify({ was, is })}`);
+    }
+  }
+  claim(copies.size === before.size, `processes of ${copies.size} instances instead of ${before.size}`);
+  const { recent } = await cluster.request('GET', '/recovery/metrics');
+  const { timeline } = recent.find(({ instance, fromNode }) => before.has(instance) && fromNode === victim);
+  return { after, lastContactAtMs: Date.parse(timeline.lastContactAt) };
+}
+
+/** When the scheduler itself says that it happened. */
+function eventTimes(events, { victim, since }) {
+  const later = events.filter(({ at }) => Date.parse(at) >= since);
+  const verdict = later.find(({ type, node }) => type === 'node.lost' && node === victim);
+  const starts = later.filter(({ type }) => type === 'instance.started');
+  return {
+    verdictAtMs: Date.parse(verdict?.at),
+    lastStartAtMs: Math.max(...starts.map(({ at }) => Date.parse(at))),
+  };
+}
+
+/** Starts the agent again, sees that nothing else changes by it, and takes the run's workloads away. */
+async function makeWhole({ cluster, victim, after, claim }) {
+  await cluster.startAgent(victim);
+  await until(
+    async () => {
+      const { status, schedulable } = await cluster.request('GET', `/nodes/${victim}`);
+      return status === 'healthy' && schedulable;
+    },
+    { what: `${victim} is healthy again` },
+  );
+  await sleep(LOOK_MS); // long enough for something wrong to show
+  const now = await cluster.instancesOnNodes();
+  const same = [...after].every(([id, { pid, node }]) => now.get(id)?.pid === pid && now.get(id)?.node === node);
+  claim(same && now.size === after.size, `the return of ${victim} changed what runs`);
+  const count = cluster.processes().length;
+  claim(count === after.size, `${count} processes after the return of ${victim} instead of ${after.size}`);
+  await cluster.purge();
+}
+
+function seconds(ms) {
+  return (ms / 1e3).toFixed(3);
+}
+
+function report({ samples, runs, workloads, policyMs }) {
+  const of = (field, scale = 1e3) => spreadOf(samples.map((sample) => sample[field] / scale));
+  const figures = {
+    verdictSeenSeconds: of('verdictSeenMs'),
+    verdictEventSeconds: of('verdictEventMs'),
+    recoveredSeenSeconds: of('recoveredSeenMs'),
+    recoveredEventSeconds: of('recoveredEventMs'),
+    silentAtKillSeconds: of('silentAtKillMs'),
+    afterVerdictSeconds: spreadOf(samples.map((sample) => (sample.recoveredSeenMs - sample.verdictSeenMs) / 1e3)),
+    controlSeconds: of('controlMs'),
+    ratioToFloor: of('ratioToFloor', 1),
+  };
+  const lines = [
+    `Recovery: ${workloads} workloads on 3 nodes, one node killed with its workloads; ${runs} runs; median (min..max)`,
+    ...showSpreads([
+      ['kill to verdict, seen', figures.verdictSeenSeconds, 3, 's'],
+      ['kill to verdict, event', figures.verdictEventSeconds, 3, 's'],
+      [`kill to all ${workloads} running, seen`, figures.recoveredSeenSeconds, 3, 's'],
+      [`kill to all ${workloads} running, event`, figures.recoveredEventSeconds, 3, 's'],
+      ['verdict to all running', figures.afterVerdictSeconds, 3, 's'],
+      ['last contact to kill', figures.silentAtKillSeconds, 3, 's'],
+      [`control: spawn of the ${samples[0].moving} that move`, figures.controlSeconds, 3, 's'],
+      ['last contact to all running / floor', figures.ratioToFloor, 3, `× (${policyMs / 1e3} s + control)`],
+    ]),
+  ];
+  return { json: { policySeconds: policyMs / 1e3, figures, samples }, lines };
+}

@@ -73,8 +73,12 @@ export class Events {
     return performance.now() - this.#schedulerLeftAtMs;
   }
 
-  tellInstance(instance: InstanceReport): void {
-    this.#tellAll({ type: 'instance', instance });
+  /** A scheduler hears of its own instances only; who merely listens, of all. */
+  tellInstance(instance: InstanceReport, clusterId: string | null): void {
+    this.#tellAll(
+      { type: 'instance', instance },
+      ({ scheduler }) => scheduler === null || scheduler.clusterId === clusterId,
+    );
   }
 
   tellLeaving(): void {
@@ -183,10 +187,10 @@ export class Events {
     if (withUsage && listener.socket.readyState === WebSocket.OPEN) listener.socket.ping();
   }
 
-  #tellAll(message: AgentMessage): void {
+  #tellAll(message: AgentMessage, isFor: (listener: Listener) => boolean = () => true): void {
     if (this.#listeners.size === 0) return;
     const text = JSON.stringify(message);
-    for (const listener of this.#listeners) send(listener, text);
+    for (const listener of this.#listeners) if (isFor(listener)) send(listener, text);
   }
 }
 

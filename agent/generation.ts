@@ -28,7 +28,8 @@ export interface GenerationMeans {
   /** Bounds how many starts are being recorded and executed at a time. */
   gate: Gate;
   log: Logger;
-  onChange(report: InstanceReport): void;
+  /** @param clusterId whose instance it is; null: nobody's but its starter's */
+  onChange(report: InstanceReport, clusterId: string | null): void;
 }
 
 export class Generation {
@@ -160,8 +161,8 @@ export class Generation {
   }
 
   #decide(end: RunEnd): NextStep {
-    const { restart, hasScheduler } = this.spec;
-    const endsOnFailedStart = hasScheduler || this.#startedAnswer === null;
+    const { restart, clusterId } = this.spec;
+    const endsOnFailedStart = clusterId !== null || this.#startedAnswer === null;
     const context = { restart, attempts: this.#attempts, endsOnFailedStart, stop: this.#stop };
     return decideNextStep(end, context, Math.random());
   }
@@ -338,6 +339,7 @@ export class Generation {
     const { rev: _, ...report } = this.report();
     const record: EndRecord = {
       ...report,
+      clusterId: this.spec.clusterId,
       status,
       statusReason,
       lost,
@@ -364,6 +366,6 @@ export class Generation {
   }
 
   #publish(): void {
-    this.means.onChange(this.report());
+    this.means.onChange(this.report(), this.spec.clusterId);
   }
 }

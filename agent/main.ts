@@ -71,7 +71,15 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const gate = new Gate(STARTS_AT_ONCE);
   const supervisor = new Supervisor(
     options.name,
-    { host, records, logFiles, bootId, gate, log, onChange: (report) => events.tellInstance(report) },
+    {
+      host,
+      records,
+      logFiles,
+      bootId,
+      gate,
+      log,
+      onChange: (report, clusterId) => events.tellInstance(report, clusterId),
+    },
     () => membership.clusterId !== null,
   );
   supervisor.adopt(left);
@@ -79,7 +87,12 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { name, labels } = options;
   const capacity = capacityOf(sampler.system, options);
   const self = { name, version: VERSION, nodeKey: membership.nodeKey, incarnation, bootId, features: FEATURES, labels };
-  const hello = (): HelloMessage => ({ type: 'hello', ...self, capacity, instances: supervisor.reports() });
+  const hello = (): HelloMessage => ({
+    type: 'hello',
+    ...self,
+    capacity,
+    instances: supervisor.reportsOf(membership.clusterId),
+  });
   const heartbeat = (n: number, withUsage: boolean): HeartbeatMessage => ({
     type: 'heartbeat',
     n,
@@ -93,7 +106,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     ...self,
     capacity,
     startedAt,
-    clusterId: membership.clusterId,
+    clusterId: membership.clusterIdTold,
     epoch: membership.epoch,
     system: sampler.system,
     ...(withProcesses
@@ -110,7 +123,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   events.attach(server);
   const { port } = await listen(server, options);
   sampler.start();
-  const endRegistration = register(options, port, membership, events, log);
+  const endRegistration = register(options, port, membership, events, supervisor, log);
   const endRemoval = startLogRemoval(logFiles, supervisor, log);
 
   return {
@@ -142,12 +155,10 @@ function untilTold(log: Logger): Promise<void> {
   });
 }
 
-type LockingNative = Native & { lockFile?(path: string): boolean };
-
 async function provideDataDir(dataDir: string, native: Native): Promise<void> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    if ((native as LockingNative).lockFile?.(join(dataDir, 'lock')) !== false) return;
+    if (native.lockFile(join(dataDir, 'lock'))) return;
   } catch (cause) {
     throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });
   }
@@ -187,6 +198,7 @@ function register(
   port: number,
   membership: Membership,
   events: Events,
+  supervisor: Supervisor,
   log: Logger,
 ): () => void {
   if (scheduler === undefined) return () => {};
@@ -195,6 +207,7 @@ function register(
     node: { ...(advertise ?? { host, port }), name, labels },
     membership,
     withoutSchedulerMs: () => events.withoutSchedulerMs,
+    hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),
     log,
   });
 }

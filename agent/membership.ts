@@ -48,6 +48,11 @@ export class Membership {
     return this.#identity.clusterId;
   }
 
+  /** As told to whoever asks: while the agent joins a cluster, that one. */
+  get clusterIdTold(): string | null {
+    return this.#joining ?? this.#identity.clusterId;
+  }
+
   get epoch(): number {
     return this.#identity.epoch;
   }

@@ -32,7 +32,8 @@ export const resolvedStartSchema = z.object({
   stop: stopSchema,
   attemptsUsed: z.int(),
   node: z.string(),
-  hasScheduler: z.boolean(),
+  /** Whose instance it is; null when it was started without a scheduler. */
+  clusterId: z.string().nullable(),
 });
 export type ResolvedStart = z.infer<typeof resolvedStartSchema>;
 
@@ -52,6 +53,7 @@ export type RunRecord = z.infer<typeof runSchema>;
 
 const endSchema = z.object({
   ...idFields,
+  clusterId: z.string().nullable(),
   run: z.int(),
   status: z.enum(AGENT_INSTANCE_STATUSES),
   statusReason: z.string().nullable(),

@@ -67,6 +67,7 @@ export function endOf({ intent, run, end }: StoredGeneration, bootId: string, at
   const ran = run !== null && run.run === intent!.run ? run : null;
   return {
     uid: spec.uid,
+    clusterId: spec.clusterId,
     slot: spec.slot,
     instanceId: spec.instanceId,
     generation: spec.generation,

@@ -21,6 +21,8 @@ export interface RegistrationMeans {
   node: RegisterNode;
   membership: Membership;
   withoutSchedulerMs(): number;
+  /** Whether instances of another cluster run here. */
+  hasLiveOfOthers(clusterId: string): boolean;
   log: Logger;
 }
 
@@ -67,7 +69,7 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
 
 /** @returns what went wrong, in words */
 async function register(
-  { scheduler, node, membership }: RegistrationMeans,
+  { scheduler, node, membership, hasLiveOfOthers }: RegistrationMeans,
   stopping: AbortSignal,
 ): Promise<string | null> {
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
@@ -75,6 +77,9 @@ async function register(
     const health = healthSchema
       .pick({ clusterId: true, epoch: true })
       .parse(await (await fetch(`${scheduler}/health`, { signal })).json());
+    if (hasLiveOfOthers(health.clusterId)) {
+      return `${scheduler} belongs to cluster ${health.clusterId} now, and instances of cluster ${membership.clusterId} run here. They are left alone; restart this agent to end them and join anew.`;
+    }
     // The scheduler may connect before it has answered.
     membership.beginJoining(health.clusterId);
     const answer = await fetch(`${scheduler}/nodes`, {

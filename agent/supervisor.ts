@@ -31,6 +31,7 @@ export interface StopTarget {
   generation?: number | undefined;
   pid?: number | undefined;
   graceMs?: number | undefined;
+  clusterId?: string | undefined;
 }
 
 export class Supervisor {
@@ -61,8 +62,25 @@ export class Supervisor {
     return this.#closing;
   }
 
-  reports(): InstanceReport[] {
-    return [...this.#known.values()].map(reportOf);
+  /** What a scheduler of that cluster is told of: its own instances. */
+  reportsOf(clusterId: string | null): InstanceReport[] {
+    return [...this.#known.values()].filter((known) => clusterOf(known) === clusterId).map(reportOf);
+  }
+
+  /** Whether anything runs here that is not of that cluster. */
+  hasLiveOfOthers(clusterId: string): boolean {
+    for (const known of this.#known.values()) {
+      const owner = clusterOf(known);
+      if (known.kind === 'live' && owner !== null && owner !== clusterId) return true;
+    }
+    return false;
+  }
+
+  /** An instance that was started without a scheduler stays its starter's, also when the agent has one now. */
+  isStartedAlone(target: StopTarget): boolean {
+    if (target.instanceId === undefined) return false;
+    const known = this.#find(target.instanceId, target.uid);
+    return known !== undefined && clusterOf(known) === null;
   }
 
   /** Nonce of the present run of each live generation, by report key. */
@@ -203,7 +221,7 @@ export class Supervisor {
       stop: stopWithDefaults(stop),
       attemptsUsed,
       node: node ?? this.nodeName,
-      hasScheduler: command.uid !== undefined && command.clusterId !== undefined,
+      clusterId: command.clusterId ?? null,
     };
   }
 
@@ -223,7 +241,7 @@ export class Supervisor {
       if (uid === undefined || generation === undefined) {
         throw this.#notFound(instanceId);
       }
-      return this.#bury(instanceId!, uid, generation, target.graceMs);
+      return this.#bury(instanceId!, uid, generation, target);
     }
     if (known.kind === 'live') known.life.stop('request', target.graceMs);
     return known;
@@ -261,10 +279,11 @@ export class Supervisor {
   }
 
   /** Leaves a tombstone, so that a start which is still on its way is refused when it comes. */
-  async #bury(instanceId: string, uid: string, generation: number, graceMs: number | undefined): Promise<Known> {
+  async #bury(instanceId: string, uid: string, generation: number, { graceMs, clusterId }: StopTarget): Promise<Known> {
     const slot = instanceId.slice(instanceId.indexOf('.') + 1);
     const end: EndRecord = {
       uid,
+      clusterId: clusterId ?? null,
       slot,
       instanceId,
       generation,
@@ -291,7 +310,7 @@ export class Supervisor {
       this.#leave(known);
       throw error;
     }
-    this.means.onChange(reportOf(known));
+    this.means.onChange(reportOf(known), clusterOf(known));
     if (before?.kind === 'live') await this.#replace(before);
     return known;
   }
@@ -338,8 +357,12 @@ export class Supervisor {
 
 function reportOf(known: Known): InstanceReport {
   if (known.kind === 'live') return known.life.report();
-  const { ranMs: _ranMs, overranMs: _overranMs, started: _started, ...report } = known.end;
+  const { ranMs: _ranMs, overranMs: _overranMs, started: _started, clusterId: _clusterId, ...report } = known.end;
   return { ...report, pid: null, rev: revOf(report.run, report.status) };
+}
+
+function clusterOf(known: Known): string | null {
+  return known.kind === 'live' ? known.life.spec.clusterId : known.end.clusterId;
 }
 
 function instanceIdOf(known: Known): string {

@@ -9,7 +9,7 @@ import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
 import type { ControlLoop } from './controlLoop';
-import type { NodeRecord, WorkloadRecord } from './core/model';
+import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
 import type { Journal } from './journal';
 import type { NodeRegistry } from './nodeRegistry';
@@ -338,7 +338,7 @@ export class Service implements SchedulerApi {
     return all.map((i) => ({
       instanceId: i.id,
       uid: i.uid,
-      nodes: [...new Set(i.placements.map((p) => p.node))].flatMap((nodeId) => {
+      nodes: inOrderOfLastPlacement(i).flatMap((nodeId) => {
         const node = this.state.nodes.get(nodeId);
         return node === undefined
           ? []
@@ -432,6 +432,11 @@ export class Service implements SchedulerApi {
     const { uid, version } = workload;
     this.state.emit({ type, workload: workload.spec.id, data: { uid, version, ...data } }, new Date().toISOString());
   }
+}
+
+/** The node of the latest generation last, each node once. */
+function inOrderOfLastPlacement(instance: InstanceRecord): string[] {
+  return [...new Set(instance.placements.map((placement) => placement.node).reverse())].reverse();
 }
 
 function assertSameBody(bodyHash: string, idempotency: IdempotencyKey): void {

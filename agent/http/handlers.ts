@@ -68,7 +68,8 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
         return;
       }
       const target = parseInput(stopInstanceSchema, value);
-      await membership.admit(target);
+      const isStartersOwn = target.clusterId === undefined && supervisor.isStartedAlone(target);
+      if (!isStartersOwn) await membership.admit(target);
       sendJson(response, 200, await supervisor.stop(target));
     },
 

@@ -110,6 +110,11 @@ export interface Native {
   sample(): Promise<NodeSample>;
   /** @returns null when there is no such process */
   startTicksOf(pid: number): number | null;
+  /**
+   * Locks a file, made if it is missing, until this process ends (flock).
+   * @returns false when another process holds it, or an earlier call of this one
+   */
+  lockFile(path: string): boolean;
   /** Children started and not yet reaped. */
   liveCount(): number;
   /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
@@ -126,6 +131,7 @@ interface Binding {
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   sample(): Promise<Float64Array>;
   startTicksOf(pid: number): number | null;
+  lockFile(path: string): boolean;
   liveCount(): number;
 }
 
@@ -188,6 +194,7 @@ function wrap(binding: Binding): Native {
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
     sample: async () => unpackSample(await settle(binding.sample())),
     startTicksOf: (pid) => binding.startTicksOf(pid),
+    lockFile: (path) => attempt(() => binding.lockFile(path)),
     liveCount: () => binding.liveCount(),
     signalNumber,
   };

@@ -17,8 +17,8 @@ const ROOT = path.resolve(__dirname, '../..');
 const MORCH = path.join(ROOT, 'dist/cli/main.js');
 const STOP_WITHIN_MS = 15_000;
 
-/** Every cluster not closed yet, for the end of the program. */
-const open = new Set();
+/** All that were started, for the end of the program. */
+const clusters = new Set();
 
 class Cluster {
   /** [{ name, port, child }], the scheduler first */
@@ -33,7 +33,7 @@ class Cluster {
   static async start({ agents = 3 } = {}) {
     if (!existsSync(MORCH)) throw new Error(`${MORCH} is missing; run \`npm run setup\` first`);
     const cluster = new Cluster();
-    open.add(cluster);
+    clusters.add(cluster);
     await cluster.startScheduler();
     const names = Array.from({ length: agents }, (_, at) => `n${at + 1}`);
     for (const name of names) await cluster.startAgent(name);
@@ -181,25 +181,25 @@ class Cluster {
     return left;
   }
 
-  /** Kills everything at once. @param keep leave the directory with the logs */
-  async destroy({ keep = false } = {}) {
+  /** Kills everything at once. The directory stays until the end of the program. */
+  async destroy() {
     this.#destroyed = true;
     this.client?.close();
     await Promise.all(this.parts.map(({ child }) => end(child, 'SIGKILL')));
     await until(() => killMarked(this.mark) === 0, { what: 'all processes of workloads are gone', timeoutMs: 10_000 });
-    if (!keep) rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
-    open.delete(this);
   }
 }
 
-/** @returns the directories that were kept */
+/** @param keep leave the directories with the logs; @returns those that were left */
 async function destroyAll({ keep }) {
-  const directories = [];
-  for (const cluster of open) {
-    await cluster.destroy({ keep });
-    if (keep) directories.push(cluster.directory);
+  const kept = [];
+  for (const cluster of clusters) {
+    await cluster.destroy();
+    if (keep) kept.push(cluster.directory);
+    else rmSync(cluster.directory, { recursive: true, force: true, maxRetries: 3 });
+    clusters.delete(cluster);
   }
-  return directories;
+  return kept;
 }
 
 /** `one` for each item, at most `width` at a time. */

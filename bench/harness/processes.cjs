@@ -81,6 +81,10 @@ function residentBytesOf(pid) {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readOf(pid, 'status'))[1]) * 1024;
 }
 
+function threadsOf(pid) {
+  return readdirSync(`/proc/${pid}/task`).length;
+}
+
 function descriptorsOf(pid) {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
@@ -102,5 +106,6 @@ module.exports = {
   killMarked,
   killPid,
   residentBytesOf,
+  threadsOf,
   zombiesOf,
 };

@@ -26,7 +26,7 @@ function onEnd(cleanup) {
  *
  * @param numbers    flags of the program with their defaults
  * @param limitMs    given the flags: how long it may take at most
- * @param main       given { numbers, check, say, }; returns { json, lines }, what is printed
+ * @param main       given { numbers, check(isTrue, what), say(line) }; returns { json, lines }, what is printed
  */
 async function runBench({ file, numbers: defaults, limitMs, main }) {
   const { numbers, json, keep } = parseFlags(file, defaults);
@@ -54,12 +54,12 @@ async function runBench({ file, numbers: defaults, limitMs, main }) {
     const machine = describeMachine();
     const report = await main({ numbers, check, say });
     if (ending) return;
-    ending = true;
     await cleanUp({ keep: keep && failures.length > 0, say });
+    if (ending) return;
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
     if (json) {
       const all = { program: path.basename(file), machine, flags: numbers, ...report.json, failures, tookSeconds };
-      process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify(all, rounded, 2)}\n`);
     } else {
       const verdict =
         failures.length === 0 ? 'all checks hold' : `${failures.length} checks FAILED:\n  ${failures.join('\n  ')}`;
@@ -69,6 +69,10 @@ async function runBench({ file, numbers: defaults, limitMs, main }) {
   } catch (error) {
     await abort(`FAILED: ${error.stack}`, 1);
   }
+}
+
+function rounded(_name, value) {
+  return typeof value === 'number' ? Math.round(value * 1e4) / 1e4 : value;
 }
 
 async function cleanUp({ keep, say }) {

@@ -20,7 +20,12 @@ export function judgeReport(
   report: InstanceReport,
 ): ReportJudgement {
   if (instance === undefined || report.generation !== instance.generation) return 'stale';
-  if (instance.node === nodeId) return report.rev > instance.rev ? 'current' : 'old';
+  if (instance.node === nodeId) {
+    // A generation is `stopping` before and after its main process has ended, with one rev.
+    return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
+      ? 'current'
+      : 'old';
+  }
   // Not placed elsewhere yet: its node was lost with it, and is back.
   if (instance.node === null && instance.status === 'recovering' && instance.placements.at(-1)?.node === nodeId)
     return 'current';

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 
-import { hasOnlyStdio, openDescriptors, useWorkloads, zombies } from './workloads';
+import { hasOnlyDescriptors, hasOnlyStdio, openDescriptors, useWorkloads, zombies } from './workloads';
 
 const workloads = useWorkloads();
 const { native } = workloads;
@@ -18,7 +18,7 @@ describe('many workloads at once', () => {
     expect(new Set(running.map(({ handle }) => handle)).size).toBe(500);
     expect(native.liveCount()).toBe(0);
     expect(zombies()).toEqual([]);
-    expect(openDescriptors()).toHaveLength(before);
+    await hasOnlyDescriptors(before);
   });
 
   test('failing and succeeding starts may be mixed', async () => {

@@ -1,7 +1,7 @@
 import { cpus, totalmem } from 'node:os';
 
 import { until } from '../support/until';
-import { openDescriptors, useWorkloads } from './workloads';
+import { hasOnlyDescriptors, openDescriptors, useWorkloads } from './workloads';
 
 const workloads = useWorkloads();
 const { native } = workloads;
@@ -71,7 +71,7 @@ describe('sample', () => {
     for (const { handle } of running) native.signalGroup(handle, 9);
     await Promise.all(running.map(({ exit }) => exit));
     await native.sample();
-    expect(openDescriptors()).toHaveLength(before);
+    await hasOnlyDescriptors(before);
   });
 });
 

@@ -2,7 +2,7 @@ import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { NativeError, type SpawnPlan } from '../../agent/native/index';
-import { openDescriptors, useWorkloads, zombies } from './workloads';
+import { hasOnlyDescriptors, openDescriptors, useWorkloads, zombies } from './workloads';
 
 const workloads = useWorkloads();
 const { native, directory } = workloads;
@@ -55,7 +55,7 @@ describe('a start that fails', () => {
     await expect(workloads.start(...plan())).rejects.toMatchObject({ name: 'NativeError', ...expected });
     expect(native.liveCount()).toBe(0);
     expect(zombies()).toEqual([]);
-    expect(openDescriptors()).toHaveLength(descriptors);
+    await hasOnlyDescriptors(descriptors);
   });
 
   test('says in the message what failed, on which path, and why', async () => {

@@ -126,3 +126,8 @@ export function openDescriptors(pid: number | 'self' = 'self'): string[] {
 export async function hasOnlyStdio(pid: number): Promise<void> {
   await until(() => openDescriptors(pid).join() === '0,1,2', { what: `${pid} has descriptors 0, 1 and 2 only` });
 }
+
+/** The reaper opens files of /proc for a moment whenever there is a zombie; what leaks stays. */
+export async function hasOnlyDescriptors(count: number): Promise<void> {
+  await until(() => openDescriptors().length === count, { what: `${count} descriptors are open` });
+}

@@ -1,6 +1,6 @@
-// The addon's face to JavaScript: checks arguments, marshals, queues. Knows every other part; no other
-// part knows JavaScript. Everything here runs on the thread of the environment that called, unless a
-// comment says otherwise. agent/native/index.ts is the only caller and gives the types.
+// The addon's face to JavaScript: checks arguments, marshals, queues. Knows every other part; no
+// other part knows JavaScript. Everything here runs on the thread of the environment that called,
+// unless a comment says otherwise. agent/native/index.ts is the only caller and gives the types.
 #include <napi.h>
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "file_lock.h"
 #include "mailbox.h"
 #include "nonce_scan.h"
 #include "process_signal.h"
@@ -59,6 +60,7 @@ class Addon : public Napi::Addon<Addon> {
                              InstanceMethod("findByNonce", &Addon::find_by_nonce),
                              InstanceMethod("sample", &Addon::sample),
                              InstanceMethod("startTicksOf", &Addon::start_ticks_of),
+                             InstanceMethod("lockFile", &Addon::lock_file),
                              InstanceMethod("liveCount", &Addon::live_count),
                          });
   }
@@ -131,9 +133,9 @@ class Addon : public Napi::Addon<Addon> {
         }
         ++addon.running_;
         const Spawned& spawned = result.value();
-        deferred.Resolve(numbers(addon.env_, {static_cast<double>(spawned.handle),
-                                              static_cast<double>(spawned.pid),
-                                              static_cast<double>(spawned.start_ticks)}));
+        deferred.Resolve(numbers(
+            addon.env_, {static_cast<double>(spawned.handle), static_cast<double>(spawned.pid),
+                         static_cast<double>(spawned.start_ticks)}));
       });
     };
     engine_->spawn(std::move(request));
@@ -207,6 +209,10 @@ class Addon : public Napi::Addon<Addon> {
       });
     });
     return deferred.Promise();
+  }
+
+  Napi::Value lock_file(const Napi::CallbackInfo& info) {
+    return answer(morch::lock_file(info[0].As<Napi::String>().Utf8Value()));
   }
 
   Napi::Value start_ticks_of(const Napi::CallbackInfo& info) {

@@ -30,8 +30,8 @@ class ExitSink {
   virtual ~ExitSink() = default;
   // Reaper thread.
   virtual void exited(const std::vector<ExitRecord>& exits) = 0;
-  // Asks the environment's event loop for a sign of life: a later turn of it sets `answered` to what
-  // `asked` was. Reaper thread.
+  // Asks the environment's event loop for a sign of life: a later turn of it sets `answered` to
+  // what `asked` was. Reaper thread.
   virtual void ask() = 0;
 
   std::atomic<uint64_t> asked{0};
@@ -45,11 +45,12 @@ struct Child {
   pid_t pid = 0;
   uint64_t start_ticks = 0;
   // The agent's own peak when the child was made. exec(2) books the memory it replaces, which after
-  // a vfork-style clone is the agent's, as the child's peak; a peak no higher than this says nothing.
+  // a vfork-style clone is the agent's, as the child's peak; a peak no higher than this says
+  // nothing.
   uint64_t inherited_peak_kib = 0;
   UniqueFd pidfd;
   std::shared_ptr<ExitSink> sink;
-  ProcessTree tree;                          // inspector thread only
+  ProcessTree tree;                           // inspector thread only
   std::atomic<uint64_t> sampled_peak_kib{0};  // largest RSS of the process itself seen in a sample
 };
 

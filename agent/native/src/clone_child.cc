@@ -19,7 +19,8 @@ struct CloneArgs {
   uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
 };
 
-static_assert(std::atomic<pid_t>::is_always_lock_free && sizeof(std::atomic<pid_t>) == sizeof(pid_t),
+static_assert(std::atomic<pid_t>::is_always_lock_free &&
+                  sizeof(std::atomic<pid_t>) == sizeof(pid_t),
               "the kernel writes the pid into it");
 
 #if defined(__x86_64__)
@@ -93,7 +94,8 @@ size_t ChildStack::size() const { return kStackBytes; }
 
 Result<ClonedChild> clone_child(const ChildStack& stack, bool share_descriptors,
                                 std::atomic<pid_t>* starting, int (*entry)(void*), void* arg) {
-  const uint64_t flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (share_descriptors ? CLONE_FILES : 0);
+  const uint64_t flags =
+      CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (share_descriptors ? CLONE_FILES : 0);
   int pidfd = -1;
 #ifdef MORCH_HAS_CLONE3
   CloneArgs args = {};

@@ -17,8 +17,8 @@ namespace morch {
 
 class Engine {
  public:
-  // The first call starts the threads and makes this process a child subreaper. Each successful call
-  // is matched by one release(); the last release joins the threads. JavaScript threads.
+  // The first call starts the threads and makes this process a child subreaper. Each successful
+  // call is matched by one release(); the last release joins the threads. JavaScript threads.
   static Result<Engine*> acquire();
   static void release();
 

@@ -1,10 +1,11 @@
 // Results and exits on their way to one JavaScript environment, in an order that keeps the promise:
-// an exit reaches JavaScript only after the spawn promise of that child was resolved *and* what waits
-// on that promise has run.
+// an exit reaches JavaScript only after the spawn promise of that child was resolved *and* what
+// waits on that promise has run.
 //
 // Native threads put things in and ring the bell at most once; the environment's thread takes them
-// out. What is resolved in one take has its continuations run when the bell's callback returns (Node
-// drains microtasks after each call of a thread-safe function); its exits are handed over in the next.
+// out. What is resolved in one take has its continuations run when the bell's callback returns
+// (Node drains microtasks after each call of a thread-safe function); its exits are handed over in
+// the next.
 #pragma once
 
 #include <functional>
@@ -46,7 +47,8 @@ class Mailbox : public ExitSink {
   }
 
   struct Contents {
-    std::vector<ExitRecord> exits;  // to hand over first: their spawns were resolved by an earlier take
+    std::vector<ExitRecord>
+        exits;  // to hand over first: their spawns were resolved by an earlier take
     std::vector<Reply> replies;
   };
   // Environment's thread.

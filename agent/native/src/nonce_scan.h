@@ -16,7 +16,8 @@ struct FoundProcess {
 };
 
 // Every live process of this machine whose environment, as it was at exec, holds
-// MORCH_NONCE=<one of nonces>. Reads all of /proc/*/environ that this user may read. Inspector thread.
+// MORCH_NONCE=<one of nonces>. Reads all of /proc/*/environ that this user may read. Inspector
+// thread.
 std::vector<FoundProcess> find_by_nonce(const std::vector<std::string>& nonces);
 
 }  // namespace morch

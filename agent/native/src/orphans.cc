@@ -14,9 +14,8 @@ Orphans::Orphans(std::function<bool(pid_t)> is_ours, Registry* registry)
 
 bool Orphans::reap_zombies() {
   siginfo_t info = {};
-  const int result = retry_eintr([&] {
-    return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, nullptr);
-  });
+  const int result = retry_eintr(
+      [&] { return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, nullptr); });
   if (result == -1 || info.si_pid == 0) {
     ambiguous_.clear();
     return result != -1;

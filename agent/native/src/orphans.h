@@ -18,11 +18,12 @@ inline constexpr int kOrphanIdleCheckMs = 500;  // without any child
 
 // Reaper thread only.
 //
-// Waiting for a child of Node's child_process would lose its exit event, so adopted orphans are told
-// from those by their session:
+// Waiting for a child of Node's child_process would lose its exit event, so adopted orphans are
+// told from those by their session:
 //  1. the agent's own session: Node's, left alone for good;
 //  2. a session led by another process: adopted for certain, reaped at first sight;
-//  3. a session of its own: an orphan that called setsid, or a `detached` child of Node's. libuv reaps
+//  3. a session of its own: an orphan that called setsid, or a `detached` child of Node's. libuv
+//  reaps
 //     its children when its event loop turns, so what is still a zombie after every loop of this
 //     process has turned twice is an orphan. (Twice: the first turn may have been past the poll for
 //     SIGCHLD. A loop that stands still therefore delays these, and only these, orphans.)
@@ -33,7 +34,8 @@ class Orphans {
   // @param registry  knows the event loops
   Orphans(std::function<bool(pid_t)> is_ours, Registry* registry);
 
-  // Reaps adopted zombies. Call every kOrphanCheckMs. Costs one system call when there is no zombie.
+  // Reaps adopted zombies. Call every kOrphanCheckMs. Costs one system call when there is no
+  // zombie.
   // @returns false when this process has no children at all
   bool reap_zombies();
 

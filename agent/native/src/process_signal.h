@@ -10,8 +10,8 @@
 
 namespace morch {
 
-// Sends `signal` to the process that has this pid *and* this start time, through a pidfd. False when
-// it is gone or the pid belongs to another process. Signal 0 only asks.
+// Sends `signal` to the process that has this pid *and* this start time, through a pidfd. False
+// when it is gone or the pid belongs to another process. Signal 0 only asks.
 Result<bool> signal_process(pid_t pid, uint64_t start_ticks, int signal);
 
 // Whether any process, zombies included, is in this process group.

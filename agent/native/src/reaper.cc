@@ -43,10 +43,12 @@ Reaper::Reaper(UniqueFd epoll, UniqueFd stop, std::function<bool(pid_t)> is_star
     : epoll_(std::move(epoll)),
       stop_(std::move(stop)),
       registry_(epoll_.get()),
-      orphans_([this, is_starting = std::move(is_starting)](pid_t pid) {
-        // In this order: a worker registers a child before it stops calling it "starting".
-        return is_starting(pid) || registry_.owns(pid);
-      }, &registry_) {}
+      orphans_(
+          [this, is_starting = std::move(is_starting)](pid_t pid) {
+            // In this order: a worker registers a child before it stops calling it "starting".
+            return is_starting(pid) || registry_.owns(pid);
+          },
+          &registry_) {}
 
 Reaper::~Reaper() {
   ::eventfd_write(stop_.get(), 1);

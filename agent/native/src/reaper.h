@@ -20,7 +20,8 @@ class Reaper {
   // @param is_starting  whether `pid` is a child that a spawn worker is just making
   static Result<std::unique_ptr<Reaper>> start(std::function<bool(pid_t)> is_starting);
 
-  // Waits up to 200 ms for the remaining children, which the owner has killed, then joins the thread.
+  // Waits up to 200 ms for the remaining children, which the owner has killed, then joins the
+  // thread.
   ~Reaper();
 
   Registry& registry() { return registry_; }

@@ -25,9 +25,8 @@ double milliseconds(const timeval& time) {
 ExitRecord exit_record(const Child& child, const siginfo_t& info, const rusage& usage) {
   const bool exited = info.si_code == CLD_EXITED;
   const auto waited_peak_kib = static_cast<uint64_t>(usage.ru_maxrss);
-  const uint64_t peak_kib = waited_peak_kib > child.inherited_peak_kib
-                                ? waited_peak_kib
-                                : child.sampled_peak_kib.load();
+  const uint64_t peak_kib =
+      waited_peak_kib > child.inherited_peak_kib ? waited_peak_kib : child.sampled_peak_kib.load();
   return {child.handle,
           child.pid,
           exited ? info.si_status : -1,

@@ -28,8 +28,8 @@ class Registry {
     ExitRecord exit;
     std::shared_ptr<Child> child;
   };
-  // Waits for the child without blocking and forgets it. Nothing when it is still alive, or unknown.
-  // Reaper thread only.
+  // Waits for the child without blocking and forgets it. Nothing when it is still alive, or
+  // unknown. Reaper thread only.
   std::optional<Reaped> reap(uint64_t handle);
 
   // kill(2) of the child's process group; false once the child has been reaped. JavaScript threads.
@@ -42,7 +42,8 @@ class Registry {
   std::vector<std::shared_ptr<Child>> snapshot() const;
   bool empty() const;
 
-  // Reaper thread: whether every environment's event loop has turned since ask_loops() was last called.
+  // Reaper thread: whether every environment's event loop has turned since ask_loops() was last
+  // called.
   bool loops_answered() const;
   void ask_loops();
 

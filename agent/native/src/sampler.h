@@ -16,8 +16,8 @@ class Sampler {
   explicit Sampler(const Registry* registry) : registry_(registry) {}
 
   // Layout, read by agent/native/index.ts: total CPU ticks, idle CPU ticks, total memory bytes,
-  // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second; then
-  // for each live child of `sink`: handle, CPU ticks of its tree, RSS bytes of its tree.
+  // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second;
+  // then for each live child of `sink`: handle, CPU ticks of its tree, RSS bytes of its tree.
   Result<std::vector<double>> sample(const ExitSink* sink);
 
  private:

@@ -42,8 +42,9 @@ struct ChildContext {
   volatile int error;
 };
 
-// Everything below, down to run_child, runs in the child on the worker's spare stack, in the agent's
-// memory: system calls and writes to ChildContext only. No allocation, no locks, no logging.
+// Everything below, down to run_child, runs in the child on the worker's spare stack, in the
+// agent's memory: system calls and writes to ChildContext only. No allocation, no locks, no
+// logging.
 
 [[noreturn]] void give_up(ChildContext* context, Step step, int error) {
   context->error = error;

@@ -15,7 +15,7 @@ namespace morch {
 
 struct StartedProcess {
   pid_t pid;
-  uint64_t start_ticks;      // field 22 of /proc/pid/stat
+  uint64_t start_ticks;         // field 22 of /proc/pid/stat
   uint64_t inherited_peak_kib;  // see Child::inherited_peak_kib
   UniqueFd pidfd;
   UniqueFd stat;  // /proc/pid/stat, kept for sampling

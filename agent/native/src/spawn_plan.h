@@ -25,7 +25,8 @@ class SpawnPlan {
   // Paths to try in turn: `file` itself when it has a slash, else one per entry of the PATH found
   // in `env`. Null-terminated; never empty otherwise.
   std::vector<const char*> candidates;
-  // `/bin/sh <candidate> argv[1..]`, for a file the kernel answers with ENOEXEC. The child fills [1].
+  // `/bin/sh <candidate> argv[1..]`, for a file the kernel answers with ENOEXEC. The child fills
+  // [1].
   std::vector<char*> shell_argv;
 
  private:

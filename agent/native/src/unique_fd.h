@@ -24,6 +24,9 @@ class UniqueFd {
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
 
+  // Gives the descriptor up without closing it.
+  int release() { return std::exchange(fd_, -1); }
+
   // close() is not retried on EINTR: on Linux the descriptor is gone either way (close(2)).
   void reset(int fd = -1) {
     if (fd_ >= 0) ::close(fd_);

@@ -48,9 +48,10 @@ export class Membership {
     return this.#identity.clusterId;
   }
 
-  /** As told to whoever asks: while the agent joins a cluster, that one. */
+  /** As told to whoever asks: none while the agent leaves its cluster for another. */
   get clusterIdTold(): string | null {
-    return this.#joining ?? this.#identity.clusterId;
+    const own = this.#identity.clusterId;
+    return this.#joining !== null && this.#joining !== own ? null : own;
   }
 
   get epoch(): number {

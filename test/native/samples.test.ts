@@ -41,7 +41,9 @@ describe('sample', () => {
   });
 
   test('sums over the whole tree, and keeps the time of descendants that ended', async () => {
-    const workload = await workloads.sh(`(timeout 0.5 sh -c '${BUSY}'; echo over; sleep 60) & wait`);
+    const workload = await workloads.sh(
+      `(sh -c 'i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done'; echo over; sleep 60) & wait`,
+    );
     await until(async () => (await sampleOf(workload.handle)).cpuTicks >= 20, { what: 'the grandchild used 200 ms' });
     await until(() => workload.stdout() === 'over\n', { what: 'the grandchild is gone' });
     expect((await sampleOf(workload.handle)).cpuTicks).toBeGreaterThanOrEqual(20);

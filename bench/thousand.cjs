@@ -8,7 +8,8 @@
  * process is left, both polled every 20 ms; resident memory of each part before and with all of them; CPU time of each
  * part over the idle seconds, of one core, from /proc/PID/stat. Each run has a cluster of its own, warmed up by 30.
  * Checked: as many processes as instances, one each (by the mark in /proc/PID/environ); after the stop no process, no
- * zombie among the children of the parts, and no part with more open descriptors than before.
+ * zombie among the children of the parts, and no part with more open descriptors than before (sockets apart: a few
+ * kept connections may have been added).
  * Control: a C program that starts as many sleeps by vfork and exec and stops them, in the same run, cluster idle.
  * --keep leaves the directory with the logs when something fails.
  */
@@ -25,15 +26,16 @@ const {
   zombiesOf,
 } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
-const { median, showSpreads, spreadOf } = require('./harness/statistics.cjs');
+const { median, showSpread, showSpreads, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
 
 const POLL_MS = 20;
 const WITHIN_MS = 120_000;
 const WARM_UP = 30;
 const CONTROLS_PER_RUN = 3;
-/** Logs flushed, garbage of the burst collected, kept connections timed out. */
-const SETTLE_WITHIN_MS = 45_000;
+/** Kept connections to one part that may have been opened since the warm-up; a leak would be one for each instance. */
+const SPARE_SOCKETS = 24;
+const SETTLE_WITHIN_MS = 10_000;
 
 runBench({
   file: __filename,
@@ -96,9 +98,8 @@ async function scaleOnce({ instances, 'idle-seconds': idleSeconds, program, clai
     descriptorsAfter: after[at].descriptors,
     threads: full[at].threads,
   }));
-  for (const { name, descriptorsBefore, descriptorsAfter } of parts) {
-    const more = descriptorsAfter > descriptorsBefore;
-    claim(!more, `${name} has ${descriptorsAfter} descriptors open after the stop, ${descriptorsBefore} before`);
+  for (const { name, descriptorsBefore: was, descriptorsAfter: is } of parts) {
+    claim(isBack(is, was), `${name} had ${showDescriptors(was)} before and has ${showDescriptors(is)} after the stop`);
   }
   const left = await cluster.close();
   claim(left === 0, `${left} processes were left after all parts had ended`);
@@ -159,9 +160,17 @@ function inspect(cluster) {
 
 /** Waits until no part has more descriptors than before, or in vain. @returns what they have then */
 async function settle(cluster, before) {
-  const isBack = () => inspect(cluster).every(({ descriptors }, at) => descriptors <= before[at].descriptors);
-  await until(isBack, { what: 'descriptors are back', timeoutMs: SETTLE_WITHIN_MS, everyMs: 100 }).catch(() => {}); // the counts tell
+  const areBack = () => inspect(cluster).every(({ descriptors }, at) => isBack(descriptors, before[at].descriptors));
+  await until(areBack, { what: 'descriptors are back', timeoutMs: SETTLE_WITHIN_MS }).catch(() => {}); // the checks tell
   return inspect(cluster);
+}
+
+function isBack(is, was) {
+  return is.others <= was.others && is.sockets <= was.sockets + SPARE_SOCKETS;
+}
+
+function showDescriptors({ sockets, others }) {
+  return `${others} + ${sockets} descriptors`;
 }
 
 function mib(bytes) {
@@ -170,7 +179,7 @@ function mib(bytes) {
 
 function describePart({ name, residentBefore, residentFull, idleCpuPercent, descriptorsBefore, descriptorsAfter }) {
   const resident = `${mib(residentBefore).toFixed(0)} → ${mib(residentFull).toFixed(0)} MiB`;
-  return `${name} ${resident}, ${idleCpuPercent.toFixed(1)} % CPU, ${descriptorsBefore} → ${descriptorsAfter} descriptors`;
+  return `${name} ${resident}, ${idleCpuPercent.toFixed(1)} % CPU, ${showDescriptors(descriptorsBefore)} → ${showDescriptors(descriptorsAfter)}`;
 }
 
 function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
@@ -192,19 +201,24 @@ function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
     residentFullMib: Object.fromEntries(ofParts(({ residentFull }) => mib(residentFull))),
     residentAfterMib: Object.fromEntries(ofParts(({ residentAfter }) => mib(residentAfter))),
     idleCpuPercent: Object.fromEntries(ofParts(({ idleCpuPercent }) => idleCpuPercent)),
-    descriptorsFull: Object.fromEntries(ofParts(({ descriptorsFull }) => descriptorsFull)),
-    descriptorsGrown: Object.fromEntries(ofParts((part) => part.descriptorsAfter - part.descriptorsBefore)),
+    descriptorsFull: Object.fromEntries(ofParts(({ descriptorsFull: d }) => d.others + d.sockets)),
+    descriptorsGrown: Object.fromEntries(
+      ofParts((part) => part.descriptorsAfter.others - part.descriptorsBefore.others),
+    ),
+    socketsGrown: Object.fromEntries(ofParts((part) => part.descriptorsAfter.sockets - part.descriptorsBefore.sockets)),
     threads: Object.fromEntries(ofParts(({ threads }) => threads)),
     processesLeft: of(({ processesLeft }) => processesLeft),
     zombiesLeft: of(({ zombiesLeft }) => zombiesLeft),
   };
   const ofPart = ({ name }) => [
-    [`${name}: resident, empty`, figures.residentBeforeMib[name], 1, 'MiB'],
-    [`${name}: resident, all running`, figures.residentFullMib[name], 1, 'MiB'],
-    [`${name}: resident, stopped`, figures.residentAfterMib[name], 1, 'MiB'],
-    [`${name}: idle CPU over ${idleSeconds} s`, figures.idleCpuPercent[name], 2, '% of a core'],
-    [`${name}: descriptors, all running`, figures.descriptorsFull[name], 0, ''],
-    [`${name}: descriptors, stopped less empty`, figures.descriptorsGrown[name], 0, ''],
+    name,
+    showSpread(figures.residentBeforeMib[name], 0),
+    showSpread(figures.residentFullMib[name], 0),
+    showSpread(figures.residentAfterMib[name], 0),
+    showSpread(figures.idleCpuPercent[name], 2),
+    showSpread(figures.descriptorsFull[name], 0),
+    showSpread(figures.descriptorsGrown[name], 0),
+    showSpread(figures.socketsGrown[name], 0),
   ];
   const lines = [
     `${instances} instances of sleep on 3 agents, one workload scaled from 0; ${runs} runs; median (min..max)`,
@@ -219,7 +233,12 @@ function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
       ['zombies left', figures.zombiesLeft, 0, ''],
       ['three agents: resident, empty', figures.agentsResidentMib.before, 1, 'MiB'],
       ['three agents: resident, all running', figures.agentsResidentMib.full, 1, 'MiB'],
-      ...samples[0].parts.flatMap(ofPart),
+    ]),
+    `  each part: resident MiB empty, with all, stopped; idle CPU over ${idleSeconds} s, % of a core; descriptors with all;`,
+    '  more descriptors, and kept connections, after the stop than before',
+    ...showTable([
+      ['', 'MiB empty', 'with all', 'stopped', 'CPU %', 'descriptors', 'more after', 'connections'],
+      ...samples[0].parts.map(ofPart),
     ]),
   ];
   return { json: { figures, samples }, lines };

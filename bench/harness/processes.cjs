@@ -1,6 +1,7 @@
 'use strict';
 /** What /proc tells of processes: proc(5). All reads are synchronous, so that one look is as close to one moment as it gets. */
-const { readdirSync, readFileSync } = require('node:fs');
+const { readdirSync, readFileSync, readlinkSync } = require('node:fs');
+const path = require('node:path');
 
 /** USER_HZ, the unit of times in /proc: 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -85,8 +86,21 @@ function threadsOf(pid) {
   return readdirSync(`/proc/${pid}/task`).length;
 }
 
+/** @returns { sockets, others }: how many are open; others are files, pipes, pidfds and the like */
 function descriptorsOf(pid) {
-  return readdirSync(`/proc/${pid}/fd`).length;
+  const directory = `/proc/${pid}/fd`;
+  const targets = readdirSync(directory).map((fd) => linkOf(path.join(directory, fd)));
+  const sockets = targets.filter((target) => target.startsWith('socket:')).length;
+  return { sockets, others: targets.length - sockets };
+}
+
+/** @returns an empty text for one that was closed meanwhile */
+function linkOf(file) {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return '';
+  }
 }
 
 /** Children of `pids` that have ended and were not waited for. */

@@ -23,9 +23,13 @@ function showSpread(spread, digits) {
  * @param rows [name, spread, digits, unit]
  */
 function showSpreads(rows) {
-  const cells = rows.map(([name, spread, digits, unit]) => [name, showSpread(spread, digits), unit]);
-  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column].length)));
-  return cells.map(([name, text, unit]) => `  ${name.padEnd(widths[0])}  ${text.padEnd(widths[1])}  ${unit}`);
+  return showTable(rows.map(([name, spread, digits, unit]) => [name, showSpread(spread, digits), unit]));
 }
 
-module.exports = { median, showSpread, showSpreads, spreadOf };
+/** @param rows texts; the columns are as wide as their widest */
+function showTable(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map((row) => `  ${row.map((text, column) => text.padEnd(widths[column])).join('  ')}`.trimEnd());
+}
+
+module.exports = { median, showSpread, showSpreads, showTable, spreadOf };

@@ -1,4 +1,5 @@
 /** Starts real processes through the addon for one test file, and checks that none is left at its end. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,6 +91,8 @@ export interface ProcessFields {
   parent: number;
   group: number;
   session: number;
+  /** Clock ticks since boot. */
+  startTicks: number;
 }
 
 /** @returns null when there is no such process */
@@ -103,19 +106,30 @@ export function readProcess(pid: number): ProcessFields | null {
       parent: Number(fields[1]),
       group: Number(fields[2]),
       session: Number(fields[3]),
+      startTicks: startTicksOfStat(stat),
     };
   } catch {
     return null;
   }
 }
 
-/** Zombies whose parent is this process. */
+/** The start time of a process made while this file is loaded. */
+const loadedAtTicks = startTicksOfStat(spawnSync('/bin/cat', ['/proc/self/stat']).stdout.toString());
+
+function startTicksOfStat(stat: string): number {
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+}
+
+/**
+ * Zombies whose parent is this process, made since this file was loaded: jest runs other files in the same process,
+ * which has become a subreaper, and what they have left in its own session is not the addon's to reap.
+ */
 export function zombies(): ProcessFields[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((name) => readProcess(Number(name)))
     .filter((process): process is ProcessFields => process !== null)
-    .filter(({ state, parent }) => state === 'Z' && parent === process.pid);
+    .filter(({ state, parent, startTicks }) => state === 'Z' && parent === process.pid && startTicks >= loadedAtTicks);
 }
 
 export function openDescriptors(pid: number | 'self' = 'self'): string[] {

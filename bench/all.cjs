@@ -1,0 +1,55 @@
+'use strict';
+/**
+ * All bench programs, one after the other, in a short form that takes a few minutes.
+ *
+ *   node bench/all.cjs [--full]
+ *
+ * --full runs them at their full length. Ends with 1 when one of them does.
+ */
+const { spawn } = require('node:child_process');
+const { readFileSync } = require('node:fs');
+const path = require('node:path');
+const { parseArgs } = require('node:util');
+
+/** Program and the flags of its short form. */
+const PROGRAMS = [
+  ['spawn', '--runs', '3', '--count', '200'],
+  ['submit', '--runs', '5'],
+  ['restart', '--runs', '2'],
+  ['recovery', '--runs', '3'],
+  ['thousand', '--runs', '1', '--idle-seconds', '10'],
+];
+
+const { values } = parseArgs({ options: { full: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
+if (values.help) {
+  process.stdout.write(/\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(__filename, 'utf8'))[1].replace(/^ \* ?/gm, ''));
+  process.stdout.write('\n');
+  process.exit(0);
+}
+
+let running = null;
+let stoppedBy = null;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  // The program takes its parts down and ends; Ctrl-C in a terminal has reached it already, once more does no harm.
+  process.on(signal, () => {
+    stoppedBy = signal;
+    running?.kill(signal);
+  });
+}
+
+async function runAll() {
+  const failed = [];
+  for (const [name, ...short] of PROGRAMS) {
+    if (stoppedBy !== null) break;
+    process.stdout.write(`\n== ${name}\n`);
+    running = spawn(process.execPath, [path.join(__dirname, `${name}.cjs`), ...(values.full ? [] : short)], {
+      stdio: 'inherit',
+    });
+    const code = await new Promise((resolve) => running.once('close', resolve));
+    if (code !== 0) failed.push(name);
+  }
+  process.stdout.write(failed.length === 0 ? '\nall programs ended well\n' : `\nFAILED: ${failed.join(', ')}\n`);
+  process.exitCode = failed.length === 0 && stoppedBy === null ? 0 : 1;
+}
+
+void runAll();

@@ -125,11 +125,12 @@ describe('what an earlier agent left', () => {
     stop: { signal: 'SIGTERM' as const, graceMs: 1_000 },
     attemptsUsed: 0,
     node: 'n1',
-    hasScheduler: true,
+    clusterId: 'c1',
   };
   const intent: Intent = { spec, run: 2, attempts: 2, nonce: 'n', bootId: 'boot', started: null };
   const ended: EndRecord = {
     uid: 'u',
+    clusterId: 'c1',
     slot: '0',
     instanceId: 'web.0',
     generation: 2,

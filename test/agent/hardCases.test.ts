@@ -89,7 +89,7 @@ test('a reader that does not read is cut off', async () => {
     told += 1;
   });
   for (let i = 0; i < 40; i += 1) {
-    events.tellInstance(report);
+    events.tellInstance(report, null);
     await new Promise((resolve) => setImmediate(resolve));
   }
   slow.resume();

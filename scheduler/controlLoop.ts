@@ -24,6 +24,8 @@ export interface NodeLinks {
 }
 
 const PLACEMENTS_KEPT = 10;
+/** What a placement that reserves less is taken to use until a measurement shows it, so that a burst is spread. */
+const UNSEEN_CPU_MILLIS = 100;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
@@ -534,7 +536,7 @@ export class ControlLoop implements OutboxListener {
       retryAtMs: 0,
       placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
     });
-    this.state.runtimeOf(nodeId).unseenCpuMillis += workload.spec.resources.cpuMillis;
+    this.state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
     recoveryPlaced(this.state.recoveries, instanceKey(instance), nodeId, new Date().toISOString());
     if (instance.status === 'recovering') this.state.saveRecoveries();
     this.emit('instance.placed', workload, instance, { node: nodeId });

@@ -33,7 +33,7 @@ async function runBench({ file, numbers: defaults, limitMs, main }) {
   const failures = [];
   const say = (line) => process.stderr.write(`${line}\n`);
   const check = (isTrue, what) => {
-    if (isTrue) return;
+    if (isTrue || failures.includes(what)) return;
     failures.push(what);
     say(`FAILED: ${what}`);
   };

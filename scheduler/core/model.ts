@@ -94,7 +94,7 @@ export interface NodeRuntime {
   leaving: boolean;
   /** Stale generations it still runs, as `uid/slot/generation`; no placements until none is left. */
   stale: Set<string>;
-  /** Placements since `usageAtMs`, in cpuMillis reserved. */
+  /** What the placements since `usageAtMs` are taken to use. */
   unseenCpuMillis: number;
   consecutiveFailures: number;
 }

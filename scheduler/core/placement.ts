@@ -14,7 +14,7 @@ export interface Candidate {
   allocated: Amounts;
   /** Of the whole node, 0–100; null when not measured yet. */
   cpuPercent: number | null;
-  /** Reserved by placements that `cpuPercent` does not show yet. */
+  /** Taken to be used by placements that `cpuPercent` does not show yet. */
   unseenCpuMillis: number;
   instanceCount: number;
   /** Live instances of the workload in question. */

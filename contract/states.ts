@@ -52,9 +52,9 @@ export type NodeStatus = (typeof NODE_STATUSES)[number];
 
 /** suspect: a sign of failure, no verdict yet; degraded: half of its signs of life are missing; lost: the verdict. */
 export const NODE_TRANSITIONS: Record<NodeStatus, readonly NodeStatus[]> = {
-  healthy: ['suspect', 'degraded'],
+  healthy: ['suspect', 'degraded', 'lost'],
   suspect: ['healthy', 'degraded', 'lost'],
-  degraded: ['healthy', 'suspect'],
+  degraded: ['healthy', 'suspect', 'lost'],
   lost: ['healthy', 'degraded'],
 };
 

@@ -5,16 +5,17 @@
  */
 import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
-import type { EventType } from '../contract/events';
 import { isTerminal } from '../contract/states';
 import type { BatchAnswer } from './agentClient';
 import { attemptsWithoutLost, hasEnded, isUnwanted, judgeReport, takeInReport } from './core/intake';
-import { type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
-import { type Candidate, choosePlacement, explainRejections, type Placement, satisfies } from './core/placement';
-import { workloadStatusOf } from './core/workloadStatus';
+import { type InstanceRecord, instanceKey, type NodeRecord, type WorkloadRecord } from './core/model';
+import { drainStep } from './drain';
+import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
-import { Outbox, type OutboxListener, type StopTarget } from './outbox';
-import { beginRecovery, endRecovery, recoveryPlaced } from './recoveryLog';
+import { Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
+import { placeWaiting } from './placer';
+import { reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
+import { beginRecovery } from './recoveryLog';
 import type { State } from './state';
 
 /** What the loop needs of the nodes' links. */
@@ -23,15 +24,13 @@ export interface NodeLinks {
   forget(nodeId: string, instances: { uid: string; slot: string; generation: number }[]): void;
 }
 
-const PLACEMENTS_KEPT = 10;
-/** What a placement that reserves less is taken to use until a measurement shows it, so that a burst is spread. */
-const UNSEEN_CPU_MILLIS = 100;
+const REFUSED_RETRY_MS = 1_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
   private readonly toForget = new Map<string, { uid: string; slot: string; generation: number }[]>();
   /** Monotonic time of the last report of an instance, to tell it from an inventory made before. */
-  private readonly heardAtMs = new Map<string, number>();
+  private readonly heardAtMs = new WeakMap<InstanceRecord, number>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
   private scheduled = false;
   private timer: NodeJS.Timeout | null = null;
@@ -94,7 +93,7 @@ export class ControlLoop implements OutboxListener {
     for (const instance of [...this.state.instancesOn(nodeId)]) {
       if (present.has(`${instanceKey(instance)}/${instance.generation}`)) {
         this.state.instancesToVisit.add(instance);
-      } else if (instance.rev < 0 || (this.heardAtMs.get(instanceKey(instance)) ?? 0) > connectStartedAtMs) {
+      } else if (instance.rev < 0 || (this.heardAtMs.get(instance) ?? 0) > connectStartedAtMs) {
         // A start under way, or heard of after the inventory was made: (re)sent or settled by its own answer.
         this.state.instancesToVisit.add(instance);
       } else {
@@ -118,14 +117,15 @@ export class ControlLoop implements OutboxListener {
     }
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
     if (judgement === 'old' || instance === undefined || workload === undefined) return;
-    this.heardAtMs.set(instanceKey(instance), performance.now());
+    this.heardAtMs.set(instance, performance.now());
     const intake = takeInReport(instance, workload, nodeId, report, Date.now(), Math.random());
     this.state.updateInstance(instance, intake.patch);
-    for (const event of intake.events) this.emit(event.type, workload, instance, { node: nodeId, data: event.data });
+    for (const event of intake.events)
+      emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
     if (ended) this.state.usage.delete(instanceKey(instance));
-    if (instance.status === 'running') this.recoveryEnded(instance, 'succeeded');
+    if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
-      this.recoveryEnded(instance, instance.status === 'failed' ? 'failed' : 'succeeded');
+      this.state.endRecovery(instance, instance.status === 'failed' ? 'failed' : 'succeeded');
     this.wake();
   }
 
@@ -160,8 +160,12 @@ export class ControlLoop implements OutboxListener {
         status: 'recovering',
         statusReason: `its node ${node.id} is lost`,
         node: null,
+        lingersOn: node.id,
         pid: null,
-        attempts: instance.rev < 0 ? instance.attempts : attemptsWithoutLost(instance.status, instance.attempts),
+        attempts:
+          instance.rev < 0
+            ? instance.attempts
+            : attemptsWithoutLost(instance, workload.spec.restart, instance.attempts, Date.parse(times.lastContactAt)),
         replacing: null,
         retryAtMs: 0,
       });
@@ -171,7 +175,7 @@ export class ControlLoop implements OutboxListener {
         fromNode: node.id,
         ...times,
       });
-      this.emit('instance.recovering', workload, instance, { node: node.id });
+      emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
     }
     this.state.saveRecoveries();
     this.wake();
@@ -182,6 +186,9 @@ export class ControlLoop implements OutboxListener {
     this.outbox.drop(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
       this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason: 'its node was forgotten' }));
+    }
+    for (const instance of this.state.unplaced) {
+      if (instance.lingersOn === node.id) this.state.updateInstance(instance, { lingersOn: null });
     }
     this.visitDaemons();
     this.wake();
@@ -194,11 +201,12 @@ export class ControlLoop implements OutboxListener {
     }
   }
 
-  onStartAnswer(instance: InstanceRecord, generation: number, nodeId: string, answer: BatchAnswer<Started>): void {
+  onStartAnswer({ instance, generation, attemptsUsed }: SentStart, nodeId: string, answer: BatchAnswer<Started>): void {
+    if (this.state.instances.get(instanceKey(instance)) !== instance || isTerminal(instance.status)) return;
     if (instance.node !== nodeId || instance.generation !== generation) return;
+    const attempts = attemptsUsed + 1;
     if (answer.ok) {
       const { run, pid, startedAt } = answer.value;
-      const attempts = instance.attempts + 1;
       this.takeIn(nodeId, {
         ...endedReport(instance, 'failed', { lost: false, reason: null }),
         status: 'running',
@@ -218,19 +226,25 @@ export class ControlLoop implements OutboxListener {
         ...endedReport(instance, 'failed', { lost: false, reason: error.message }),
         run: 1,
         rev: 12,
-        attempts: instance.attempts + 1,
+        attempts,
         startError: { detail: error.message, ...system },
       });
       return;
     }
     this.log.warn({ node: nodeId, instance: instance.id, err: error }, 'the agent refused a start');
+    if (error.code === 'STILL_ALIVE') {
+      // What ran before still holds its place there: asked again, never started elsewhere.
+      setTimeout(() => this.outbox.offer(instance), REFUSED_RETRY_MS).unref();
+      return;
+    }
+    if (instance.status === 'stopping') return;
     if (error.code === 'SHUTTING_DOWN') this.state.runtimeOf(nodeId).leaving = true;
     const refused = instance.status === 'recovering' ? {} : { status: 'pending' as const };
     this.state.updateInstance(instance, {
       ...refused,
       statusReason: `${nodeId} refused the start: ${error.message}`,
       node: null,
-      retryAtMs: Date.now() + 1_000,
+      retryAtMs: Date.now() + REFUSED_RETRY_MS,
       triedNodes: [...new Set([...instance.triedNodes, nodeId])],
     });
     this.wake();
@@ -245,7 +259,7 @@ export class ControlLoop implements OutboxListener {
       setTimeout(() => {
         this.outbox.settled(nodeId, target);
         this.outbox.stop(nodeId, target);
-      }, 1_000).unref();
+      }, REFUSED_RETRY_MS).unref();
       return;
     }
     if (!goneThere) return;
@@ -266,28 +280,46 @@ export class ControlLoop implements OutboxListener {
     if (this.closed) return;
     const nowMs = Date.now();
     const visited = new Set<InstanceRecord>();
-    // A change may call for another look; two rounds settle everything that does not wait for an agent.
+    try {
+      const more = this.decide(nowMs, visited);
+      if (more) this.wake();
+    } catch (error) {
+      // An assertion about one record must not end the others' scheduler.
+      this.log.error({ err: error }, 'a pass of the control loop failed');
+    }
+    for (const instance of this.state.instancesToVisit) visited.add(instance);
+    const decided = [...visited].map((instance) => ({ instance, as: commandOf(instance) }));
+    this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
+    this.setTimer(nowMs);
+  }
+
+  /** @returns whether another pass is due */
+  private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
+    // A change may call for another look; a few rounds settle everything that does not wait for an agent.
     for (let round = 0; round < 4 && this.state.workloadsToVisit.size + this.state.instancesToVisit.size > 0; round++) {
       const workloads = [...this.state.workloadsToVisit];
       this.state.workloadsToVisit.clear();
-      for (const workload of workloads) this.reconcileWorkload(workload);
+      for (const workload of workloads) reconcileWorkload(this.state, workload);
       const instances = [...this.state.instancesToVisit];
       this.state.instancesToVisit.clear();
       for (const instance of instances) {
         visited.add(instance);
-        this.reconcileInstance(instance);
+        reconcileInstance(this.state, instance);
       }
-      for (const workload of workloads) this.settleWorkload(workload);
+      for (const workload of workloads) {
+        settleWorkload(this.state, workload);
+        this.tellTerminal(workload);
+      }
     }
-    for (const node of this.state.nodes.values()) if (node.drain?.state === 'draining') this.drain(node, nowMs);
-    this.placeAll(nowMs);
-    for (const instance of this.state.instancesToVisit) visited.add(instance);
-    void this.persistThenAct(visited);
-    this.setTimer(nowMs);
-    if (this.state.workloadsToVisit.size > 0) this.wake();
+    for (const node of this.state.nodes.values()) {
+      if (node.drain?.state === 'draining') drainStep(this.state, node, nowMs);
+    }
+    const moreToPlace = placeWaiting(this.state, nowMs);
+    return moreToPlace || this.state.workloadsToVisit.size > 0;
   }
 
-  private async persistThenAct(visited: ReadonlySet<InstanceRecord>): Promise<void> {
+  /** What has changed again since it was decided is sent by the pass that changed it, once that is durable. */
+  private async persistThenAct(decided: { instance: InstanceRecord; as: string }[]): Promise<void> {
     const toForget = new Map(this.toForget);
     this.toForget.clear();
     try {
@@ -295,297 +327,22 @@ export class ControlLoop implements OutboxListener {
     } catch {
       // Said by the journal; when the store takes writes again, everything is looked at anew.
       for (const [nodeId, list] of toForget) for (const item of list) this.forgetLater(nodeId, item);
-      for (const instance of visited) this.state.instancesToVisit.add(instance);
+      for (const { instance } of decided) this.state.instancesToVisit.add(instance);
       return;
     }
-    for (const instance of visited) {
-      if (this.state.instances.get(instanceKey(instance)) === instance) this.outbox.offer(instance);
+    for (const { instance, as } of decided) {
+      const present = this.state.instances.get(instanceKey(instance)) === instance;
+      if (present && commandOf(instance) === as) this.outbox.offer(instance);
     }
     for (const [nodeId, list] of toForget) this.links.forget(nodeId, list);
   }
 
-  /** Which instances there should be: makes the records that are missing, and marks what is to go or to be replaced. */
-  reconcileWorkload(workload: WorkloadRecord): void {
-    if (!this.state.workloads.has(workload.uid)) return;
-    const instances = this.state.instancesOf(workload);
-    if (workload.goal === 'stop') {
-      if (workload.purge && [...instances.values()].every((i) => isTerminal(i.status))) this.purge(workload);
-      return;
-    }
-    const wanted = this.wantedSlots(workload, instances);
-    for (const slot of wanted) {
-      if (!instances.has(slot)) this.state.addInstance(newInstance(workload, slot));
-    }
-    for (const [slot, instance] of instances) {
-      const surplus = !wanted.has(slot);
-      if (surplus && !instance.surplus) this.state.updateInstance(instance, { surplus });
-    }
-    this.replaceOutdated(workload, instances);
-  }
-
-  private wantedSlots(workload: WorkloadRecord, instances: ReadonlyMap<string, InstanceRecord>): Set<string> {
-    if (workload.spec.kind !== 'daemon') {
-      return new Set(Array.from({ length: workload.spec.replicas ?? 1 }, (_, index) => String(index)));
-    }
-    const wanted = new Set<string>();
-    for (const node of this.state.nodes.values()) {
-      const labels = labelsOf(node);
-      if (!workload.spec.placement.constraints.every((constraint) => satisfies(labels, constraint))) continue;
-      const there = instances.has(node.id);
-      if (node.drain !== null ? there && this.hasNonDaemons(node.id) : there || !node.cordoned) wanted.add(node.id);
-    }
-    return wanted;
-  }
-
-  private hasNonDaemons(nodeId: string): boolean {
-    for (const instance of this.state.instancesOn(nodeId)) {
-      if (this.state.workloads.get(instance.uid)?.spec.kind !== 'daemon') return true;
-    }
-    return false;
-  }
-
-  /** Instances of an earlier revision: the live ones one at a time, the old tree gone first. */
-  private replaceOutdated(workload: WorkloadRecord, instances: ReadonlyMap<string, InstanceRecord>): void {
-    let busy = [...instances.values()].some((i) => i.replacing !== null && !i.surplus);
-    const inOrder = [...instances.values()]
-      .filter((i) => i.revision < workload.revision && !i.surplus)
-      .sort((a, b) => a.slot.localeCompare(b.slot, 'en', { numeric: true }));
-    for (const instance of inOrder) {
-      if (isTerminal(instance.status)) {
-        this.state.updateInstance(instance, {
-          status: 'pending',
-          statusReason: null,
-          ...FRESH,
-          revision: workload.revision,
-          preferredNode: instance.node,
-          node: null,
-          startedAt: null,
-        });
-      } else if (instance.node === null) {
-        this.state.updateInstance(instance, { ...FRESH, revision: workload.revision });
-      } else if (!busy && instance.replacing === null) {
-        busy = true;
-        this.state.updateInstance(instance, {
-          status: 'stopping',
-          statusReason: `to be started anew, version ${workload.version}`,
-          replacing: 'revision',
-        });
-      }
-    }
-  }
-
-  private reconcileInstance(instance: InstanceRecord): void {
-    if (this.state.instances.get(instanceKey(instance)) !== instance) return;
-    const workload = this.state.workloads.get(instance.uid);
-    if (workload === undefined) {
-      this.state.removeInstance(instance);
-      return;
-    }
-    if (!isUnwanted(instance, workload)) return;
-    if (isTerminal(instance.status)) {
-      if (instance.surplus) this.state.removeInstance(instance);
-    } else if (instance.node === null) {
-      this.stopUnplaced(instance, workload);
-    } else if (!this.state.nodes.has(instance.node)) {
-      this.stoppedAtOnce(instance, workload);
-    } else if (instance.status !== 'stopping') {
-      const lost = this.state.nodes.get(instance.node)?.status === 'lost';
-      this.state.updateInstance(instance, { status: 'stopping', statusReason: lost ? 'node-lost' : 'stop requested' });
-    }
-  }
-
-  /** Nothing runs, save perhaps an old copy on a lost node: then it is stopping until that node is back or forgotten. */
-  private stopUnplaced(instance: InstanceRecord, workload: WorkloadRecord): void {
-    const last = instance.placements.at(-1)?.node;
-    const lostNode = instance.status === 'recovering' && last !== undefined ? this.state.nodes.get(last) : undefined;
-    if (lostNode?.status === 'lost') {
-      this.state.updateInstance(instance, { status: 'stopping', statusReason: 'node-lost', node: lostNode.id });
-      this.recoveryEnded(instance, 'failed');
-    } else {
-      this.stoppedAtOnce(instance, workload);
-    }
-  }
-
-  private stoppedAtOnce(instance: InstanceRecord, workload: WorkloadRecord): void {
-    this.state.updateInstance(instance, {
-      status: 'stopped',
-      statusReason: 'stopped by request',
-      replacing: null,
-      pid: null,
-    });
-    this.recoveryEnded(instance, 'failed');
-    this.emit('instance.stopped', workload, instance, {});
-  }
-
-  private settleWorkload(workload: WorkloadRecord): void {
-    if (!this.state.workloads.has(workload.uid)) return;
-    const { status } = workloadStatusOf(workload.goal, this.state.countsOf(workload));
-    if (status === workload.status) return;
-    workload.status = status;
-    workload.updatedAt = new Date().toISOString();
-    this.state.saveWorkload(workload);
-    if (!isTerminal(status)) return;
-    this.emit(`workload.${status}` as EventType, workload, null, {});
-    this.wakeTerminalWaiters(workload.uid);
-  }
-
-  private purge(workload: WorkloadRecord): void {
-    for (const instance of [...this.state.instancesOf(workload).values()]) this.state.removeInstance(instance);
-    this.state.removeWorkload(workload);
-    this.emit('workload.purged', workload, null, {});
-    this.wakeTerminalWaiters(workload.uid);
-  }
-
-  private wakeTerminalWaiters(uid: string): void {
-    for (const done of this.terminalWaiters.get(uid) ?? []) done();
+  private tellTerminal({ uid, status }: WorkloadRecord): void {
+    const waiters = this.terminalWaiters.get(uid);
+    if (waiters === undefined || (this.state.workloads.has(uid) && !isTerminal(status))) return;
     this.terminalWaiters.delete(uid);
+    for (const done of waiters) done();
   }
-
-  // ---- placement
-
-  private placeAll(nowMs: number): void {
-    const cannot = new Map<string, string>();
-    const counts = new Map<string, Map<string, number>>();
-    for (const instance of [...this.state.unplaced]) {
-      const workload = this.state.workloads.get(instance.uid);
-      if (workload === undefined || instance.retryAtMs > nowMs || isUnwanted(instance, workload)) continue;
-      const daemon = workload.spec.kind === 'daemon';
-      const known = daemon ? undefined : cannot.get(workload.uid);
-      const reason = known ?? this.placeOne(instance, workload, counts);
-      if (reason === null) continue;
-      if (!daemon) cannot.set(workload.uid, reason);
-      this.cannotPlace(instance, workload, reason);
-    }
-  }
-
-  /** @returns null when placed, else why not */
-  private placeOne(
-    instance: InstanceRecord,
-    workload: WorkloadRecord,
-    counts: Map<string, Map<string, number>>,
-  ): string | null {
-    const onlyNode = workload.spec.kind === 'daemon' ? instance.slot : undefined;
-    let perNode = counts.get(workload.uid);
-    if (perNode === undefined) {
-      perNode = this.countPerNode(workload);
-      counts.set(workload.uid, perNode);
-    }
-    const placement = this.choose(instance, workload, perNode);
-    if (placement.kind === 'unplaceable') return explainRejections(placement.rejections, onlyNode);
-    const { nodeId } = placement;
-    perNode.set(nodeId, (perNode.get(nodeId) ?? 0) + 1);
-    this.place(instance, workload, nodeId);
-    return null;
-  }
-
-  private choose(
-    instance: InstanceRecord,
-    workload: WorkloadRecord,
-    perNode: ReadonlyMap<string, number>,
-    excludedNode?: string,
-  ): Placement {
-    return choosePlacement(
-      {
-        resources: workload.spec.resources,
-        rules: workload.spec.placement,
-        preferredNode: instance.preferredNode,
-        triedNodes: instance.triedNodes,
-        ...(workload.spec.kind === 'daemon' ? { onlyNode: instance.slot } : {}),
-        ...(excludedNode === undefined ? {} : { excludedNode }),
-      },
-      [...this.state.nodes.values()].map((node) => this.candidateOf(node, perNode.get(node.id) ?? 0)),
-    );
-  }
-
-  private candidateOf(node: NodeRecord, workloadInstanceCount: number): Candidate {
-    const runtime = this.state.runtimeOf(node.id);
-    return {
-      id: node.id,
-      labels: labelsOf(node),
-      closed: closedReason(this.state, node),
-      capacity: node.capacity,
-      allocated: this.state.allocatedOn(node.id),
-      cpuPercent: runtime.usage?.cpuPercent ?? null,
-      unseenCpuMillis: runtime.unseenCpuMillis,
-      instanceCount: this.state.instancesOn(node.id).size,
-      workloadInstanceCount,
-    };
-  }
-
-  private countPerNode(workload: WorkloadRecord): Map<string, number> {
-    const perNode = new Map<string, number>();
-    for (const { node, status } of this.state.instancesOf(workload).values()) {
-      if (node !== null && !isTerminal(status)) perNode.set(node, (perNode.get(node) ?? 0) + 1);
-    }
-    return perNode;
-  }
-
-  private place(instance: InstanceRecord, workload: WorkloadRecord, nodeId: string): void {
-    const generation = Math.max(instance.generation, workload.generationFloor) + 1;
-    this.state.updateInstance(instance, {
-      status: instance.status === 'recovering' ? 'recovering' : 'starting',
-      statusReason: `placed on ${nodeId}`,
-      generation,
-      run: 0,
-      rev: -1,
-      revision: workload.revision,
-      node: nodeId,
-      pid: null,
-      startedAt: null,
-      reserved: { ...workload.spec.resources },
-      retryAtMs: 0,
-      placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
-    });
-    this.state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
-    recoveryPlaced(this.state.recoveries, instanceKey(instance), nodeId, new Date().toISOString());
-    if (instance.status === 'recovering') this.state.saveRecoveries();
-    this.emit('instance.placed', workload, instance, { node: nodeId });
-  }
-
-  private cannotPlace(instance: InstanceRecord, workload: WorkloadRecord, reason: string): void {
-    if (instance.statusReason === reason) return;
-    const first = !instance.statusReason?.startsWith('no node');
-    this.state.updateInstance(instance, {
-      statusReason: reason,
-      ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
-    });
-    if (first) this.emit('instance.unplaceable', workload, instance, { data: { reason } });
-  }
-
-  // ---- drain
-
-  private drain(node: NodeRecord, nowMs: number): void {
-    const there = [...this.state.instancesOn(node.id)];
-    if (there.length === 0) {
-      node.drain = { ...node.drain!, state: 'drained' };
-      this.state.saveNode(node);
-      this.state.emit({ type: 'node.drained', node: node.id }, new Date().toISOString());
-      return;
-    }
-    const late = nowMs >= node.drain!.deadlineAtMs;
-    if (!this.hasNonDaemons(node.id)) this.visitDaemons();
-    for (const instance of there) {
-      const workload = this.state.workloads.get(instance.uid);
-      if (workload === undefined || workload.spec.kind === 'daemon') continue;
-      if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;
-      if (workload.spec.kind === 'batch' && !late) continue;
-      const busy = [...this.state.instancesOf(workload).values()].some((i) => i.replacing !== null);
-      if (busy && !late) continue;
-      const elsewhere = this.choose(instance, workload, this.countPerNode(workload), node.id);
-      if (elsewhere.kind === 'unplaceable' && !late) {
-        const reason = `kept on ${node.id}, which is draining: ${explainRejections(elsewhere.rejections)}`;
-        if (instance.statusReason !== reason) this.state.updateInstance(instance, { statusReason: reason });
-        continue;
-      }
-      this.state.updateInstance(instance, {
-        status: 'stopping',
-        statusReason: `moving off ${node.id}`,
-        replacing: 'drain',
-      });
-    }
-  }
-
-  // ---- the rest
 
   /** Wakes at the next moment that something was put off to. */
   private setTimer(nowMs: number): void {
@@ -608,75 +365,11 @@ export class ControlLoop implements OutboxListener {
     this.toForget.set(nodeId, list);
     this.wake();
   }
-
-  private recoveryEnded(instance: InstanceRecord, outcome: 'succeeded' | 'failed'): void {
-    const ended = endRecovery(
-      this.state.recoveries,
-      instanceKey(instance),
-      outcome,
-      instance.node,
-      new Date().toISOString(),
-    );
-    if (ended) this.state.saveRecoveries();
-  }
-
-  private emit(
-    type: EventType,
-    workload: WorkloadRecord,
-    instance: InstanceRecord | null,
-    more: { node?: string; data?: Record<string, unknown> | undefined },
-  ): void {
-    this.state.emit(
-      {
-        type,
-        workload: workload.spec.id,
-        ...(instance === null ? {} : { instance: instance.id, generation: instance.generation }),
-        ...(more.node === undefined ? {} : { node: more.node }),
-        data: { uid: workload.uid, ...(instance === null ? {} : { reason: instance.statusReason }), ...more.data },
-      },
-      new Date().toISOString(),
-    );
-  }
 }
 
-const FRESH = { attempts: 0, triedNodes: [], retryAtMs: 0, preferredNode: null } satisfies Partial<InstanceRecord>;
-
-/** Why nothing is placed on a node now; null when it takes placements. */
-export function closedReason(state: State, node: NodeRecord): string | null {
-  const runtime = state.runtimeOf(node.id);
-  if (node.status !== 'healthy') return `is ${node.status}`;
-  if (node.drain !== null) return `is ${node.drain.state}`;
-  if (node.cordoned) return 'is cordoned';
-  if (runtime.leaving) return 'its agent is stopping';
-  if (!runtime.connected) return 'is not connected';
-  if (runtime.stale.size > 0) return 'still stops stale copies';
-  return null;
-}
-
-function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
-  return {
-    uid: workload.uid,
-    slot,
-    id: `${workload.spec.id}.${slot}`,
-    generation: workload.generationFloor,
-    run: 0,
-    rev: -1,
-    revision: workload.revision,
-    status: 'pending',
-    statusReason: null,
-    node: null,
-    pid: null,
-    startedAt: null,
-    exit: null,
-    attempts: 0,
-    reserved: { cpuMillis: 0, memoryBytes: 0 },
-    replacing: null,
-    surplus: false,
-    retryAtMs: 0,
-    triedNodes: [],
-    preferredNode: null,
-    placements: [],
-  };
+/** What an agent would be told of it. */
+function commandOf({ generation, node, status }: InstanceRecord): string {
+  return `${generation} ${node} ${status}`;
 }
 
 /** A report that no agent sent: what the scheduler concludes of the generation it has on record. */

@@ -48,19 +48,26 @@ export class NodeLink {
   private socket: WebSocket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
+  /** When the present connection was begun, or last said something. */
+  private heardAtMs = 0;
   private status: NodeStatus;
+  private address: AgentAddress;
 
+  /** @param node its id, and the key that proves an agent to be it, are read as they are when needed */
   constructor(
-    readonly nodeId: string,
-    private address: AgentAddress,
+    private readonly node: {
+      readonly id: string;
+      readonly nodeKey: string;
+      readonly status: NodeStatus;
+    } & AgentAddress,
     private readonly identity: { clusterId: string; epoch: number },
-    status: NodeStatus,
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
   ) {
     this.health = initialHealth(performance.now());
-    this.status = status;
+    this.status = node.status;
+    this.address = { host: node.host, port: node.port };
   }
 
   start(): void {
@@ -71,7 +78,7 @@ export class NodeLink {
   /** The agent is reached elsewhere now. */
   moveTo(address: AgentAddress): void {
     if (address.host === this.address.host && address.port === this.address.port) return;
-    this.address = address;
+    this.address = { host: address.host, port: address.port };
     this.disconnect();
   }
 
@@ -112,15 +119,21 @@ export class NodeLink {
       maxPayload: 256 * 2 ** 20,
     });
     this.socket = socket;
+    this.heardAtMs = connectStartedAtMs;
     socket.on('message', (data) => {
-      if (this.socket === socket) this.receive(String(data), connectStartedAtMs);
+      if (this.socket !== socket) return;
+      try {
+        this.receive(String(data), connectStartedAtMs);
+      } catch (error) {
+        this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
+      }
     });
-    socket.on('error', (error) => this.log.debug({ node: this.nodeId, err: error }, 'event connection failed'));
+    socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
     socket.on('close', (code, reason) => {
       if (this.socket !== socket) return;
       this.socket = null;
       if (code >= 4_000)
-        this.log.error({ node: this.nodeId, code, reason: String(reason) }, 'the agent refuses this scheduler');
+        this.log.error({ node: this.node.id, code, reason: String(reason) }, 'the agent refuses this scheduler');
       applyDisconnect(this.health, performance.now());
       this.listener.onDisconnected();
       this.judge();
@@ -141,10 +154,15 @@ export class NodeLink {
     try {
       message = agentMessageSchema.parse(JSON.parse(text));
     } catch (error) {
-      this.log.error({ node: this.nodeId, err: error }, 'a message of the agent was not understood');
+      this.log.error({ node: this.node.id, err: error }, 'a message of the agent was not understood');
       return;
     }
-    applyHeartbeat(this.health, performance.now());
+    if (message.type === 'hello' && message.nodeKey !== this.node.nodeKey) {
+      this.foundStranger();
+      return;
+    }
+    this.heardAtMs = performance.now();
+    applyHeartbeat(this.health, this.heardAtMs);
     this.listener.onContact();
     switch (message.type) {
       case 'hello':
@@ -164,16 +182,29 @@ export class NodeLink {
     this.judge();
   }
 
+  /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */
+  private foundStranger(): void {
+    this.log.warn({ node: this.node.id, ...this.address }, "another agent listens at the node's address");
+    applyRefusal(this.health, performance.now());
+    this.disconnect();
+  }
+
+  /** The event connection is there, but nothing has come over it for too long although the agent answers. */
+  private get isConnectionDead(): boolean {
+    return this.socket !== null && performance.now() - this.heardAtMs >= 2 * this.policy.silentAfterMs;
+  }
+
   private async probe(): Promise<ProbeResult> {
     const startedAtMs = performance.now();
     applyProbeStart(this.health, startedAtMs);
-    const result = await probeAgent(this.address, this.policy.probeTimeoutMs);
+    const result = this.recognise(await probeAgent(this.address, this.policy.probeTimeoutMs));
     if (this.closed) return result;
     const nowMs = performance.now();
     switch (result.kind) {
       case 'answered':
         applyAnswer(this.health, nowMs);
         this.listener.onContact();
+        if (this.isConnectionDead) this.disconnect();
         if (this.socket === null) this.connect();
         break;
       // Somebody else listens there, or the agent is broken: not what an agent answers.
@@ -191,8 +222,22 @@ export class NodeLink {
     return result;
   }
 
+  /** An answer of another agent, or of one that has joined another cluster, is none of the node's. */
+  private recognise(result: ProbeResult): ProbeResult {
+    if (result.kind !== 'answered') return result;
+    const { nodeKey, clusterId } = result.status;
+    const own = nodeKey === this.node.nodeKey && (clusterId === null || clusterId === this.identity.clusterId);
+    return own
+      ? result
+      : {
+          kind: 'strange',
+          error: 'another agent, or one of another cluster, answers there',
+          latencyMs: result.latencyMs,
+        };
+  }
+
   private stalled(nowMs: number): void {
-    this.log.warn({ node: this.nodeId }, 'the scheduler itself stood still; what it missed meanwhile does not count');
+    this.log.warn({ node: this.node.id }, 'the scheduler itself stood still; what it missed meanwhile does not count');
     applyStall(this.health, nowMs, this.policy);
   }
 
@@ -207,7 +252,11 @@ export class NodeLink {
       if (firedMs - dueMs > this.policy.stallMs) this.stalled(firedMs);
       this.judge();
     }, dueMs - nowMs);
-    if (judgement.probe) void this.probe();
+    if (judgement.probe) {
+      this.probe().catch((error: unknown) =>
+        this.log.error({ node: this.node.id, err: error }, 'a probe could not be taken in'),
+      );
+    }
     if (judgement.status === this.status) return;
     this.status = judgement.status;
     const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;

@@ -99,7 +99,7 @@ export class NodeRegistry {
   }
 
   private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
-    if (existing !== undefined && existing.nodeKey !== status.nodeKey && existing.status !== 'lost') {
+    if (existing !== undefined && existing.nodeKey !== status.nodeKey && isHeard(existing)) {
       throw new MorchError(
         'NODE_EXISTS',
         `Another agent (at ${existing.host}:${existing.port}) is node ${id}. Give the agent at ${where} a name of its own with --name.`,
@@ -249,7 +249,7 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node.id, node, { clusterId, epoch }, node.status, this.policy, listener, this.log);
+    const link = new NodeLink(node, { clusterId, epoch }, this.policy, listener, this.log);
     this.links.set(node.id, link);
     link.start();
   }
@@ -262,7 +262,6 @@ export class NodeRegistry {
       this.state.saveRecoveries();
       this.emit('node.returned', node, { sameStart });
     }
-    node.nodeKey = hello.nodeKey;
     node.incarnation = hello.incarnation;
     node.agentLabels = hello.labels;
     node.capacity = hello.capacity;
@@ -336,4 +335,9 @@ export class NodeRegistry {
   private emit(type: EventType, node: NodeRecord, data: Record<string, unknown> = {}): void {
     this.state.emit({ type, node: node.id, data: { reason: node.statusReason, ...data } }, new Date().toISOString());
   }
+}
+
+/** Its own agent is there, or may be: the name is taken. */
+function isHeard(node: NodeRecord): boolean {
+  return node.status === 'healthy' || node.status === 'suspect';
 }

@@ -11,14 +11,23 @@ import type { InstanceRecord } from './core/model';
 import type { State } from './state';
 
 const BATCH = 64;
+/** Half of what an agent takes in one request. */
+const BATCH_BYTES = 4 * 1024 ** 2;
 const CALLS_AT_ONCE = 4;
 const RETRY_MS = 500;
 /** Beyond the grace of what a start may have to stop first. */
 const CALL_TIMEOUT_MS = 15_000;
 
 export interface OutboxListener {
-  onStartAnswer(instance: InstanceRecord, generation: number, nodeId: string, answer: BatchAnswer<Started>): void;
+  onStartAnswer(sent: SentStart, nodeId: string, answer: BatchAnswer<Started>): void;
   onStopAnswer(target: StopTarget, nodeId: string, answer: BatchAnswer<unknown>): void;
+}
+
+export interface SentStart {
+  instance: InstanceRecord;
+  /** As they were when it was sent. */
+  generation: number;
+  attemptsUsed: number;
 }
 
 export interface StopTarget {
@@ -28,6 +37,13 @@ export interface StopTarget {
   generation: number;
   /** null: what it was started with. */
   graceMs: number | null;
+}
+
+interface Call<T> {
+  keys: string[];
+  send(): Promise<BatchAnswer<T>[]>;
+  onAnswer(answer: BatchAnswer<T>, at: number): void;
+  again(): void;
 }
 
 interface Sender {
@@ -42,6 +58,8 @@ export function awaitsStart(i: InstanceRecord): boolean {
 
 class NodeQueue {
   readonly starts = new Map<string, { instance: InstanceRecord; generation: number }>();
+  /** After a batch was refused as a whole: what is wrong with one must not hold up the others. */
+  oneByOne = false;
   readonly stops = new Map<string, StopTarget>();
   /** Sent and not answered, or answered and to be told of on the event connection. */
   readonly sent = new Set<string>();
@@ -133,33 +151,42 @@ export class Outbox {
   }
 
   private async sendStarts(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
-    const wanted = takeSome(queue.starts).filter(
-      ([, { instance, generation }]) =>
-        this.state.workloads.has(instance.uid) &&
-        instance.node === nodeId &&
-        instance.generation === generation &&
-        awaitsStart(instance),
-    );
-    const commands = wanted.flatMap(([, { instance }]) => this.commandOf(instance, nodeId));
-    if (commands.length === 0) return;
-    await this.call(
-      nodeId,
-      queue,
-      wanted.map(([key]) => key),
-      () => sender.start(commands, CALL_TIMEOUT_MS),
-      (answer, at) => {
-        const [key, { instance, generation }] = wanted[at]!;
+    const wanted: { key: string; sent: SentStart; command: StartInstance }[] = [];
+    let bytes = 0;
+    for (const [key, { instance, generation }] of queue.starts) {
+      if (wanted.length === (queue.oneByOne ? 1 : BATCH)) break;
+      const awaited = instance.node === nodeId && instance.generation === generation && awaitsStart(instance);
+      const command = awaited ? this.commandOf(instance, nodeId) : null;
+      if (command !== null) {
+        bytes += JSON.stringify(command).length;
+        if (wanted.length > 0 && bytes > BATCH_BYTES) break;
+        wanted.push({ key, command, sent: { instance, generation, attemptsUsed: instance.attempts } });
+      }
+      queue.starts.delete(key);
+    }
+    if (queue.starts.size === 0) queue.oneByOne = false;
+    if (wanted.length === 0) return;
+    await this.call<Started>(nodeId, queue, {
+      keys: wanted.map(({ key }) => key),
+      send: () =>
+        sender.start(
+          wanted.map(({ command }) => command),
+          CALL_TIMEOUT_MS,
+        ),
+      onAnswer: (answer, at) => {
+        const { key, sent } = wanted[at]!;
         queue.sent.delete(key);
-        this.listener.onStartAnswer(instance, generation, nodeId, answer);
+        this.listener.onStartAnswer(sent, nodeId, answer);
       },
-      () => {
-        for (const [, { instance }] of wanted) this.offer(instance);
+      again: () => {
+        for (const { sent } of wanted) if (sent.instance.generation === sent.generation) this.offer(sent.instance);
       },
-    );
+    });
   }
 
   private async sendStops(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
-    const wanted = takeSome(queue.stops);
+    const wanted = [...queue.stops].slice(0, BATCH);
+    for (const [key] of wanted) queue.stops.delete(key);
     const { clusterId, epoch } = this.state.meta;
     const commands = wanted.map(([, { instanceId, uid, generation, graceMs }]) => ({
       instanceId,
@@ -169,80 +196,69 @@ export class Outbox {
       epoch,
       ...(graceMs === null ? {} : { graceMs }),
     }));
-    await this.call(
-      nodeId,
-      queue,
-      wanted.map(([key]) => key),
-      () => sender.stop(commands, CALL_TIMEOUT_MS),
-      (answer, at) => this.listener.onStopAnswer(wanted[at]![1], nodeId, answer),
-      () => {
+    await this.call<unknown>(nodeId, queue, {
+      keys: wanted.map(([key]) => key),
+      send: () => sender.stop(commands, CALL_TIMEOUT_MS),
+      onAnswer: (answer, at) => this.listener.onStopAnswer(wanted[at]![1], nodeId, answer),
+      again: () => {
         for (const [, target] of wanted) this.stop(nodeId, target);
       },
-    );
+    });
   }
 
-  private async call<T>(
-    nodeId: string,
-    queue: NodeQueue,
-    sentKeys: string[],
-    send: () => Promise<BatchAnswer<T>[]>,
-    onAnswer: (answer: BatchAnswer<T>, at: number) => void,
-    again: () => void,
-  ): Promise<void> {
+  private async call<T>(nodeId: string, queue: NodeQueue, { keys, send, onAnswer, again }: Call<T>): Promise<void> {
     queue.calls += 1;
-    for (const key of sentKeys) queue.sent.add(key);
+    for (const key of keys) queue.sent.add(key);
     try {
-      const answers = await send();
-      answers.forEach(onAnswer);
+      const answers = await send().catch((error: unknown) => this.refusalOfAll<T>(keys, error));
+      for (const [at, answer] of answers.entries()) {
+        try {
+          onAnswer(answer, at);
+        } catch (error) {
+          this.log.error({ node: nodeId, err: error }, 'an answer could not be taken in');
+        }
+      }
     } catch (error) {
       // What came of it is not known: asked again on the same node, until it answers or is lost.
       this.log.warn({ node: nodeId, err: error }, 'a command was not answered');
-      for (const key of sentKeys) queue.sent.delete(key);
-      if (!this.closed)
-        setTimeout(
-          again,
-          error instanceof MorchError && error.code !== 'NODE_UNREACHABLE' ? RETRY_MS * 4 : RETRY_MS,
-        ).unref();
+      queue.oneByOne = error instanceof MorchError && error.code !== 'NODE_UNREACHABLE';
+      for (const key of keys) queue.sent.delete(key);
+      if (!this.closed) setTimeout(again, RETRY_MS).unref();
     } finally {
       queue.calls -= 1;
       this.flush(nodeId, queue);
     }
   }
 
-  private commandOf(instance: InstanceRecord, nodeId: string): StartInstance[] {
+  /** The agent refused a call that held one command: that is the command's answer. @throws what it was given otherwise */
+  private refusalOfAll<T>(keys: string[], error: unknown): BatchAnswer<T>[] {
+    if (keys.length === 1 && error instanceof MorchError && error.code !== 'NODE_UNREACHABLE')
+      return [{ ok: false, error }];
+    throw error;
+  }
+
+  private commandOf(instance: InstanceRecord, nodeId: string): StartInstance | null {
     const workload = this.state.workloads.get(instance.uid);
-    if (workload === undefined) return [];
+    if (workload === undefined) return null;
     const { kind, script, command, args, env, cwd, maxRunMs, restart, stop } = workload.spec;
     const { clusterId, epoch } = this.state.meta;
-    return [
-      {
-        kind,
-        restart,
-        stop,
-        ...(script === undefined ? {} : { script }),
-        ...(command === undefined ? {} : { command }),
-        ...(args === undefined ? {} : { args }),
-        ...(env === undefined ? {} : { env }),
-        ...(cwd === undefined ? {} : { cwd }),
-        ...(maxRunMs === undefined ? {} : { maxRunMs }),
-        instanceId: instance.id,
-        uid: instance.uid,
-        generation: instance.generation,
-        attemptsUsed: instance.attempts,
-        node: nodeId,
-        clusterId,
-        epoch,
-      },
-    ];
+    return {
+      kind,
+      restart,
+      stop,
+      ...(script === undefined ? {} : { script }),
+      ...(command === undefined ? {} : { command }),
+      ...(args === undefined ? {} : { args }),
+      ...(env === undefined ? {} : { env }),
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(maxRunMs === undefined ? {} : { maxRunMs }),
+      instanceId: instance.id,
+      uid: instance.uid,
+      generation: instance.generation,
+      attemptsUsed: instance.attempts,
+      node: nodeId,
+      clusterId,
+      epoch,
+    };
   }
-}
-
-function takeSome<V>(map: Map<string, V>): [string, V][] {
-  const taken: [string, V][] = [];
-  for (const entry of map) {
-    if (taken.length === BATCH) break;
-    taken.push(entry);
-  }
-  for (const [key] of taken) map.delete(key);
-  return taken;
 }

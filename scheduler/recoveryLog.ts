@@ -51,6 +51,8 @@ export function beginRecovery(
   recovery: { instance: string; fromNode: string; lastContactAt: string; suspectAt: string | null; verdictAt: string },
 ): void {
   const { instance, fromNode, ...times } = recovery;
+  // Lost again before it ran: that recovery has failed, this is the next.
+  endRecovery(log, key, 'failed', null, recovery.verdictAt);
   log.started += 1;
   log.open.push({
     key,

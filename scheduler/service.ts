@@ -13,6 +13,7 @@ import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
 import type { Journal } from './journal';
 import type { NodeRegistry } from './nodeRegistry';
+import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
@@ -202,7 +203,7 @@ export class Service implements SchedulerApi {
     const workload = existing ?? this.newWorkload(spec);
     if (existing !== undefined) this.applySpec(existing, spec);
     this.emit('workload.submitted', workload);
-    this.loop.reconcileWorkload(workload);
+    reconcileWorkload(this.state, workload);
     const answer = this.view(workload);
     alsoStore?.(answer);
     this.loop.wake();
@@ -224,7 +225,7 @@ export class Service implements SchedulerApi {
         throw new MorchError('VERSION_MISMATCH', `Workload ${id} does not exist, so it has no version ${ifMatch}.`);
       const workload = this.newWorkload(spec);
       this.emit('workload.submitted', workload);
-      this.loop.reconcileWorkload(workload);
+      reconcileWorkload(this.state, workload);
       this.loop.wake();
       await this.journal.commit();
       return { created: true, workload: this.view(workload) };
@@ -300,7 +301,7 @@ export class Service implements SchedulerApi {
       workload.version += 1;
       this.touch(workload);
       this.emit('workload.scaled', workload, { from, to: replicas });
-      this.loop.reconcileWorkload(workload);
+      reconcileWorkload(this.state, workload);
       this.loop.wake();
     }
     await this.journal.commit();

@@ -21,7 +21,7 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
-import { emptyRecoveryLog, type RecoveryLog } from './recoveryLog';
+import { emptyRecoveryLog, endRecovery, type RecoveryLog } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
@@ -172,8 +172,10 @@ export class State {
     this.touchInstance(instance);
   }
 
-  /** @throws Error when the change of status is not in the table */
+  /** @throws Error when the change of status is not in the table, or the record has been removed */
   updateInstance(instance: InstanceRecord, patch: Partial<InstanceRecord>): void {
+    if (this.instances.get(instanceKey(instance)) !== instance)
+      throw new Error(`instance ${instance.id} has been removed`);
     if (patch.status !== undefined) {
       assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
     }
@@ -225,6 +227,12 @@ export class State {
 
   saveRecoveries(): void {
     this.mark(keys.recovery, () => this.recoveries);
+  }
+
+  /** If the instance was being recovered. */
+  endRecovery(instance: InstanceRecord, outcome: 'succeeded' | 'failed'): void {
+    const at = new Date().toISOString();
+    if (endRecovery(this.recoveries, instanceKey(instance), outcome, instance.node, at)) this.saveRecoveries();
   }
 
   /** A record of another subject, such as an idempotency key. */

@@ -9,9 +9,9 @@ import {
   type WorkloadStatus,
 } from '../contract/states';
 import type { Instance, Workload } from '../contract/workload';
-import { closedReason } from './controlLoop';
 import { type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
 import { workloadStatusOf } from './core/workloadStatus';
+import { closedReason } from './placer';
 import type { State } from './state';
 
 export function instanceView(state: State, instance: InstanceRecord): Instance {

@@ -4,8 +4,9 @@
  */
 import type { InstanceReport } from '../../contract/agentApi';
 import type { EventType } from '../../contract/events';
-import { decideRestart } from '../../contract/restartPolicy';
-import type { InstanceStatus } from '../../contract/states';
+import { attemptsAfterRun, decideRestart } from '../../contract/restartPolicy';
+import { type InstanceStatus, isTerminal } from '../../contract/states';
+import type { Restart } from '../../contract/workload';
 import type { InstanceRecord, WorkloadRecord } from './model';
 
 /**
@@ -20,6 +21,8 @@ export function judgeReport(
   report: InstanceReport,
 ): ReportJudgement {
   if (instance === undefined || report.generation !== instance.generation) return 'stale';
+  // Ended for the scheduler: what is alive all the same is not wanted.
+  if (isTerminal(instance.status)) return hasEnded(report) ? 'old' : 'stale';
   if (instance.node === nodeId) {
     // A generation is `stopping` before and after its main process has ended, with one rev.
     return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
@@ -27,8 +30,7 @@ export function judgeReport(
       : 'old';
   }
   // Not placed elsewhere yet: its node was lost with it, and is back.
-  if (instance.node === null && instance.status === 'recovering' && instance.placements.at(-1)?.node === nodeId)
-    return 'current';
+  if (instance.node === null && instance.lingersOn === nodeId) return 'current';
   return 'stale';
 }
 
@@ -45,8 +47,15 @@ export function isUnwanted(instance: InstanceRecord, workload: WorkloadRecord): 
  * The count of attempts for the next start after this one was lost with its node or agent, or moved by a drain: that
  * start does not count, unless it had ended by itself (then the instance was waiting in backoff).
  */
-export function attemptsWithoutLost(status: InstanceStatus, attempts: number): number {
-  return status === 'backoff' ? attempts : Math.max(0, attempts - 1);
+export function attemptsWithoutLost(
+  instance: InstanceRecord,
+  restart: Restart,
+  attempts: number,
+  endMs: number,
+): number {
+  if (instance.status === 'backoff') return attempts;
+  const ranMs = instance.startedAt === null ? 0 : endMs - Date.parse(instance.startedAt);
+  return Math.max(0, attemptsAfterRun(restart, { attempts, ranMs }) - 1);
 }
 
 export interface Intake {
@@ -66,9 +75,10 @@ export function takeInReport(
   const events: Intake['events'] = [];
   const known = {
     node: nodeId,
+    lingersOn: null,
     run: report.run,
     rev: report.rev,
-    attempts: report.attempts,
+    attempts: attemptsOf(instance, report),
     startedAt: report.startedAt ?? instance.startedAt,
     exit: report.exit ?? instance.exit,
   };
@@ -99,6 +109,11 @@ export function takeInReport(
   const end = endOf(instance, workload, nodeId, report, nowMs, jitter);
   if (end.patch.status === 'stopped') events.push({ type: 'instance.stopped', data: { run: report.run } });
   return { patch: { ...known, pid: null, ...end.patch }, events: [...events, ...end.events] };
+}
+
+/** A generation that never ran has counted nothing. */
+function attemptsOf(instance: InstanceRecord, report: InstanceReport): number {
+  return report.run === 0 ? instance.attempts : report.attempts;
 }
 
 function livingStatus(instance: InstanceRecord, workload: WorkloadRecord, report: InstanceReport): InstanceStatus {
@@ -138,7 +153,11 @@ function endOf(
       retryAtMs: 0,
     });
   }
-  const uncounted = { attempts: attemptsWithoutLost(instance.status, report.attempts), retryAtMs: 0 };
+  const attempts = attemptsOf(instance, report);
+  const uncounted = {
+    attempts: report.run === 0 ? attempts : attemptsWithoutLost(instance, workload.spec.restart, attempts, nowMs),
+    retryAtMs: 0,
+  };
   if (report.lost) return placeAnew(instance, `lost with its agent on ${nodeId}: ${reason ?? 'unknown'}`, uncounted);
   if (report.startError !== null) return afterFailedStart(instance, workload, nodeId, report, nowMs, jitter);
   if (report.status === 'stopped') {

@@ -44,6 +44,8 @@ export interface InstanceRecord {
   statusReason: string | null;
   /** Where the current generation was placed; null while there is none that may hold a process. */
   node: string | null;
+  /** The lost node on which the current generation may still run; null once that is settled. */
+  lingersOn: string | null;
   pid: number | null;
   startedAt: string | null;
   exit: Exit | null;
@@ -98,6 +100,14 @@ export interface NodeRuntime {
   unseenCpuMillis: number;
   consecutiveFailures: number;
 }
+
+/** Attempts and tries forgotten: for a start at a user's word. */
+export const FRESH = {
+  attempts: 0,
+  triedNodes: [],
+  retryAtMs: 0,
+  preferredNode: null,
+} satisfies Partial<InstanceRecord>;
 
 export const labelsOf = (node: NodeRecord): Record<string, string> => ({ ...node.agentLabels, ...node.givenLabels });
 

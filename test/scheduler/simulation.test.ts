@@ -55,14 +55,27 @@ class PlayedAgent {
   }
 
   async start(commands: readonly StartInstance[]): Promise<BatchAnswer<Started>[]> {
+    await this.dawdle();
     if (this.random() < 0.05) throw new MorchError('NODE_UNREACHABLE', 'the question was lost');
     const answers = commands.map((command) => this.startOne(command));
+    await this.dawdle();
     if (this.random() < 0.05) throw new MorchError('NODE_UNREACHABLE', 'the answer was lost');
     return answers;
   }
 
+  /** A question or an answer is under way for some turns of the event loop. */
+  private async dawdle(): Promise<void> {
+    for (let turns = Math.floor(this.random() * 12) - 6; turns > 0; turns--) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
   private startOne(command: StartInstance): BatchAnswer<Started> {
-    const { instanceId, uid, generation } = command as Required<StartInstance>;
+    const { instanceId, uid, generation } = command as StartInstance & {
+      instanceId: string;
+      uid: string;
+      generation: number;
+    };
     const slot = instanceId.slice(instanceId.indexOf('.') + 1);
     const key = `${uid}/${slot}`;
     const known = this.copies.get(key)?.report;
@@ -72,7 +85,7 @@ class PlayedAgent {
     });
     if (known !== undefined && known.generation > generation)
       return { ok: false, error: new MorchError('STALE_GENERATION', 'past') };
-    if (known?.generation === generation) {
+    if (known !== undefined && known.generation === generation) {
       if (known.startError !== null)
         return {
           ok: false,
@@ -125,6 +138,7 @@ class PlayedAgent {
   }
 
   async stop(targets: StopBatch['instances']): Promise<BatchAnswer<unknown>[]> {
+    await this.dawdle();
     if (this.random() < 0.05) throw new MorchError('NODE_UNREACHABLE', 'the question was lost');
     return targets.map(({ instanceId, uid, generation }) => {
       const slot = instanceId.slice(instanceId.indexOf('.') + 1);
@@ -412,11 +426,12 @@ class World {
       const count = workload.spec.kind === 'daemon' ? NODES.length : workload.spec.replicas;
       if (workload.goal === 'run' && instances.length !== count) return false;
       if (workload.goal === 'stop' && workload.purge) return false;
-      for (const { status, statusReason, replacing } of instances) {
-        const waits = status === 'pending' && statusReason?.startsWith('no node fits');
-        if (workload.goal === 'stop' ? !isTerminal(status) : !(status === 'running' || isTerminal(status) || waits))
-          return false;
-        if (replacing !== null && !waits) return false;
+      const waiting = instances.filter(({ statusReason }) => statusReason?.startsWith('no node fits'));
+      for (const instance of instances) {
+        const { status, replacing } = instance;
+        const settled = status === 'running' || isTerminal(status) || waiting.includes(instance);
+        if (workload.goal === 'stop' ? !isTerminal(status) : !settled) return false;
+        if (replacing !== null && waiting.length === 0) return false;
       }
     }
     const wanted = [...this.state.instances.values()].filter((i) => i.status === 'running').length;

@@ -34,6 +34,7 @@ function instance(more: Partial<InstanceRecord> = {}): InstanceRecord {
     status: 'running',
     statusReason: null,
     node: 'n1',
+    lingersOn: null,
     pid: 42,
     startedAt: at(0),
     exit: null,
@@ -88,7 +89,7 @@ describe('judging a report', () => {
     ['the same generation on another node', instance(), 'n2', report(), 'stale'],
     [
       'a copy on a returned node, not placed elsewhere yet',
-      instance({ status: 'recovering', node: null }),
+      instance({ status: 'recovering', node: null, lingersOn: 'n1' }),
       'n1',
       report(),
       'current',

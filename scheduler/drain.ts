@@ -1,0 +1,82 @@
+/**
+ * Empties a draining node, a step each pass: services move, stopped before they are started, at most one of a workload
+ * at a time; batches may end until the deadline; daemons stop last; what fits nowhere stays until the deadline.
+ */
+import type { Amounts } from '../contract/node';
+import { isUnwanted } from './core/intake';
+import type { InstanceRecord, NodeRecord } from './core/model';
+import { explainRejections } from './core/placement';
+import { chooseElsewhere } from './placer';
+import type { State } from './state';
+
+export function drainStep(state: State, node: NodeRecord, nowMs: number): void {
+  const there = [...state.instancesOn(node.id)];
+  if (there.length === 0) {
+    node.drain = { ...node.drain!, state: 'drained' };
+    state.saveNode(node);
+    state.emit({ type: 'node.drained', node: node.id }, new Date().toISOString());
+    return;
+  }
+  const late = nowMs >= node.drain!.deadlineAtMs;
+  const onlyDaemons = !holdsNonDaemons(state, node.id);
+  const promised = promisedElsewhere(state);
+  for (const instance of there) {
+    const workload = state.workloads.get(instance.uid);
+    if (workload === undefined) continue;
+    const { kind, resources } = workload.spec;
+    if (kind === 'daemon') {
+      // It is wanted there no longer; see the control loop's wantedSlots.
+      if (onlyDaemons && !instance.surplus) state.workloadsToVisit.add(workload);
+      continue;
+    }
+    if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;
+    if (!late && (kind === 'batch' || isMoving(state, instance))) continue;
+    const elsewhere = chooseElsewhere(state, instance, workload, promised);
+    if (elsewhere.kind === 'unplaceable' && !late) {
+      const reason = `kept on ${node.id}, which is draining: ${explainRejections(elsewhere.rejections)}`;
+      if (instance.statusReason !== reason) state.updateInstance(instance, { statusReason: reason });
+      continue;
+    }
+    const preferredNode = elsewhere.kind === 'placed' ? elsewhere.nodeId : null;
+    if (preferredNode !== null) promise(promised, preferredNode, resources);
+    const statusReason = `moving off ${node.id}`;
+    state.updateInstance(instance, { status: 'stopping', statusReason, replacing: 'drain', preferredNode });
+  }
+}
+
+export function holdsNonDaemons(state: State, nodeId: string): boolean {
+  for (const instance of state.instancesOn(nodeId)) {
+    if (state.workloads.get(instance.uid)?.spec.kind !== 'daemon') return true;
+  }
+  return false;
+}
+
+/** Whether an instance of the same workload is being replaced. */
+function isMoving(state: State, { uid }: InstanceRecord): boolean {
+  const workload = state.workloads.get(uid)!;
+  for (const { replacing } of state.instancesOf(workload).values()) if (replacing !== null) return true;
+  return false;
+}
+
+/** Room that instances on the move have been told of and do not hold yet, by node. */
+function promisedElsewhere(state: State): Map<string, Amounts> {
+  const promised = new Map<string, Amounts>();
+  const take = (instance: InstanceRecord): void => {
+    if (instance.replacing !== 'drain' || instance.preferredNode === null) return;
+    const workload = state.workloads.get(instance.uid);
+    if (workload !== undefined) promise(promised, instance.preferredNode, workload.spec.resources);
+  };
+  for (const instance of state.unplaced) take(instance);
+  for (const node of state.nodes.values()) {
+    if (node.drain === null) continue;
+    for (const instance of state.instancesOn(node.id)) if (instance.status === 'stopping') take(instance);
+  }
+  return promised;
+}
+
+function promise(promised: Map<string, Amounts>, nodeId: string, resources: Amounts): void {
+  const sum = promised.get(nodeId) ?? { cpuMillis: 0, memoryBytes: 0 };
+  sum.cpuMillis += resources.cpuMillis;
+  sum.memoryBytes += resources.memoryBytes;
+  promised.set(nodeId, sum);
+}

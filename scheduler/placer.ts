@@ -1,0 +1,187 @@
+/** Gives nodes to the instances that wait for one, by core/placement's choice; a part of the control loop's pass. */
+import type { Amounts } from '../contract/node';
+import { isTerminal } from '../contract/states';
+import { isUnwanted } from './core/intake';
+import { FRESH, type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
+import { type Candidate, choosePlacement, explainRejections, type Placement } from './core/placement';
+import { emitAbout } from './instanceEvents';
+import { recoveryPlaced } from './recoveryLog';
+import type { State } from './state';
+
+/** Of one pass; the rest follows in the next, so that the loop is not held up. */
+const PLACED_PER_PASS = 1_000;
+/** Beyond this many waiting instances of a workload their reasons are not kept up to date one by one. */
+const REASONS_PER_WORKLOAD = 100;
+const PLACEMENTS_KEPT = 10;
+/** What a placement that reserves less is taken to use until a measurement shows it, so that a burst is spread. */
+const UNSEEN_CPU_MILLIS = 100;
+
+/** @returns whether some are left that could not be looked at in this pass */
+export function placeWaiting(state: State, nowMs: number): boolean {
+  const pass = new Pass(state);
+  let placed = 0;
+  for (const instance of [...state.unplaced]) {
+    const workload = state.workloads.get(instance.uid);
+    if (workload === undefined || instance.retryAtMs > nowMs || isUnwanted(instance, workload)) continue;
+    if (placed === PLACED_PER_PASS) return true;
+    if (pass.place(instance, workload)) placed += 1;
+  }
+  return false;
+}
+
+/**
+ * Where an instance would go if it could not stay on its node.
+ *
+ * @param promised what is already on its way to a node, by node
+ */
+export function chooseElsewhere(
+  state: State,
+  instance: InstanceRecord,
+  workload: WorkloadRecord,
+  promised: ReadonlyMap<string, Amounts>,
+): Placement {
+  const perNode = countPerNode(state, workload);
+  const candidates = [...state.nodes.values()].map((node) => {
+    const candidate = candidateOf(state, node);
+    const more = promised.get(node.id) ?? { cpuMillis: 0, memoryBytes: 0 };
+    const { cpuMillis, memoryBytes } = candidate.allocated;
+    return {
+      ...candidate,
+      allocated: { cpuMillis: cpuMillis + more.cpuMillis, memoryBytes: memoryBytes + more.memoryBytes },
+      workloadInstanceCount: perNode.get(node.id) ?? 0,
+    };
+  });
+  const { resources, placement: rules } = workload.spec;
+  return choosePlacement({ resources, rules, excludedNode: instance.node ?? '' }, candidates);
+}
+
+/** Candidates are made once, and kept up to date with what the pass itself places. */
+class Pass {
+  private readonly candidates: Candidate[];
+  /** Refused resources and rules → reason: within a pass room only shrinks. */
+  private readonly refused = new Map<string, string>();
+  private readonly shapes = new Map<string, string>();
+  private readonly perNode = new Map<string, Map<string, number>>();
+  private readonly reasonsTold = new Map<string, number>();
+
+  constructor(private readonly state: State) {
+    this.candidates = [...state.nodes.values()].map((node) => candidateOf(state, node));
+  }
+
+  /** @returns whether it was placed; else it has been told why not */
+  place(instance: InstanceRecord, workload: WorkloadRecord): boolean {
+    const { resources, placement: rules, kind } = workload.spec;
+    const onlyNode = kind === 'daemon' ? { onlyNode: instance.slot } : {};
+    const shape = kind === 'daemon' ? null : this.shapeOf(workload);
+    const known = shape === null ? undefined : this.refused.get(shape);
+    if (known !== undefined) {
+      this.refuse(instance, workload, known);
+      return false;
+    }
+    const counts = this.countsOf(workload);
+    for (const candidate of this.candidates) candidate.workloadInstanceCount = counts.get(candidate.id) ?? 0;
+    const { preferredNode, triedNodes } = instance;
+    const placement = choosePlacement({ resources, rules, preferredNode, triedNodes, ...onlyNode }, this.candidates);
+    if (placement.kind === 'unplaceable') {
+      const reason = explainRejections(placement.rejections, onlyNode.onlyNode);
+      if (shape !== null) this.refused.set(shape, reason);
+      this.refuse(instance, workload, reason);
+      return false;
+    }
+    const { nodeId } = placement;
+    counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+    applyPlacement(this.state, instance, workload, nodeId);
+    const at = this.candidates.findIndex(({ id }) => id === nodeId);
+    this.candidates[at] = candidateOf(this.state, this.state.nodes.get(nodeId)!);
+    return true;
+  }
+
+  private shapeOf(workload: WorkloadRecord): string {
+    let shape = this.shapes.get(workload.uid);
+    if (shape === undefined) {
+      shape = JSON.stringify([workload.spec.resources, workload.spec.placement.constraints]);
+      this.shapes.set(workload.uid, shape);
+    }
+    return shape;
+  }
+
+  private countsOf(workload: WorkloadRecord): Map<string, number> {
+    let counts = this.perNode.get(workload.uid);
+    if (counts === undefined) {
+      counts = countPerNode(this.state, workload);
+      this.perNode.set(workload.uid, counts);
+    }
+    return counts;
+  }
+
+  private refuse(instance: InstanceRecord, workload: WorkloadRecord, reason: string): void {
+    const told = this.reasonsTold.get(workload.uid) ?? 0;
+    this.reasonsTold.set(workload.uid, told + 1);
+    const first = !instance.statusReason?.startsWith('no node');
+    if (instance.statusReason === reason || (!first && told >= REASONS_PER_WORKLOAD)) return;
+    this.state.updateInstance(instance, {
+      statusReason: reason,
+      ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
+    });
+    if (first) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
+  }
+}
+
+function applyPlacement(state: State, instance: InstanceRecord, workload: WorkloadRecord, nodeId: string): void {
+  const generation = Math.max(instance.generation, workload.generationFloor) + 1;
+  state.updateInstance(instance, {
+    ...(instance.revision < workload.revision ? FRESH : {}),
+    status: instance.status === 'recovering' ? 'recovering' : 'starting',
+    statusReason: `placed on ${nodeId}`,
+    generation,
+    run: 0,
+    rev: -1,
+    revision: workload.revision,
+    node: nodeId,
+    lingersOn: null,
+    pid: null,
+    startedAt: null,
+    reserved: { ...workload.spec.resources },
+    retryAtMs: 0,
+    placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
+  });
+  state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
+  recoveryPlaced(state.recoveries, instanceKey(instance), nodeId, new Date().toISOString());
+  if (instance.status === 'recovering') state.saveRecoveries();
+  emitAbout(state, 'instance.placed', workload, instance, { node: nodeId });
+}
+
+function candidateOf(state: State, node: NodeRecord): Candidate {
+  const runtime = state.runtimeOf(node.id);
+  return {
+    id: node.id,
+    labels: labelsOf(node),
+    closed: closedReason(state, node),
+    capacity: node.capacity,
+    allocated: state.allocatedOn(node.id),
+    cpuPercent: runtime.usage?.cpuPercent ?? null,
+    unseenCpuMillis: runtime.unseenCpuMillis,
+    instanceCount: state.instancesOn(node.id).size,
+    workloadInstanceCount: 0,
+  };
+}
+
+function countPerNode(state: State, workload: WorkloadRecord): Map<string, number> {
+  const perNode = new Map<string, number>();
+  for (const { node, status } of state.instancesOf(workload).values()) {
+    if (node !== null && !isTerminal(status)) perNode.set(node, (perNode.get(node) ?? 0) + 1);
+  }
+  return perNode;
+}
+
+/** Why nothing is placed on a node now; null when it takes placements. */
+export function closedReason(state: State, node: NodeRecord): string | null {
+  const runtime = state.runtimeOf(node.id);
+  if (node.status !== 'healthy') return `is ${node.status}`;
+  if (node.drain !== null) return `is ${node.drain.state}`;
+  if (node.cordoned) return 'is cordoned';
+  if (runtime.leaving) return 'its agent is stopping';
+  if (!runtime.connected) return 'is not connected';
+  if (runtime.stale.size > 0) return 'still stops stale copies';
+  return null;
+}

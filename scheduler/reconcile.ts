@@ -1,0 +1,179 @@
+/**
+ * Brings records nearer to what is wanted, a part of the control loop's pass: which instances there should be, which of
+ * them are to be replaced or to end. Changes records only; whom to tell follows from them.
+ */
+import type { EventType } from '../contract/events';
+import { isTerminal } from '../contract/states';
+import { isUnwanted } from './core/intake';
+import { FRESH, type InstanceRecord, instanceKey, labelsOf, type WorkloadRecord } from './core/model';
+import { satisfies } from './core/placement';
+import { workloadStatusOf } from './core/workloadStatus';
+import { holdsNonDaemons } from './drain';
+import { emitAbout } from './instanceEvents';
+import type { State } from './state';
+
+/** Of one workload in one pass; more follow in the next, so that the loop is not held up. */
+const NEW_INSTANCES_PER_PASS = 1_000;
+
+/** Which instances there should be: makes the records that are missing, and marks what is to go or to be replaced. */
+export function reconcileWorkload(state: State, workload: WorkloadRecord): void {
+  if (!state.workloads.has(workload.uid)) return;
+  const instances = state.instancesOf(workload);
+  if (workload.goal === 'stop') {
+    if (workload.purge && [...instances.values()].every((i) => isTerminal(i.status))) purge(state, workload);
+    return;
+  }
+  const wanted = wantedSlots(state, workload, instances);
+  let made = 0;
+  for (const slot of wanted) {
+    if (instances.has(slot)) continue;
+    if (made++ === NEW_INSTANCES_PER_PASS) break;
+    state.addInstance(newInstance(workload, slot));
+  }
+  for (const [slot, instance] of instances) {
+    const surplus = !wanted.has(slot);
+    if (surplus && !instance.surplus) state.updateInstance(instance, { surplus });
+  }
+  replaceOutdated(state, workload, instances);
+}
+
+function wantedSlots(
+  state: State,
+  workload: WorkloadRecord,
+  instances: ReadonlyMap<string, InstanceRecord>,
+): Set<string> {
+  if (workload.spec.kind !== 'daemon') {
+    return new Set(Array.from({ length: workload.spec.replicas ?? 1 }, (_, index) => String(index)));
+  }
+  const wanted = new Set<string>();
+  for (const node of state.nodes.values()) {
+    const labels = labelsOf(node);
+    if (!workload.spec.placement.constraints.every((constraint) => satisfies(labels, constraint))) continue;
+    const there = instances.has(node.id);
+    if (node.drain !== null ? there && holdsNonDaemons(state, node.id) : there || !node.cordoned) wanted.add(node.id);
+  }
+  return wanted;
+}
+
+/** Instances of an earlier revision: the live ones one at a time, the old tree gone first. */
+function replaceOutdated(state: State, workload: WorkloadRecord, instances: ReadonlyMap<string, InstanceRecord>): void {
+  let busy = [...instances.values()].some((i) => i.replacing !== null && !i.surplus);
+  const inOrder = [...instances.values()]
+    .filter((i) => i.revision < workload.revision && !i.surplus)
+    .sort((a, b) => a.slot.localeCompare(b.slot, 'en', { numeric: true }));
+  for (const instance of inOrder) {
+    if (isTerminal(instance.status)) {
+      state.updateInstance(instance, {
+        status: 'pending',
+        statusReason: null,
+        ...FRESH,
+        revision: workload.revision,
+        preferredNode: instance.node,
+        node: null,
+        startedAt: null,
+      });
+    } else if (instance.node === null) {
+      // A copy that lingers on a lost node is of the earlier revision, and stays so if it comes back.
+      if (instance.lingersOn === null) state.updateInstance(instance, { ...FRESH, revision: workload.revision });
+    } else if (!busy && instance.replacing === null) {
+      busy = true;
+      state.updateInstance(instance, {
+        status: 'stopping',
+        statusReason: `to be started anew, version ${workload.version}`,
+        replacing: 'revision',
+      });
+    }
+  }
+}
+
+/** One step nearer to its end, for an instance that is not wanted any more. */
+export function reconcileInstance(state: State, instance: InstanceRecord): void {
+  if (state.instances.get(instanceKey(instance)) !== instance) return;
+  const workload = state.workloads.get(instance.uid);
+  if (workload === undefined) {
+    state.removeInstance(instance);
+    return;
+  }
+  if (!isUnwanted(instance, workload)) return;
+  if (isTerminal(instance.status)) {
+    if (instance.surplus) state.removeInstance(instance);
+  } else if (instance.node === null) {
+    stopUnplaced(state, instance, workload);
+  } else if (!state.nodes.has(instance.node)) {
+    stoppedAtOnce(state, instance, workload);
+  } else if (instance.status !== 'stopping') {
+    const lost = state.nodes.get(instance.node)?.status === 'lost';
+    state.updateInstance(instance, { status: 'stopping', statusReason: lost ? 'node-lost' : 'stop requested' });
+  }
+}
+
+/** Nothing runs, save perhaps an old copy on a lost node: then it is stopping until that node is back or forgotten. */
+function stopUnplaced(state: State, instance: InstanceRecord, workload: WorkloadRecord): void {
+  const lostNode = instance.lingersOn === null ? undefined : state.nodes.get(instance.lingersOn);
+  if (lostNode?.status === 'lost') {
+    state.updateInstance(instance, {
+      status: 'stopping',
+      statusReason: 'node-lost',
+      node: lostNode.id,
+      lingersOn: null,
+    });
+    state.endRecovery(instance, 'failed');
+  } else {
+    stoppedAtOnce(state, instance, workload);
+  }
+}
+
+function stoppedAtOnce(state: State, instance: InstanceRecord, workload: WorkloadRecord): void {
+  state.updateInstance(instance, {
+    status: 'stopped',
+    statusReason: 'stopped by request',
+    replacing: null,
+    pid: null,
+  });
+  state.endRecovery(instance, 'failed');
+  emitAbout(state, 'instance.stopped', workload, instance);
+}
+
+/** Takes down what the workload has become, and tells of its end. */
+export function settleWorkload(state: State, workload: WorkloadRecord): void {
+  if (!state.workloads.has(workload.uid)) return;
+  const { status } = workloadStatusOf(workload.goal, state.countsOf(workload));
+  if (status === workload.status) return;
+  workload.status = status;
+  workload.updatedAt = new Date().toISOString();
+  state.saveWorkload(workload);
+  if (isTerminal(status)) emitAbout(state, `workload.${status}` as EventType, workload, null);
+}
+
+function purge(state: State, workload: WorkloadRecord): void {
+  for (const instance of [...state.instancesOf(workload).values()]) state.removeInstance(instance);
+  state.removeWorkload(workload);
+  emitAbout(state, 'workload.purged', workload, null);
+}
+
+function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
+  return {
+    uid: workload.uid,
+    slot,
+    id: `${workload.spec.id}.${slot}`,
+    generation: workload.generationFloor,
+    run: 0,
+    rev: -1,
+    revision: workload.revision,
+    status: 'pending',
+    statusReason: null,
+    node: null,
+    lingersOn: null,
+    pid: null,
+    startedAt: null,
+    exit: null,
+    attempts: 0,
+    reserved: { cpuMillis: 0, memoryBytes: 0 },
+    replacing: null,
+    surplus: false,
+    retryAtMs: 0,
+    triedNodes: [],
+    preferredNode: null,
+    placements: [],
+  };
+}

@@ -65,9 +65,9 @@ check 'logs?follow ends with the workload' equal "$(output_of follow.0 '?follow=
 check 'logs?tail=1 is the last line' equal "$(output_of follow.0 '?tail=1')" two
 
 step 'stops take the whole tree'
-script tree 'sleep 300 & (sleep 300 & sleep 300) & setsid sleep 300 & wait'
+script tree 'sleep 300 & sh -c "sleep 300 & exec sleep 300" & setsid sleep 300 & wait'
 start tree.0 "\"script\":\"$work/tree.sh\""
-check 'a script with children of its own, one in another session' holds_within 5 are_marked 6
+check 'a script with children of its own, one in another session' holds_within 5 are_marked 5
 request POST "$agent/stop" '{"instanceId":"tree.0"}'
 check 'is stopped' answers 200 '$.status' stopped
 check 'with every one of them' are_marked 0
@@ -94,10 +94,10 @@ request POST "$agent/start" "{\"instances\":[
   {\"instanceId\":\"b.2\",$env,\"command\":[\"sleep\",\"300\"]}]}"
 check 'an answer or a problem for each' answers 200 '$.results.map((r) => r.instanceId ?? r.code)' '["b.0","START_FAILED","b.2"]'
 check 'the two good ones run' are_marked 2
-many=$(node -p 'JSON.stringify({ instances: Array.from({ length: 100 }, (_, i) => ({ instanceId: `many.${i}`, command: ["true"] })) })')
+many=$(node -p 'JSON.stringify({ instances: Array.from({ length: 60 }, (_, i) => ({ instanceId: `many.${i}`, command: ["true"] })) })')
 request POST "$agent/start" "$many"
-check '100 at once are started' answers 200 '$.results.filter((r) => r.pid > 0).length' 100
-all_done() { tells "$agent/status" '$.processes.filter((p) => p.instanceId.startsWith("many.") && p.status !== "completed").length' 0; }
+check '60 at once are started' answers 200 '$.results.filter((r) => r.pid > 0).length' 60
+all_done() { tells "$agent/status" '$.processes.filter((p) => p.instanceId.startsWith("many.") && p.status === "completed").length' 60; }
 check 'and complete' holds_within 20 all_done
 no_zombies() { equal "$(zombies_of "${pid_of[agent]}")" ''; }
 check 'no zombie is left of them' holds_within 2 no_zombies
@@ -134,7 +134,7 @@ check 'after all that it still serves' serves
 
 step 'the end'
 start last.0 "\"script\":\"$work/tree.sh\""
-check 'with eight processes running' holds_within 5 are_marked 8
+check 'with seven processes running' holds_within 5 are_marked 7
 signal agent TERM
 check 'SIGTERM ends it' holds_within 15 is_gone "${pid_of[agent]}"
 check 'and everything it ran' are_marked 0
@@ -145,7 +145,7 @@ step 'kill -9 and a new start on the same data directory'
 start_part agent agent --port "$port" --data-dir "$work/agent" --name alone
 holds_within 15 serves || true
 start lone.0 "\"script\":\"$work/tree.sh\""
-holds_within 5 are_marked 6 || true
+holds_within 5 are_marked 5 || true
 kill_part agent
 start_part agent agent --port "$port" --data-dir "$work/agent" --name alone
 check 'it serves again' holds_within 15 serves

@@ -120,7 +120,8 @@ request() {
   shift $(($# < 3 ? $# : 3))
   if command -v curl >/dev/null; then
     local arguments=(-sS -m 60 -X "$method" -w '\n%{http_code}') header
-    [ -z "$body" ] || arguments+=(-H 'Content-Type: application/json' --data-binary "$body")
+    [ -z "$body" ] || arguments+=(--data-binary "$body")
+    [[ -z $body || "$*" == *Content-Type:* ]] || arguments+=(-H 'Content-Type: application/json')
     for header in "$@"; do arguments+=(-H "$header"); done
     answer=$(curl "${arguments[@]}" "$url" 2>"$work/request.err") || true
   else

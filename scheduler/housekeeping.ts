@@ -1,5 +1,6 @@
-/** Keeps the store to its size: old events and idempotency keys go. */
+/** Keeps the store to its size: old events, idempotency keys and ended workloads go. */
 import type { Logger } from 'pino';
+import { isTerminal } from '../contract/states';
 import type { EventLog } from './events/feed';
 import { pruneOps } from './events/prune';
 import type { Journal } from './journal';
@@ -10,12 +11,15 @@ import type { Store, StoreOp } from './store/store';
 const EVERY_MS = 10_000;
 const KEYS_EVERY_MS = 3_600_000;
 const KEY_KEPT_MS = 24 * 3_600_000;
+/** Of workloads that have ended, the latest are kept. */
+const ENDED_KEPT = 10_000;
 
 export function startHousekeeping(
   store: Store,
   state: State,
   journal: Journal,
   events: EventLog,
+  wake: () => void,
   log: Logger,
 ): { stop(): void } {
   let working = false;
@@ -25,6 +29,7 @@ export function startHousekeeping(
     working = true;
     try {
       await pruneEvents(store, state, journal, events);
+      purgeEnded(state, wake);
       if (Date.now() - keysDoneAtMs > KEYS_EVERY_MS) {
         keysDoneAtMs = Date.now();
         await pruneIdempotencyKeys(store, journal);
@@ -50,6 +55,18 @@ async function pruneEvents(store: Store, state: State, journal: Journal, events:
     await journal.commit();
     await journal.writeOps(ops);
   }
+}
+
+function purgeEnded(state: State, wake: () => void): void {
+  const ended = [...state.workloads.values()].filter(({ status }) => isTerminal(status));
+  if (ended.length <= ENDED_KEPT) return;
+  ended.sort((a, b) => (a.updatedAt < b.updatedAt ? -1 : 1));
+  for (const workload of ended.slice(0, ended.length - ENDED_KEPT)) {
+    workload.goal = 'stop';
+    workload.purge = true;
+    state.saveWorkload(workload);
+  }
+  wake();
 }
 
 async function pruneIdempotencyKeys(store: Store, journal: Journal): Promise<void> {

@@ -57,7 +57,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
   registry.start(loop);
   loop.wake();
-  const housekeeping = startHousekeeping(store, state, journal, events, log);
+  const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(
     {
       url: `http://${options.host}:${server.port}`,

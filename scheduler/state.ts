@@ -268,7 +268,7 @@ export class State {
     }
     for (const event of events) {
       ops.push({ type: 'put', key: keys.event(event.seq), value: event });
-      const uid = event.data['uid'];
+      const uid = event.data.uid;
       if (typeof uid === 'string') ops.push({ type: 'put', key: keys.workloadEvent(uid, event.seq), value: event.seq });
     }
     const giveBack = (): void => {

@@ -1,6 +1,6 @@
-// What starting many sleeps, and stopping them, costs without Node or a network: vfork and exec in a loop, then
-// SIGTERM and wait. usage: sleeps_control <count>
-// Prints the nanoseconds of both. Children get a session of their own and /dev/null, as a workload does.
+// What starting many sleeps, and stopping them, costs without Node or a network: vfork and exec in
+// a loop, then SIGTERM and wait. usage: sleeps_control <count> Prints the nanoseconds of both.
+// Children get a session of their own and /dev/null, as a workload does.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -38,7 +38,8 @@ static long long now_ns(void) {
 int main(int argc, char **argv) {
   const int count = argc == 2 ? atoi(argv[1]) : 0;
   if (count < 1) return 2;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);  // nothing is left of it, or of the sleeps, when the benchmark is killed
+  prctl(PR_SET_PDEATHSIG,
+        SIGKILL);  // nothing is left of it, or of the sleeps, when the benchmark is killed
   pid_t *pids = calloc(count, sizeof(pid_t));
   if (pids == NULL) return 1;
 

@@ -1,6 +1,7 @@
-// What starting and reaping a program costs without Node: vfork, exec, wait, in a loop, from a parent with as much
-// touched memory as asked for. usage: spawn_control <count> <concurrency> <rss-mb> <program>
-// Prints the elapsed nanoseconds. Children get the same set-up as a workload's (session, /dev/null, umask).
+// What starting and reaping a program costs without Node: vfork, exec, wait, in a loop, from a
+// parent with as much touched memory as asked for. usage: spawn_control <count> <concurrency>
+// <rss-mb> <program> Prints the elapsed nanoseconds. Children get the same set-up as a workload's
+// (session, /dev/null, umask).
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -49,10 +49,15 @@ describe('whose commands are taken', () => {
     const alone = await agents.start();
     const { body } = await alone.start(SLEEP);
     const connection = await alone.connect('?clusterId=c9&epoch=1');
-    const hello = await until(() => connection.messages.find(({ type }) => type === 'hello'), { what: 'the inventory' });
+    const hello = await until(() => connection.messages.find(({ type }) => type === 'hello'), {
+      what: 'the inventory',
+    });
     expect(hello).toMatchObject({ instances: [] });
     expect((await alone.start(SLEEP)).status).toBe(409);
-    expect(await alone.stop({ instanceId: body.instanceId })).toMatchObject({ status: 200, body: { status: 'stopped' } });
+    expect(await alone.stop({ instanceId: body.instanceId })).toMatchObject({
+      status: 200,
+      body: { status: 'stopped' },
+    });
     expect(connection.messages.filter(({ type }) => type === 'instance')).toEqual([]);
     connection.close();
     await alone.kill('SIGTERM');

@@ -168,17 +168,15 @@ run uncordon n2
 check 'uncordon brings the daemon back' holds_within 10 workload logd '$.counts.running' 4
 
 step 'events'
-morch events --since 0 -o json >"$work/events.json" 2>/dev/null &
-pid_of[events]=$!
-disown "$!"
-has_event() { grep -q "\"type\":\"$1\"" "$work/events.json"; }
+start_part events events --since 0 -o json
+has_event() { grep -q "\"type\":\"$1\"" "$work/events.log"; }
 for type in scheduler.started node.joined workload.submitted instance.placed instance.started instance.exited \
   instance.backoff instance.unplaceable workload.completed workload.failed workload.stopped workload.scaled \
   workload.restarted node.cordoned node.drained; do
   check "$type" holds_within 10 has_event "$type"
 done
-signal events INT
-contiguous=$(node -p 'const seqs = require("fs").readFileSync(process.argv[1], "utf8").trim().split("\n").map((l) => JSON.parse(l).seq); seqs[0] === 1 && seqs.every((s, i) => s === i + 1)' "$work/events.json")
+signal events TERM
+contiguous=$(node -p 'const seqs = require("fs").readFileSync(process.argv[1], "utf8").trim().split("\n").map((l) => JSON.parse(l).seq); seqs[0] === 1 && seqs.every((s, i) => s === i + 1)' "$work/events.log")
 check 'their numbers are contiguous from 1' equal "$contiguous" true
 
 step 'kill -9 of the scheduler'

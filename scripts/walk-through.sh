@@ -185,7 +185,8 @@ free_ports() {
 
 # ---- processes
 
-# start_part NAME ARGUMENTS...: `morch ARGUMENTS` in the background; its output goes to NAME.log.
+# start_part NAME ARGUMENTS...: `morch ARGUMENTS` in the background; its output goes to NAME.log. Node itself is the
+# child, not a shell around it, so that a signal reaches it.
 start_part() {
   local name=$1
   shift

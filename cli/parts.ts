@@ -64,6 +64,11 @@ function endWithParent(): void {
   process.channel.unref();
 }
 
+/** For help and documentation, the same for every user. */
+export function describeDataDir(part: PartName | 'dev'): string {
+  return `/var/lib/morch/${part} as root, else ~/.local/share/morch/${part}`;
+}
+
 /** As root /var/lib/morch/<part>, else below XDG_DATA_HOME. */
 export function defaultDataDir(part: PartName | 'dev', env: NodeJS.ProcessEnv = process.env): string {
   if (process.getuid?.() === 0) return path.join('/var/lib/morch', part);

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
 import { collect, flag, parsePair, parsePairs, port } from '../flags';
-import { defaultDataDir, demandLoopback, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
 import { parseCpuMillisFlag, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -31,7 +31,7 @@ export function registerAgent(program: Command): void {
     )
     .addOption(
       new Option('--data-dir <path>', 'where its records and logs are')
-        .default(defaultDataDir('agent'))
+        .default(defaultDataDir('agent'), describeDataDir('agent'))
         .env('MORCH_DATA_DIR'),
     )
     .addOption(new Option('--scheduler <url>', 'the scheduler to join; none: used alone').env('MORCH_SCHEDULER'))

@@ -5,7 +5,7 @@ import { MorchError } from '../../contract/errors';
 import { Cluster } from '../dev/cluster';
 import { integer, port } from '../flags';
 import { print, say } from '../output';
-import { defaultDataDir, refuseAddress } from '../parts';
+import { defaultDataDir, describeDataDir, refuseAddress } from '../parts';
 
 const PACKAGE_ROOT = path.join(__dirname, '..', '..', '..');
 const DEFAULT_PORT = 5000;
@@ -29,7 +29,7 @@ export function registerDev(program: Command): void {
     )
     .addOption(
       new Option('--data-dir <path>', 'where all data and logs are')
-        .default(defaultDataDir('dev'))
+        .default(defaultDataDir('dev'), describeDataDir('dev'))
         .env('MORCH_DATA_DIR'),
     )
     .addHelpText('after', '\nExample:\n  $ morch dev --agents 5 --port 6000 --data-dir ./dev-data')

@@ -52,7 +52,7 @@ export class Supervisor {
 
   /** Takes in what an earlier agent of this data directory has left, all of it ended by now. */
   adopt(ends: EndRecord[]): void {
-    for (const end of ends.sort((a, b) => a.generation - b.generation)) {
+    for (const end of ends.sort((a, b) => (endedAt(a) < endedAt(b) ? -1 : 1))) {
       this.#enter({ kind: 'ended', id: end, end });
     }
     this.#pruneAlone();
@@ -359,6 +359,11 @@ function reportOf(known: Known): InstanceReport {
   if (known.kind === 'live') return known.life.report();
   const { ranMs: _ranMs, overranMs: _overranMs, started: _started, clusterId: _clusterId, ...report } = known.end;
   return { ...report, pid: null, rev: revOf(report.run, report.status) };
+}
+
+/** In the order in which they ended; a tombstone first. */
+function endedAt({ exit, startedAt }: EndRecord): string {
+  return exit?.at ?? startedAt ?? '';
 }
 
 function clusterOf(known: Known): string | null {

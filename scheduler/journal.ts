@@ -40,7 +40,7 @@ export class Journal {
     if (this.failure !== null)
       throw new MorchError(
         'STORE_UNWRITABLE',
-        `The store cannot be written: ${this.failure}. Free space or mend the disk; the scheduler goes on by itself.`,
+        `No change is taken until the store can be written again: ${this.failure}.`,
       );
   }
 

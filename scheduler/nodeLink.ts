@@ -22,6 +22,7 @@ import {
   applyProbeStart,
   applyRefusal,
   applyStall,
+  applySuspicion,
   applyTimeout,
   decideNode,
   type HealthPolicy,
@@ -259,6 +260,7 @@ export class NodeLink {
     }
     if (judgement.status === this.status) return;
     this.status = judgement.status;
+    if (judgement.status === 'suspect') applySuspicion(this.health, nowMs);
     const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;
     this.listener.onStatus(judgement.status, judgement.reason, {
       silentMs: Math.round(nowMs - Math.max(lastContactMs, Math.min(windowStartMs, nowMs))),

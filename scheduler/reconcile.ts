@@ -74,7 +74,9 @@ function replaceOutdated(state: State, workload: WorkloadRecord, instances: Read
       });
     } else if (instance.node === null) {
       // A copy that lingers on a lost node is of the earlier revision, and stays so if it comes back.
-      if (instance.lingersOn === null) state.updateInstance(instance, { ...FRESH, revision: workload.revision });
+      if (instance.lingersOn !== null) continue;
+      const { preferredNode } = instance;
+      state.updateInstance(instance, { ...FRESH, preferredNode, revision: workload.revision });
     } else if (!busy && instance.replacing === null) {
       busy = true;
       state.updateInstance(instance, {

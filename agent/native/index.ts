@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 
 import { NativeError, toNativeError } from './nativeError';
 import { signalName, signalNumber } from './signals';
@@ -135,7 +135,6 @@ interface Binding {
   liveCount(): number;
 }
 
-const BUILD_COMMAND = 'npm run build:native';
 const ADDON_PATH = 'agent/native/build/Release/morch_native.node';
 const PACKAGE_NAME = 'micro-orchestrator';
 
@@ -158,14 +157,19 @@ function loadBinding(): Binding {
   }
   const path = join(findPackageRoot(__dirname), ADDON_PATH);
   if (!existsSync(path)) {
-    throw new Error(`the native addon is missing (${path}); build it with \`${BUILD_COMMAND}\``);
+    throw new Error(`the native addon is missing (${path}); build it with \`${buildCommand(path)}\``);
   }
   try {
     return require(path);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the native addon does not load: ${reason}; rebuild it with \`${BUILD_COMMAND}\``, { cause });
+    throw new Error(`the native addon does not load: ${reason}; rebuild it with \`${buildCommand(path)}\``, { cause });
   }
+}
+
+/** In a checkout, or where npm has installed the package (and may have left its install script out). */
+function buildCommand(addonPath: string): string {
+  return addonPath.split(sep).includes('node_modules') ? `npm rebuild ${PACKAGE_NAME}` : 'npm run build:native';
 }
 
 /** This file runs from agent/native and from dist/agent/native; the addon lies beside the sources in both cases. */

@@ -9,6 +9,7 @@ import { defaultDataDir, describeDataDir, refuseAddress } from '../parts';
 
 const PACKAGE_ROOT = path.join(__dirname, '..', '..', '..');
 const DEFAULT_PORT = 5000;
+const SAME_PRESS_MS = 500;
 
 interface DevFlags {
   agents: number;
@@ -51,11 +52,13 @@ async function runDev(flags: DevFlags): Promise<number> {
   process.stdout.removeAllListeners('error').on('error', () => undefined);
   const cluster = new Cluster(flags);
   const signalled = new Promise<void>((resolve) => {
-    let first = true;
+    let firstAtMs = Number.POSITIVE_INFINITY;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
-        if (!first) say(`still waiting for ${cluster.describeLiving()} to end; kill -9 one to give it up`);
-        first = false;
+        // Under npm one Ctrl-C arrives twice: from the terminal and from npm.
+        if (Date.now() - firstAtMs > SAME_PRESS_MS)
+          say(`still waiting for ${cluster.describeLiving()} to end; kill -9 one to give it up`);
+        firstAtMs = Math.min(firstAtMs, Date.now());
         resolve();
       });
     }

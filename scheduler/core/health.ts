@@ -170,6 +170,11 @@ export function applyHeartbeat(health: NodeHealth, nowMs: number): void {
   health.suspectSinceMs = null;
 }
 
+/** Silence alone has made it suspect. */
+export function applySuspicion(health: NodeHealth, nowMs: number): void {
+  health.suspectSinceMs ??= nowMs;
+}
+
 /** A probe was answered. */
 export function applyAnswer(health: NodeHealth, nowMs: number): void {
   health.lastContactMs = nowMs;

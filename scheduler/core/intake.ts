@@ -83,7 +83,10 @@ export function takeInReport(
     exit: report.exit ?? instance.exit,
   };
   if (report.exit !== null && report.exit.at !== instance.exit?.at) {
-    events.push({ type: 'instance.exited', data: { run: report.run, exit: report.exit, attempts: report.attempts } });
+    events.push({
+      type: 'instance.exited',
+      data: { run: report.run, exit: report.exit, attempts: report.attempts, reason: report.statusReason },
+    });
   }
   if (!hasEnded(report)) {
     const status = livingStatus(instance, workload, report);
@@ -147,6 +150,7 @@ function endOf(
   }
   if (instance.revision < workload.revision) {
     return placeAnew(instance, `to be started anew, version ${workload.version}`, {
+      revision: workload.revision,
       attempts: 0,
       preferredNode: nodeId,
       triedNodes: [],

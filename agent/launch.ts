@@ -36,14 +36,14 @@ export interface RunNames {
   nonce: string;
 }
 
-/** Nothing of the agent's environment but PATH and LANG is passed on. */
+/** Nothing of the agent's environment but PATH is passed on, so that its interpreters are found. */
 export function environmentOf(program: Program, names: RunNames): Record<string, string> {
   const { user, home } = currentUser();
   return {
     PATH: process.env.PATH ?? DEFAULT_PATH,
     HOME: home,
     USER: user,
-    LANG: process.env.LANG ?? 'C.UTF-8',
+    LANG: 'C.UTF-8',
     ...program.env,
     MORCH_WORKLOAD: names.instanceId.slice(0, names.instanceId.indexOf('.')),
     MORCH_INSTANCE: names.instanceId,
@@ -101,9 +101,14 @@ async function explain(file: string, syscall: string, errnoCode: string): Promis
   if (errnoCode === 'ENOENT') {
     if (isDirectory === null) return 'there is no such file (ENOENT). Check the path, or copy the file to that node.';
     const interpreter = await interpreterOf(file);
-    return interpreter === null
-      ? 'the file is there, but its loader is not (ENOENT). Install the libraries it was built for.'
-      : `the file is there, but the interpreter ${interpreter} of its #! line is not (ENOENT). Install it, or mend the line.`;
+    if (interpreter === null) {
+      return 'the file is there, but its loader is not (ENOENT). Install the libraries it was built for.';
+    }
+    const remedy = interpreter.endsWith('\r')
+      ? 'Its lines end in carriage returns: write the file with Unix line ends.'
+      : 'Install it, or mend the line.';
+    const shown = interpreter.replace('\r', '\\r');
+    return `the file is there, but the interpreter ${shown} of its #! line is not (ENOENT). ${remedy}`;
   }
   if (errnoCode === 'EACCES') {
     if (isDirectory === true) return 'it is a directory (EACCES). Give the path of a program.';
@@ -118,7 +123,7 @@ async function interpreterOf(file: string): Promise<string | null> {
     const handle = await open(file, 'r');
     try {
       const { buffer, bytesRead } = await handle.read({ buffer: Buffer.alloc(256), position: 0 });
-      return /^#![ \t]*(\S+)/.exec(buffer.toString('latin1', 0, bytesRead))?.[1]?.trim() ?? null;
+      return /^#![ \t]*([^ \t\n]+)/.exec(buffer.toString('latin1', 0, bytesRead))?.[1] ?? null;
     } finally {
       await handle.close();
     }

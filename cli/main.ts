@@ -109,4 +109,11 @@ function isDefect(error: Error): boolean {
   return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
 }
 
-void main().then(() => process.exit());
+/** What was printed into a pipe is still on its way: an exit before it has been taken would cut it off. */
+function drained(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
+}
+
+void main()
+  .then(() => Promise.all([drained(process.stdout), drained(process.stderr)]))
+  .then(() => process.exit());

@@ -142,5 +142,7 @@ function inputErrorsOf(issue: z.core.$ZodIssue): InputError[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({ pointer: `${pointer}/${key}`, message: 'unknown field' }));
   }
-  return [{ pointer, message: issue.message }];
+  // A key of a record: what is wrong with it, rather than that something is.
+  const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  return [{ pointer, message }];
 }

@@ -9,12 +9,12 @@ import {
   type StartInstance,
   type StopBatch,
 } from '../contract/agentApi';
-import { errorOfProblem, MorchError, type Problem, problemSchema } from '../contract/errors';
+import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
 
 export type ProbeResult =
   | { kind: 'answered'; status: AgentStatus; latencyMs: number }
   /** Nobody listens there, the connection was reset, or there is no way to the host. */
-  | { kind: 'refused'; error: string; latencyMs: number }
+  | { kind: 'refused'; error: string; system: SystemFailure | undefined; latencyMs: number }
   | { kind: 'timedOut'; error: string; latencyMs: number }
   /** It answered, but not as an agent does. */
   | { kind: 'strange'; error: string; latencyMs: number };
@@ -49,7 +49,8 @@ export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<Pr
       clearTimeout(timer);
       resolve(result);
     };
-    const refused = (error: Error): void => done({ kind: 'refused', error: error.message, latencyMs: latencyMs() });
+    const refused = (error: NodeJS.ErrnoException): void =>
+      done({ kind: 'refused', error: error.message, system: systemFailureOf(error), latencyMs: latencyMs() });
     request.on('error', refused);
     request.on('response', (response) => {
       const chunks: Buffer[] = [];
@@ -60,6 +61,11 @@ export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<Pr
       );
     });
   });
+}
+
+function systemFailureOf({ syscall, errno, code }: NodeJS.ErrnoException): SystemFailure | undefined {
+  if (syscall === undefined || errno === undefined || code === undefined) return undefined;
+  return { syscall, errno: Math.abs(errno), errnoCode: code };
 }
 
 function readStatus(code: number, text: string, latencyMs: number): ProbeResult {

@@ -161,6 +161,7 @@ export class ControlLoop implements OutboxListener {
         statusReason: `its node ${node.id} is lost`,
         node: null,
         lingersOn: node.id,
+        ...(workload.spec.kind === 'daemon' ? { preferredNode: node.id } : {}),
         pid: null,
         attempts:
           instance.rev < 0

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import pino from 'pino';
+import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { ControlLoop } from './controlLoop';
 import { DEFAULT_HEALTH_POLICY } from './core/health';
@@ -17,6 +18,7 @@ import { parseSchedulerOptions } from './options';
 import { Service } from './service';
 import { State } from './state';
 import { openLevelStore } from './store/level';
+import type { Store } from './store/store';
 
 /**
  * Serves until SIGTERM or SIGINT. Agents and workloads go on without it.
@@ -28,8 +30,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
   const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, pino.destination(2));
   const startedAtMs = Date.now();
-  await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
-  const store = await openLevelStore(path.join(options.dataDir, 'store'));
+  const store = await openStore(options.dataDir);
   const state = await State.load(store, randomUUID());
 
   state.meta.epoch += 1;
@@ -79,6 +80,20 @@ export async function runScheduler(input: unknown): Promise<void> {
   await Promise.all([server.close(), registry.close()]);
   await journal.close();
   await store.close();
+}
+
+/** @throws MorchError INVALID_INPUT naming --data-dir */
+async function openStore(dataDir: string): Promise<Store> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });
+  }
+  try {
+    return await openLevelStore(path.join(dataDir, 'store'));
+  } catch (cause) {
+    throw new MorchError('INVALID_INPUT', (cause as Error).message, { cause });
+  }
 }
 
 function untilSignal(): Promise<void> {

@@ -73,10 +73,12 @@ export class NodeRegistry {
     const where = `${input.host}:${input.port}`;
     const probe = await probeAgent(input, this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
-      throw new MorchError(
-        'NODE_UNREACHABLE',
-        `The agent at ${where} does not answer: ${probe.error}. Is it running there, and reachable from the scheduler? (agent: --host, --port, --advertise)`,
-      );
+      const system = probe.kind === 'refused' ? probe.system : undefined;
+      const detail =
+        probe.kind === 'strange'
+          ? `What listens at ${where} is not an agent: it ${probe.error}. Check host and port.`
+          : `The agent at ${where} does not answer: ${probe.error}. Is it running there, and reachable from the scheduler? (agent: --host, --port, --advertise)`;
+      throw new MorchError('NODE_UNREACHABLE', detail, { system });
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {

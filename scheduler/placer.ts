@@ -123,7 +123,8 @@ class Pass {
       statusReason: reason,
       ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
     });
-    if (first) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
+    // One event tells of all that wait for the same reason.
+    if (first && told === 0) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
   }
 }
 
@@ -157,6 +158,7 @@ function candidateOf(state: State, node: NodeRecord): Candidate {
     id: node.id,
     labels: labelsOf(node),
     closed: closedReason(state, node),
+    cordoned: node.cordoned,
     capacity: node.capacity,
     allocated: state.allocatedOn(node.id),
     cpuPercent: runtime.usage?.cpuPercent ?? null,
@@ -174,12 +176,11 @@ function countPerNode(state: State, workload: WorkloadRecord): Map<string, numbe
   return perNode;
 }
 
-/** Why nothing is placed on a node now; null when it takes placements. */
+/** Why nothing is placed on a node now, a cordon apart; null when it takes placements. */
 export function closedReason(state: State, node: NodeRecord): string | null {
   const runtime = state.runtimeOf(node.id);
   if (node.status !== 'healthy') return `is ${node.status}`;
   if (node.drain !== null) return `is ${node.drain.state}`;
-  if (node.cordoned) return 'is cordoned';
   if (runtime.leaving) return 'its agent is stopping';
   if (!runtime.connected) return 'is not connected';
   if (runtime.stale.size > 0) return 'still stops stale copies';

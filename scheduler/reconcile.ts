@@ -139,12 +139,25 @@ function stoppedAtOnce(state: State, instance: InstanceRecord, workload: Workloa
 /** Takes down what the workload has become, and tells of its end. */
 export function settleWorkload(state: State, workload: WorkloadRecord): void {
   if (!state.workloads.has(workload.uid)) return;
-  const { status } = workloadStatusOf(workload.goal, state.countsOf(workload));
+  const { status } = workloadStatusOf(workload.goal, state.countsOf(workload), workload.spec.replicas);
   if (status === workload.status) return;
   workload.status = status;
   workload.updatedAt = new Date().toISOString();
   state.saveWorkload(workload);
-  if (isTerminal(status)) emitAbout(state, `workload.${status}` as EventType, workload, null);
+  if (isTerminal(status))
+    emitAbout(state, `workload.${status}` as EventType, workload, null, {
+      data: { reason: endReason(state, workload) },
+    });
+}
+
+/** The first failure, else what the first instance says. */
+function endReason(state: State, workload: WorkloadRecord): string | null {
+  let first: InstanceRecord | undefined;
+  for (const instance of state.instancesOf(workload).values()) {
+    if (instance.status === 'failed') return `${instance.id}: ${instance.statusReason}`;
+    first ??= instance;
+  }
+  return first?.statusReason ?? null;
 }
 
 function purge(state: State, workload: WorkloadRecord): void {

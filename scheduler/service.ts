@@ -201,7 +201,7 @@ export class Service implements SchedulerApi {
     }
     const spec = specWithDefaults(input, id);
     const workload = existing ?? this.newWorkload(spec);
-    if (existing !== undefined) this.applySpec(existing, spec);
+    if (existing !== undefined) this.applySpec(existing, spec, 'run');
     this.emit('workload.submitted', workload);
     reconcileWorkload(this.state, workload);
     const answer = this.view(workload);
@@ -237,8 +237,9 @@ export class Service implements SchedulerApi {
         `Workload ${id} is a ${existing.spec.kind}; its kind cannot be changed. Stop and purge it, then submit it anew.`,
       );
     }
-    if (compareSpecs(existing.spec, spec) !== 'none') {
-      this.applySpec(existing, spec);
+    const change = compareSpecs(existing.spec, spec);
+    if (change !== 'none') {
+      this.applySpec(existing, spec, change === 'replace' ? 'run' : 'leave');
       this.emit('workload.updated', existing);
       this.loop.wake();
     }
@@ -373,15 +374,17 @@ export class Service implements SchedulerApi {
     return workload;
   }
 
-  /** A workload that had ended runs anew, whatever has changed. */
-  private applySpec(workload: WorkloadRecord, spec: WorkloadSpec): void {
-    const ended = workload.goal === 'stop' || isTerminal(this.statusOf(workload));
-    if (ended || compareSpecs(workload.spec, spec) === 'replace') workload.revision += 1;
+  /** @param ended what becomes of a workload that has ended or is being stopped */
+  private applySpec(workload: WorkloadRecord, spec: WorkloadSpec, ended: 'run' | 'leave'): void {
+    const over = workload.goal === 'stop' || isTerminal(this.statusOf(workload));
+    if (over ? ended === 'run' : compareSpecs(workload.spec, spec) === 'replace') workload.revision += 1;
     workload.spec = spec;
     workload.version += 1;
-    workload.goal = 'run';
-    workload.purge = false;
-    if (ended) workload.status = 'pending';
+    if (over && ended === 'run') {
+      workload.goal = 'run';
+      workload.purge = false;
+      workload.status = 'pending';
+    }
     this.touch(workload);
   }
 

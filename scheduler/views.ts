@@ -45,7 +45,7 @@ export function workloadView(state: State, workload: WorkloadRecord, show?: { in
   // Replicas whose records the next pass makes.
   const missing = workload.goal === 'run' ? Math.max(0, (workload.spec.replicas ?? 0) - recorded) : 0;
   if (missing > 0) counts.pending = (counts.pending ?? 0) + missing;
-  const { status, reason } = workloadStatusOf(workload.goal, counts);
+  const { status, reason } = workloadStatusOf(workload.goal, counts, workload.spec.replicas);
   const instances = state.instancesOf(workload);
   let attempts = 0;
   for (const instance of instances.values()) attempts = Math.max(attempts, instance.attempts);
@@ -80,7 +80,7 @@ export function nodeView(state: State, node: NodeRecord): Node {
     labels: labelsOf(node),
     status: node.status,
     statusReason: node.statusReason,
-    schedulable: closedReason(state, node) === null,
+    schedulable: !node.cordoned && closedReason(state, node) === null,
     drain: node.drain?.state ?? 'none',
     capacity: node.capacity,
     allocated: { ...state.allocatedOn(node.id) },

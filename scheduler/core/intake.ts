@@ -85,7 +85,7 @@ export function takeInReport(
   if (report.exit !== null && report.exit.at !== instance.exit?.at) {
     events.push({
       type: 'instance.exited',
-      data: { run: report.run, exit: report.exit, attempts: report.attempts, reason: report.statusReason },
+      data: { run: runOfExit(report), exit: report.exit, attempts: report.attempts, reason: report.statusReason },
     });
   }
   if (!hasEnded(report)) {
@@ -112,6 +112,11 @@ export function takeInReport(
   const end = endOf(instance, workload, nodeId, report, nowMs, jitter);
   if (end.patch.status === 'stopped') events.push({ type: 'instance.stopped', data: { run: report.run } });
   return { patch: { ...known, pid: null, ...end.patch }, events: [...events, ...end.events] };
+}
+
+/** An inventory may tell of the next run together with the exit of the one before. */
+function runOfExit({ status, run }: InstanceReport): number {
+  return status === 'starting' || status === 'running' ? run - 1 : run;
 }
 
 /** A generation that never ran has counted nothing. */
@@ -159,6 +164,8 @@ function endOf(
   }
   const attempts = attemptsOf(instance, report);
   const uncounted = {
+    // A daemon belongs to its node, also to a cordoned one.
+    ...(workload.spec.kind === 'daemon' ? { preferredNode: nodeId } : {}),
     attempts: report.run === 0 ? attempts : attemptsWithoutLost(instance, workload.spec.restart, attempts, nowMs),
     retryAtMs: 0,
   };

@@ -8,8 +8,10 @@ import type { Constraint, PlacementRules } from '../../contract/workload';
 export interface Candidate {
   id: string;
   labels: Readonly<Record<string, string>>;
-  /** Why nothing may be placed there now; null when it may. */
+  /** Why nothing may be placed there now, a cordon apart; null when it may. */
   closed: string | null;
+  /** Takes only what was there before. */
+  cordoned: boolean;
   capacity: Amounts;
   allocated: Amounts;
   /** Of the whole node, 0–100; null when not measured yet. */
@@ -26,7 +28,7 @@ export interface PlacementRequest {
   rules: PlacementRules;
   /** A daemon's instance: this node or none. */
   onlyNode?: string;
-  /** Taken if it fits, whatever the scores. */
+  /** Where it was before: taken if it fits, whatever the scores, and although it is cordoned. */
   preferredNode?: string | null;
   /** Nodes on which it failed to start: taken only when no other fits. */
   triedNodes?: readonly string[];
@@ -72,6 +74,7 @@ export function choosePlacement(request: PlacementRequest, candidates: readonly 
 
 function rejectionOf(request: PlacementRequest, c: Candidate): Rejection | null {
   if (c.closed !== null) return { nodeId: c.id, reason: 'closed', detail: c.closed };
+  if (c.cordoned && c.id !== request.preferredNode) return { nodeId: c.id, reason: 'closed', detail: 'is cordoned' };
   const broken = request.rules.constraints.find((constraint) => !satisfies(c.labels, constraint));
   if (broken !== undefined)
     return { nodeId: c.id, reason: 'constraint', detail: `does not satisfy ${inWords(broken)}` };

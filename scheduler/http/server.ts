@@ -120,5 +120,5 @@ function listenError(cause: NodeJS.ErrnoException, host: string, port: number): 
     ENOTFOUND: `the host name ${host} is not known; choose another with --host`,
   };
   const reason = reasons[cause.code ?? ''] ?? cause.message;
-  return new Error(`Cannot listen on ${host}:${port}: ${reason}`, { cause });
+  return new MorchError('INVALID_INPUT', `Cannot listen on ${host}:${port}: ${reason}`, { cause });
 }

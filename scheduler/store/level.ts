@@ -8,7 +8,7 @@
  * write. What the failed batch left in the log file may come back with that; it was refused, so the values from
  * before it are read from the old handle (which never applied it) and written first after the reopening.
  */
-import { open, rm } from 'node:fs/promises';
+import { access, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { MorchError } from '../../contract/errors';
@@ -104,6 +104,8 @@ class LevelStore implements Store {
       const group = this.#takeGroup();
       const ops = group.flatMap((waiting) => waiting.ops);
       try {
+        // Files that were removed under an open store take writes that nobody will ever read.
+        await access(join(this.#directory, 'CURRENT'));
         if (this.#undo !== undefined) {
           // Until the disk takes a few MiB again the old handle stays, because it can still be read.
           await probeDisk(this.#directory);

@@ -154,6 +154,19 @@ describe('lists', () => {
     expect({ stdout, exitCode }).toEqual({ stdout: 'a\nb\nc\nd\ne\n', exitCode: 0 });
   });
 
+  test('larger than a pipe holds arrive whole', async () => {
+    for (let i = 0; i < 400; i += 1)
+      scheduler.workloads.set(`w${i}`, aWorkload(`w${i}`, { labels: { text: 'x'.repeat(200) } }));
+    // Nothing of it is read until the command has had every chance to end too early.
+    const child = spawn(process.execPath, [MAIN, '--address', scheduler.address, 'workloads', '-o', 'json'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    await new Promise((resolve) => child.stdout.once('readable', resolve));
+    const chunks: Buffer[] = [];
+    for await (const chunk of child.stdout) chunks.push(chunk as Buffer);
+    expect(JSON.parse(Buffer.concat(chunks).toString())).toHaveLength(405);
+  });
+
   test('are printed in every format', async () => {
     const [table, wide, bare, json, yaml, name] = await Promise.all(
       [['-o', 'table'], ['-o', 'wide'], ['--no-headers'], ['-o', 'json'], ['-o', 'yaml'], ['-o', 'name']].map((args) =>

@@ -166,6 +166,41 @@ describe('a service', () => {
   });
 });
 
+describe('a workload that has ended', () => {
+  it('is not run again by new labels, and is by a new program', async () => {
+    const put = (spec: object) =>
+      cluster.request('PUT', '/workloads/over', { env: { TEST_MARK: cluster.mark }, ...spec });
+    await put({ command: ['true'] });
+    await cluster.untilStatus('over', 'completed');
+    expect((await put({ command: ['true'], labels: { a: 'b' } })).body).toMatchObject({
+      status: 'completed',
+      version: 2,
+    });
+    await put({ command: ['sh', '-c', 'exit 0'] });
+    const again = await cluster.untilWorkload(
+      'over',
+      'has run again',
+      (w) => w.status === 'completed' && w.instances[0]!.generation === 2,
+    );
+    expect(again.version).toBe(3);
+    expect((await cluster.history('over')).filter((e) => e.type === 'instance.started')).toHaveLength(2);
+  });
+
+  it('scaled to nothing is running, as it is wanted', async () => {
+    await cluster.submit({
+      id: 'none',
+      kind: 'service',
+      command: ['sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done'],
+      stop: { graceMs: 300 },
+    });
+    await cluster.untilRunning('none', 1);
+    expect((await cluster.request('POST', '/workloads/none/scale', { replicas: 0 })).body.status).toBe('running');
+    await cluster.untilWorkload('none', 'has no instance', (w) => w.instances.length === 0 && w.status === 'running');
+    await cluster.request('DELETE', '/workloads/none');
+    await cluster.untilStatus('none', 'stopped');
+  });
+});
+
 describe('submission', () => {
   it('under a live id is refused, under a terminal one makes a new version with later generations', async () => {
     await cluster.submit({ id: 'twice', kind: 'service', command: ['sleep', '1000'] });
@@ -239,6 +274,35 @@ describe('a daemon', () => {
 });
 
 describe('cordon and drain', () => {
+  it('restarts on a cordoned node what was there', async () => {
+    await cluster.submit({ id: 'stay', kind: 'service', command: ['sleep', '1000'] });
+    await cluster.submit({ id: 'each', kind: 'daemon', command: ['sleep', '1000'] });
+    const { node } = (await cluster.untilRunning('stay', 1)).instances[0]!;
+    const before = await cluster.untilWorkload(
+      'each',
+      'runs everywhere',
+      (w) => w.status === 'running' && w.counts.running === w.instances.length,
+    );
+    await cluster.request('POST', `/nodes/${node}/cordon`);
+    for (const id of ['stay', 'each']) await cluster.request('POST', `/workloads/${id}/restart`);
+    const after = await cluster.untilWorkload(
+      'stay',
+      'runs again',
+      (w) => w.status === 'running' && w.instances[0]!.generation === 2,
+    );
+    expect(after.instances[0]!.node).toBe(node);
+    await cluster.untilWorkload(
+      'each',
+      'runs again everywhere',
+      (w) => w.counts.running === before.instances.length && w.instances.every((i) => i.generation === 2),
+    );
+    await cluster.request('POST', `/nodes/${node}/uncordon`);
+    for (const id of ['stay', 'each']) {
+      await cluster.request('DELETE', `/workloads/${id}`);
+      await cluster.untilStatus(id, 'stopped');
+    }
+  });
+
   it('moves services off and lets a batch end', async () => {
     await cluster.submit({ id: 'svc', kind: 'service', command: ['sleep', '1000'], replicas: 4 });
     await cluster.untilRunning('svc', 4);

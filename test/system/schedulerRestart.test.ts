@@ -74,3 +74,15 @@ it('goes on with stops, restarts and events where it was', async () => {
   expect(seqs).toEqual(seqs.map((_, i) => i + 1));
   expect((await cluster.request('GET', '/health')).body.epoch).toBe(2);
 }, 60_000);
+
+it('acknowledges nothing once its files are gone', async () => {
+  const { rm } = await import('node:fs/promises');
+  await rm(cluster.scheduler.dataDir, { recursive: true });
+  const answer = await cluster.request('POST', '/workloads', { command: ['true'] });
+  expect(answer).toMatchObject({ status: 507, body: { code: 'STORE_UNWRITABLE' } });
+  expect((await cluster.request('GET', '/health')).body).toMatchObject({
+    status: 'degraded',
+    store: { writable: false },
+  });
+  expect((await fetch(`${cluster.url}/readyz`)).status).toBe(503);
+}, 60_000);

@@ -1,3 +1,4 @@
+import { assertTransition, NODE_TRANSITIONS, type NodeStatus } from '../../../contract/states';
 import {
   applyAnswer,
   applyDisconnect,
@@ -17,7 +18,7 @@ class Simulation {
   nowMs = 0;
   readonly health: NodeHealth = initialHealth(0);
   readonly log: { atMs: number; status: string }[] = [];
-  private status = '';
+  private status: NodeStatus | '' = '';
   private pendingTimeouts: { startedMs: number; endMs: number }[] = [];
 
   constructor(
@@ -52,6 +53,7 @@ class Simulation {
     }
     const judgement = decideNode(this.health, this.nowMs, policy, this.status === 'lost');
     if (judgement.status !== this.status) {
+      if (this.status !== '') assertTransition(NODE_TRANSITIONS, this.status, judgement.status, 'node');
       this.status = judgement.status;
       this.log.push({ atMs: this.nowMs, status: judgement.status });
     }
@@ -131,6 +133,14 @@ describe('failure detection', () => {
     const simulation = new Simulation({ heartbeats: (t) => t < 10_000, answers: () => 'answered' }).run(60_000);
     expect(simulation.log.map((e) => e.status)).not.toContain('lost');
     expect(simulation.log.at(-1)?.status).toBe('degraded');
+  });
+
+  it('gives a degraded node its verdict when it falls silent altogether', () => {
+    const simulation = new Simulation({
+      heartbeats: (t) => t < 10_000,
+      answers: (t) => (t < 20_000 ? 'answered' : 'silent'),
+    }).run(40_000);
+    expect(simulation.log.map((e) => e.status)).toEqual(['suspect', 'healthy', 'degraded', 'lost']);
   });
 
   it.each([200, 3_000, 10_000, 60_000])('gives no verdict for a stall of its own of %i ms', (stallMs) => {

@@ -10,6 +10,7 @@ const node = (id: string, more: Partial<Candidate> = {}): Candidate => ({
   id,
   labels: {},
   closed: null,
+  cordoned: false,
   capacity: { cpuMillis: 4_000, memoryBytes: 8 * 2 ** 30 },
   allocated: { cpuMillis: 0, memoryBytes: 0 },
   cpuPercent: null,
@@ -126,6 +127,13 @@ describe('placement', () => {
       'leaves the preferred node if it does not',
       request({ preferredNode: 'b' }),
       [node('a'), node('b', { closed: 'is lost' })],
+      'a',
+    ],
+    ['passes a cordoned node over', request(), [node('a', { cordoned: true }), node('b', { cpuPercent: 90 })], 'b'],
+    [
+      'goes back to a cordoned node where it was',
+      request({ preferredNode: 'a' }),
+      [node('a', { cordoned: true }), node('b')],
       'a',
     ],
     [

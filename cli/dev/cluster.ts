@@ -15,9 +15,9 @@ import { portTrouble } from './ports';
 const HOST = '127.0.0.1';
 const UP_WITHIN_MS = 60_000;
 const READY_WITHIN_MS = 20_000;
-const SCHEDULER_RESTART_AFTER_MS = 1_000;
+const RESTART_AFTER_MS = 1_000;
 /** Longer than a verdict takes: who kills an agent sees its workloads move to the others first. */
-const AGENT_RESTART_AFTER_MS = 10_000;
+const KILLED_AGENT_RESTART_AFTER_MS = 10_000;
 const LONGEST_RESTART_MS = 30_000;
 /** A part that lives this long has not died at once. */
 const SETTLED_MS = 10_000;
@@ -146,7 +146,8 @@ export class Cluster {
       return;
     }
     const before = this.restarts.get(part)?.delayMs ?? 0;
-    const firstMs = part === this.scheduler ? SCHEDULER_RESTART_AFTER_MS : AGENT_RESTART_AFTER_MS;
+    const soon = part === this.scheduler || death.inOrder;
+    const firstMs = soon ? RESTART_AFTER_MS : KILLED_AGENT_RESTART_AFTER_MS;
     const delayMs = nextRestartDelayMs(before, death.ranMs, firstMs);
     say(`${name} (pid ${death.pid}) died: ${death.how}; starting it again in ${delayMs / 1_000} s`);
     const timer = setTimeout(() => {

@@ -20,6 +20,8 @@ export interface Death {
   pid: number | undefined;
   /** `exit code 1`, `SIGKILL` */
   how: string;
+  /** It ended as it should when it is told to. */
+  inOrder: boolean;
   ranMs: number;
 }
 
@@ -59,14 +61,14 @@ export class Part {
     this.asked = false;
     this.child = child;
     this.ended = new Promise((resolve) => {
-      const over = (how: string) => {
+      const over = (how: string, inOrder = false) => {
         if (this.child !== child) return;
         this.child = undefined;
         resolve();
-        if (!this.asked) this.onDeath(this, { pid: child.pid, how, ranMs: Date.now() - startedAtMs });
+        if (!this.asked) this.onDeath(this, { pid: child.pid, how, inOrder, ranMs: Date.now() - startedAtMs });
       };
       child.once('error', (error) => over(error.message));
-      child.once('exit', (code, signal) => over(signal ?? `exit code ${code}`));
+      child.once('exit', (code, signal) => over(signal ?? `exit code ${code}`, code === 0));
     });
   }
 

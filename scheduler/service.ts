@@ -1,4 +1,7 @@
-/** SchedulerApi on the state and the control loop: each act changes records, wakes the loop, and waits until it is durable. */
+/**
+ * SchedulerApi on the state and the control loop: each act changes records, wakes the loop, and waits until it is
+ * durable. Over 400 lines because it is the one list of what users may do; each entry is a few lines.
+ */
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
@@ -13,6 +16,7 @@ import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
 import type { Journal } from './journal';
 import type { NodeRegistry } from './nodeRegistry';
+import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import type { State } from './state';
@@ -154,7 +158,6 @@ export class Service implements SchedulerApi {
 
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null } {
     const all = orderedInstances(this.state, this.workloadRecord(id));
-    // Numbered slots in their order, whatever their number of digits.
     const { items, nextCursor } = paginate(all, (instance) => slotKey(instance.slot), page);
     return { instances: items.map((instance) => instanceView(this.state, instance)), nextCursor };
   }
@@ -463,38 +466,4 @@ const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 
 function randomSuffix(): string {
   return Array.from(randomBytes(5), (byte) => ALPHABET[byte % ALPHABET.length]).join('');
-}
-
-const slotKey = (slot: string): string => (/^\d+$/.test(slot) ? slot.padStart(8, '0') : slot);
-
-function encodeCursor(after: string): string {
-  return Buffer.from(`after:${after}`).toString('base64url');
-}
-
-function decodeCursor(cursor: string): string {
-  const text = Buffer.from(cursor, 'base64url').toString();
-  if (text.startsWith('after:')) return text.slice('after:'.length);
-  throw new MorchError('INVALID_INPUT', 'The cursor is not one that a list has answered. Leave it out to begin anew.', {
-    errors: [{ pointer: 'cursor', message: 'is not a cursor of this server' }],
-  });
-}
-
-function seqOfCursor(cursor: string): number {
-  const seq = Number(decodeCursor(cursor));
-  return Number.isSafeInteger(seq) && seq >= 0 ? seq : 0;
-}
-
-/** Items in the order of their keys, from the one after the cursor's. */
-function paginate<T>(items: T[], keyOf: (item: T) => string, page: Page): { items: T[]; nextCursor: string | null } {
-  const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
-  const sorted = items
-    .map((item) => ({ key: keyOf(item), item }))
-    .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  const rest = after === null ? sorted : sorted.filter(({ key }) => key > after);
-  const shown = rest.slice(0, page.limit);
-  const last = shown.at(-1);
-  return {
-    items: shown.map(({ item }) => item),
-    nextCursor: rest.length > shown.length && last !== undefined ? encodeCursor(last.key) : null,
-  };
 }

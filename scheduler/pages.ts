@@ -1,0 +1,42 @@
+/** Pages of a list: the cursor tells after which key to go on, so that a page stays right while the list changes. */
+import { MorchError } from '../contract/errors';
+import type { Page } from './api';
+
+/** Numbered slots in their order, whatever their number of digits. */
+export const slotKey = (slot: string): string => (/^\d+$/.test(slot) ? slot.padStart(8, '0') : slot);
+
+export function encodeCursor(after: string): string {
+  return Buffer.from(`after:${after}`).toString('base64url');
+}
+
+function decodeCursor(cursor: string): string {
+  const text = Buffer.from(cursor, 'base64url').toString();
+  if (text.startsWith('after:')) return text.slice('after:'.length);
+  throw new MorchError('INVALID_INPUT', 'The cursor is not one that a list has answered. Leave it out to begin anew.', {
+    errors: [{ pointer: 'cursor', message: 'is not a cursor of this server' }],
+  });
+}
+
+export function seqOfCursor(cursor: string): number {
+  const seq = Number(decodeCursor(cursor));
+  return Number.isSafeInteger(seq) && seq >= 0 ? seq : 0;
+}
+
+/** Items in the order of their keys, from the one after the cursor's. */
+export function paginate<T>(
+  items: T[],
+  keyOf: (item: T) => string,
+  page: Page,
+): { items: T[]; nextCursor: string | null } {
+  const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
+  const sorted = items
+    .map((item) => ({ key: keyOf(item), item }))
+    .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  const rest = after === null ? sorted : sorted.filter(({ key }) => key > after);
+  const shown = rest.slice(0, page.limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(({ item }) => item),
+    nextCursor: rest.length > shown.length && last !== undefined ? encodeCursor(last.key) : null,
+  };
+}

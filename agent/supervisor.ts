@@ -3,7 +3,8 @@
  * life, ended ones as their record, until they are forgotten.
  *
  * One key (uid, slot) has at most one live generation, the latest: a later one begins when the tree of the one
- * before is gone. Who may command is decided before (membership.ts).
+ * before is gone. Who may command is decided before (membership.ts). Over 400 lines: the three indexes of what is
+ * known are kept by the acts that change them.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';

@@ -1,38 +1,92 @@
 /**
  * Where processes live, as the supervisor sees it: it starts a run, asks that its tree be stopped, and is told
- * when the main process has ended and when nothing of the tree is left. How that is done (direct children now)
- * is the implementation's: no handle, pidfd or signal to a process group is known outside it.
+ * when the main process has ended and when nothing of the tree is left. How that is done (a shim per run) is the
+ * implementation's: no handle, pidfd or record of a shim is known outside it.
  */
 import type { Exit, Stop } from '../contract/workload';
 
 /** What is needed to find a run's processes again after the agent has died, and to know them for ours. */
 export interface RunIdentity {
+  /** The main process. */
   pid: number;
   /** Field 22 of /proc/pid/stat. */
   startTicks: number;
+  shimPid: number;
+  shimStartTicks: number;
+}
+
+/** How long a run may live without word from its agent or scheduler. */
+export type Fence =
+  | { kind: 'keep' }
+  /** Dead when the lease on the lease page ends. */
+  | { kind: 'stop' }
+  /** Stopped when the agent has been absent so long; 0: never. */
+  | { kind: 'replace'; orphanAfterMs: number };
+
+export interface ProcessUser {
+  uid: number;
+  gid: number;
+  groups: number[];
+}
+
+export interface Rlimit {
+  resource: 'core' | 'fileSize' | 'openFiles';
+  /** Soft and hard alike. */
+  value: number;
+}
+
+export interface LogPlan {
+  directory: string;
+  /** Number of the file to go on with. */
+  firstStdout: number;
+  firstStderr: number;
+  /** Of one file with its index. */
+  maxBytes: number;
+  /** Kept per stream. */
+  files: number;
 }
 
 export interface RunPlan {
+  /** `<uid>.<slot>.<generation>.<run>`. */
+  key: string;
+  generation: number;
+  run: number;
   file: string;
   argv: string[];
   /** The whole environment, MORCH_NONCE included. */
   env: Record<string, string>;
   cwd: string;
-  stdoutPath: string;
-  stderrPath: string;
+  /** The directory is entered before the change of user, who may not be able to reach it by its path. */
+  privateCwd: boolean;
+  /** The generation's directory, for the records of the run. */
+  stateDirectory: string;
   /** Random, one per run. */
   nonce: string;
-  /** How what is left of the tree is stopped when the main process has ended by itself. */
+  /** How what is left of the tree is stopped when the main process has ended by itself, and the default of a stop. */
   stop: Stop;
+  logs: LogPlan;
+  fence: Fence;
+  /** Null: the agent's own. */
+  user: ProcessUser | null;
+  rlimits: Rlimit[];
+  umask: number;
+  /** -20 to 19. */
+  nice: number;
+  noNewPrivileges: boolean;
+  /** Directory of the run's cgroup; null: none. */
+  cgroup: string | null;
 }
 
 export interface MainExit extends Exit {
-  /** True when other processes of the run are known to live on; false when that is still being looked up. */
-  treeLeft: boolean;
+  /** The main process ended unseen because its shim was killed; then code and signal are null. */
+  shimLost: boolean;
+  /** Bytes of output that could not be written. */
+  droppedBytes: number;
 }
 
 export interface HostedRun {
   readonly identity: RunIdentity;
+  readonly startedAt: string;
   /** The main process has ended. Never rejects. */
   readonly exited: Promise<MainExit>;
   /** Nothing of the tree is left; comes after `exited`. Never rejects. */
@@ -40,15 +94,32 @@ export interface HostedRun {
   /**
    * Stops the tree: the signal, SIGCONT after it, SIGKILL when the grace is over, repeated until nothing is left.
    * May be called again: the earliest end of the grace counts.
+   *
+   * @param graceMs default: as planned
    */
-  stop(stop: Stop): void;
+  stop(graceMs?: number): void;
+  /** The exit is stored elsewhere: a shim that could not record it need not keep it any longer. */
+  acknowledge(): void;
 }
 
-/** A run that may have left processes behind when an earlier agent of this data directory died. */
+/** A run that may have been left by an earlier agent of this data directory, in this boot. */
 export interface Leftover {
+  key: string;
+  run: number;
   nonce: string;
-  identity: RunIdentity | null;
+  stateDirectory: string;
+  cgroup: string | null;
 }
+
+/** What has become of it. */
+export type Adoption =
+  /** Its shim lives; the main process may have ended. */
+  | { kind: 'hosted'; run: HostedRun }
+  /** It ended, and nothing of its tree is left. */
+  | { kind: 'ended'; identity: RunIdentity; startedAt: string; exit: MainExit }
+  | { kind: 'startFailed'; failure: StartFailure }
+  /** It was never started, or nothing tells what became of it; nothing of it is left. */
+  | { kind: 'unknown' };
 
 export interface HostSample {
   cpuTotalTicks: number;
@@ -78,7 +149,10 @@ export class StartFailure extends Error {
 export interface ProcessHost {
   /** @throws StartFailure when it was not executed; then nothing of it is left */
   start(plan: RunPlan): Promise<HostedRun>;
-  /** SIGKILL to all that is provably left of these runs; resolves when nothing is. Of runs of this boot only. */
-  killLeftovers(leftovers: Leftover[]): Promise<void>;
+  /**
+   * Takes over what an earlier agent left. Shims of this data directory that belong to none of `leftovers` are
+   * stopped. Resolves when every leftover is either hosted or gone.
+   */
+  adopt(leftovers: Leftover[]): Promise<Adoption[]>;
   sample(): Promise<HostSample>;
 }

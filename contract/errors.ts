@@ -33,6 +33,7 @@ export const ERRORS = {
   BODY_TOO_LARGE: { status: 413, exitCode: 4, title: 'The body is too large' },
   NOT_JSON: { status: 415, exitCode: 4, title: 'The body is not application/json' },
   START_FAILED: { status: 422, exitCode: 1, title: 'The program could not be started' },
+  FEATURE_UNSUPPORTED: { status: 422, exitCode: 1, title: 'The node cannot do what the workload asks for' },
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
   SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },

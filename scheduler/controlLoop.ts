@@ -163,6 +163,7 @@ export class ControlLoop implements OutboxListener {
         lingersOn: node.id,
         ...(workload.spec.kind === 'daemon' ? { preferredNode: node.id } : {}),
         pid: null,
+        shimPid: null,
         attempts:
           instance.rev < 0
             ? instance.attempts
@@ -207,13 +208,14 @@ export class ControlLoop implements OutboxListener {
     if (instance.node !== nodeId || instance.generation !== generation) return;
     const attempts = attemptsUsed + 1;
     if (answer.ok) {
-      const { run, pid, startedAt } = answer.value;
+      const { run, pid, shimPid, startedAt } = answer.value;
       this.takeIn(nodeId, {
         ...endedReport(instance, 'failed', { lost: false, reason: null }),
         status: 'running',
         run,
         rev: run * 8 + 1,
         pid,
+        shimPid,
         startedAt,
         exit: null,
         attempts,
@@ -389,6 +391,7 @@ function endedReport(
     status,
     statusReason: why.reason,
     pid: null,
+    shimPid: null,
     startedAt: null,
     exit: null,
     attempts: instance.attempts,

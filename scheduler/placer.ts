@@ -141,6 +141,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     node: nodeId,
     lingersOn: null,
     pid: null,
+    shimPid: null,
     startedAt: null,
     reserved: { ...workload.spec.resources },
     retryAtMs: 0,

@@ -15,7 +15,7 @@ const SERVICE = restartWithDefaults('service', undefined);
 
 const exited = (code: number | null, more: { signal?: string; ranMs?: number; overranMs?: number } = {}): RunEnd => ({
   kind: 'exited',
-  exit: { code, signal: more.signal ?? null, at: AT },
+  exit: { code, signal: more.signal ?? null, at: AT, oomKilled: false },
   ranMs: more.ranMs ?? 10,
   overranMs: more.overranMs ?? null,
 });

@@ -81,7 +81,14 @@ class PlayedAgent {
     const known = this.copies.get(key)?.report;
     const started = (run: number): BatchAnswer<Started> => ({
       ok: true,
-      value: { instanceId, generation, run, pid: 1_000 + generation, startedAt: new Date().toISOString() },
+      value: {
+        instanceId,
+        generation,
+        run,
+        pid: 1_000 + generation,
+        shimPid: 900 + generation,
+        startedAt: new Date().toISOString(),
+      },
     });
     if (known !== undefined && known.generation > generation)
       return { ok: false, error: new MorchError('STALE_GENERATION', 'past') };
@@ -109,6 +116,7 @@ class PlayedAgent {
       status: 'running',
       statusReason: null,
       pid: 1_000 + generation,
+      shimPid: 900 + generation,
       startedAt: new Date().toISOString(),
       exit: null,
       attempts: (command.attemptsUsed ?? 0) + 1,
@@ -154,6 +162,7 @@ class PlayedAgent {
           status: 'stopped',
           statusReason: null,
           pid: null,
+          shimPid: null,
           startedAt: null,
           exit: null,
           attempts: 0,
@@ -188,7 +197,7 @@ class PlayedAgent {
 
   private end(copy: Copy): void {
     const { report } = copy;
-    const exit = { code: 1, signal: null, at: new Date().toISOString() };
+    const exit = { code: 1, signal: null, at: new Date().toISOString(), oomKilled: false };
     if (report.status === 'stopping') {
       this.change(copy, { status: 'stopped', rev: report.run * 8 + 4, pid: null, exit });
     } else if (report.status === 'backoff') {

@@ -16,6 +16,9 @@ interface AgentFlags {
   label?: string[];
   cpuMillis?: number;
   memoryBytes?: number;
+  onExit: 'keep' | 'stop';
+  orphanAfter: number;
+  allowNewPrivileges: boolean;
 }
 
 export function registerAgent(program: Command): void {
@@ -51,11 +54,28 @@ export function registerAgent(program: Command): void {
         .env('MORCH_MEMORY_BYTES')
         .argParser(flag(parseMemoryBytes)),
     )
+    .addOption(
+      new Option('--on-exit <what>', 'when it ends in order: keep its workloads running for its successor, or stop them')
+        .choices(['keep', 'stop'])
+        .default('keep')
+        .env('MORCH_ON_EXIT'),
+    )
+    .addOption(
+      new Option('--orphan-after <time>', 'stop workloads of a cluster whose agent has been gone so long; 0: never')
+        .default(600_000, '10m')
+        .env('MORCH_ORPHAN_AFTER')
+        .argParser(flag(parseDurationMs)),
+    )
+    .addOption(
+      new Option('--allow-new-privileges', 'let workloads gain rights, such as by sudo')
+        .default(false)
+        .env('MORCH_ALLOW_NEW_PRIVILEGES'),
+    )
     .addHelpText(
       'after',
       '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
     )
-    .action(async ({ label = [], ...options }: AgentFlags, command: Command) => {
+    .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);
       demandLoopback(options.host);
       const fromEnv = command.getOptionValueSource('label') === 'env';
@@ -69,6 +89,7 @@ export function registerAgent(program: Command): void {
       await runPart('agent', {
         ...options,
         dataDir: path.resolve(options.dataDir),
+        orphanAfterMs: orphanAfter,
         labels: Object.fromEntries(pairs),
       });
     });

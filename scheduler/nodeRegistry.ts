@@ -148,6 +148,8 @@ export class NodeRegistry {
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
+    node.features = status.features;
+    node.version = status.version;
     this.state.saveNode(node);
     const link = this.links.get(node.id);
     link?.moveTo(node);

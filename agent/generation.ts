@@ -330,7 +330,7 @@ export class Generation {
     this.#lastPid = pid;
     this.#shimPid = shimPid;
     this.#startedAt = startedAt;
-    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, startedAt };
+    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, shimPid, startedAt };
   }
 
   /** The record first: should this agent end now, the next one knows what the exit came of. */

@@ -25,7 +25,6 @@ import { sleep } from '../timers';
 import { NonceScanner } from './nonceScanner';
 import { Notices } from './notices';
 import { encodePlan } from './plan';
-import type { ShimLine } from './record';
 import { type RunFiles, ShimRun, type SignalShim } from './run';
 import { readStateFile } from './stateFile';
 

@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
 import { collect, flag, parsePair, parsePairs, port } from '../flags';
 import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
-import { parseCpuMillisFlag, parseMemoryBytes } from '../quantities';
+import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
   host: string;

@@ -426,7 +426,7 @@ async function answerAgain(known: Known): Promise<Started> {
 }
 
 function unsupported(missing: Feature[], nodeName: string): MorchError {
-  const lacks = missing.map((feature) => `${feature} (the node has ${FEATURES[feature].lack})`).join(', ');
+  const lacks = missing.map((feature) => `${feature} (${FEATURES[feature].lack})`).join(', ');
   const detail = `The node ${nodeName} cannot do what is asked for: ${lacks}. Leave it out, or start it on a node that can.`;
   return new MorchError('FEATURE_UNSUPPORTED', detail);
 }

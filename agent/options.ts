@@ -1,5 +1,6 @@
 /** What an agent is started with; the CLI makes it from flags and MORCH_* variables. Checked here, once. */
 import { hostname } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { parseInput } from '../contract/errors';
 import { dnsLabelOf, dnsLabelSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
@@ -38,6 +39,13 @@ export const agentOptionsSchema = z.strictObject({
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
   memoryBytes: z.int().min(0).optional(),
+  /** Where groups of instances are made: see cgroups.ts. */
+  cgroup: z
+    .string()
+    .refine((text) => text === 'auto' || text === 'none' || isAbsolute(text), {
+      message: '--cgroup must be auto, none or the absolute path of a group, such as /sys/fs/cgroup/morch',
+    })
+    .default('auto'),
 });
 export type AgentOptions = z.output<typeof agentOptionsSchema>;
 

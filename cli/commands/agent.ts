@@ -16,6 +16,7 @@ interface AgentFlags {
   label?: string[];
   cpuMillis?: number;
   memoryBytes?: number;
+  cgroup: string;
 }
 
 export function registerAgent(program: Command): void {
@@ -51,9 +52,16 @@ export function registerAgent(program: Command): void {
         .env('MORCH_MEMORY_BYTES')
         .argParser(flag(parseMemoryBytes)),
     )
+    .addOption(
+      new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
+        .default('auto')
+        .env('MORCH_CGROUP'),
+    )
     .addHelpText(
       'after',
-      '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
+      '\nExamples:\n' +
+        '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --cgroup /sys/fs/cgroup/morch',
     )
     .action(async ({ label = [], ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);

@@ -1,5 +1,6 @@
 /** What an agent is started with; the CLI makes it from flags and MORCH_* variables. Checked here, once. */
 import { hostname } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { parseInput } from '../contract/errors';
 import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
@@ -43,6 +44,13 @@ export const agentOptionsSchema = z.strictObject({
   /** 0: never. */
   orphanAfterMs: durationMsSchema.default(600_000),
   allowNewPrivileges: z.boolean().default(false),
+  /** Where groups of instances are made: see cgroups.ts. */
+  cgroup: z
+    .string()
+    .refine((text) => text === 'auto' || text === 'none' || isAbsolute(text), {
+      message: '--cgroup must be auto, none or the absolute path of a group, such as /sys/fs/cgroup/morch',
+    })
+    .default('auto'),
 });
 export type AgentOptions = z.output<typeof agentOptionsSchema>;
 

@@ -19,6 +19,7 @@ interface AgentFlags {
   onExit: 'keep' | 'stop';
   orphanAfter: number;
   allowNewPrivileges: boolean;
+  cgroup: string;
 }
 
 export function registerAgent(program: Command): void {
@@ -71,9 +72,16 @@ export function registerAgent(program: Command): void {
         .default(false)
         .env('MORCH_ALLOW_NEW_PRIVILEGES'),
     )
+    .addOption(
+      new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
+        .default('auto')
+        .env('MORCH_CGROUP'),
+    )
     .addHelpText(
       'after',
-      '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
+      '\nExamples:\n' +
+        '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --cgroup /sys/fs/cgroup/morch',
     )
     .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);

@@ -9,6 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { MorchEvent } from '../../contract/events';
 import type { Instance, Workload } from '../../contract/workload';
+import { endShims } from './shims';
 import { until } from './until';
 
 const ROOT = path.resolve(__dirname, '../..');
@@ -210,6 +211,7 @@ export class Cluster {
   async close(): Promise<void> {
     await end(this.scheduler.child, 'SIGTERM');
     await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));
+    await endShims([...this.agents.values()].map(({ dataDir }) => dataDir));
     await until(async () => (await this.workloadPids()).length === 0, {
       timeoutMs: 5_000,
       what: 'no process of a workload is left',

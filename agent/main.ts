@@ -14,6 +14,7 @@ import { Events } from './events';
 import { makeHandlers } from './http/handlers';
 import { createAgentServer } from './http/server';
 import { LogFiles } from './logFiles';
+import { startLogUpkeep } from './logUpkeep';
 import { Membership } from './membership';
 import { loadNative, type Native } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
@@ -26,7 +27,6 @@ import { Gate } from './timers';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
-const REMOVE_LOGS_EVERY_MS = 3_600_000;
 /** What the agent and its node offer beyond the plain running of programs; nothing so far. */
 const FEATURES: string[] = [];
 
@@ -124,14 +124,15 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { port } = await listen(server, options);
   sampler.start();
   const endRegistration = register(options, port, membership, events, supervisor, log);
-  const endRemoval = startLogRemoval(logFiles, supervisor, log);
+  const { maxLogBytes } = options;
+  const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
   return {
     address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     async stop() {
       events.tellLeaving();
       endRegistration();
-      endRemoval();
+      endUpkeep();
       await supervisor.close();
       sampler.stop();
       await events.close();
@@ -210,15 +211,4 @@ function register(
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),
     log,
   });
-}
-
-function startLogRemoval(logFiles: LogFiles, supervisor: Supervisor, log: Logger): () => void {
-  const remove = () => {
-    logFiles.removeForgotten(supervisor.knownOwners(), Date.now()).catch((error) => {
-      log.error({ err: error }, 'cannot remove old output');
-    });
-  };
-  remove();
-  const timer = setInterval(remove, REMOVE_LOGS_EVERY_MS);
-  return () => clearInterval(timer);
 }

@@ -38,6 +38,11 @@ export const agentOptionsSchema = z.strictObject({
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
   memoryBytes: z.int().min(0).optional(),
+  /** Of all output on the node; 0: no cap. */
+  maxLogBytes: z
+    .int()
+    .min(0)
+    .default(10 * 2 ** 30),
 });
 export type AgentOptions = z.output<typeof agentOptionsSchema>;
 

@@ -26,6 +26,7 @@ export const PART_VARIABLES = [
   'MORCH_LABEL',
   'MORCH_CPU_MILLIS',
   'MORCH_MEMORY_BYTES',
+  'MORCH_MAX_LOG_BYTES',
 ] as const;
 
 const RUNNERS: Record<PartName, string> = { scheduler: 'runScheduler', agent: 'runAgent' };

@@ -16,6 +16,7 @@ interface AgentFlags {
   label?: string[];
   cpuMillis?: number;
   memoryBytes?: number;
+  maxLogBytes?: number;
 }
 
 export function registerAgent(program: Command): void {
@@ -51,9 +52,16 @@ export function registerAgent(program: Command): void {
         .env('MORCH_MEMORY_BYTES')
         .argParser(flag(parseMemoryBytes)),
     )
+    .addOption(
+      new Option('--max-log-bytes <amount>', 'most output kept of all instances together, such as 10GiB; 0: no limit')
+        .default(10 * 2 ** 30, '10GiB')
+        .env('MORCH_MAX_LOG_BYTES')
+        .argParser(flag(parseMemoryBytes)),
+    )
     .addHelpText(
       'after',
-      '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
+      '\nExamples:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --max-log-bytes 50GiB',
     )
     .action(async ({ label = [], ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);

@@ -75,17 +75,16 @@ async function findLineStart(log: OpenLog, entry: number): Promise<number> {
   }
 }
 
-/** Bytes that were dropped from `begin` on, as far as an index tells. */
-export async function sumDropped({ directory, stream, numbers }: StreamFiles, begin: StreamPosition): Promise<number> {
+/** Bytes that were dropped since then, or of all that is kept, as far as an index tells. */
+export async function sumDropped({ directory, stream, numbers }: StreamFiles, sinceUs = 0): Promise<number> {
   let sum = 0;
-  for (const number of numbers) {
-    if (number < begin.number) continue;
+  for (const number of numbers.toReversed()) {
     const log = await OpenLog.open(directory, stream, number);
     if (log === null) continue;
     try {
-      const { index } = log;
-      const from = number === begin.number && begin.offset > 0 ? await index.findOffset(begin.offset) : 0;
-      sum += await index.droppedFrom(Math.max(0, from));
+      const first = await log.index.findTime(sinceUs - ENTRY_SPAN_US);
+      sum += await log.index.droppedFrom(first);
+      if (first > 0) break;
     } finally {
       await log.close();
     }

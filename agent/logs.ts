@@ -42,10 +42,11 @@ export interface LogBlock {
   position: LogPosition;
 }
 
-/** How much output since the beginning of the answer, `tail` left aside, could not be written. */
+/** How much output could not be written; `tail` and `from` left aside. */
 export async function countDropped(request: LogRequest): Promise<number> {
-  const files = filesOf(request, await new LogDirectory(request.directory).numbers());
-  const dropped = files.map(async (one) => sumDropped(one, await findBegin(one, request)));
+  const { directory, sinceMs } = request;
+  const files = filesOf(request, await new LogDirectory(directory).numbers());
+  const dropped = files.map((one) => sumDropped(one, sinceMs === undefined ? undefined : sinceMs * 1_000));
   return (await Promise.all(dropped)).reduce((sum, bytes) => sum + bytes, 0);
 }
 

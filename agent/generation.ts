@@ -9,25 +9,24 @@ import type { InstanceReport, Started } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { attemptsAfterRun } from '../contract/restartPolicy';
 import type { Exit } from '../contract/workload';
+import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, revOf } from './instanceStatus';
-import { argvOf, cwdOf, environmentOf, fileOf, startFailed } from './launch';
+import { cwdOf, startFailed } from './launch';
 import type { LogFiles } from './logFiles';
 import { type Adoption, type HostedRun, type LogPlan, type MainExit, type ProcessHost, StartFailure } from './processHost';
-import { type EndRecord, type Intent, keyOf, type Records, type ResolvedStart, type StopRecord } from './records';
+import { type EndRecord, type Intent, keyOf, type ResolvedStart, type StopRecord } from './records';
 import { decideNextStep, describeEnd, overranReason, type NextStep, type RunEnd, type StopCause, stopReason } from './runEnd';
+import { planRun, type RunPlanMeans } from './runPlan';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
 const TREE_USUALLY_GONE_MS = 50;
 
-export interface GenerationMeans {
+export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
-  records: Records;
+  cgroups: Pick<Cgroups, 'create' | 'remove'> | null;
   logFiles: LogFiles;
   bootId: string;
-  /** How long an instance of a cluster may go on while its agent is absent; 0: for ever. */
-  orphanAfterMs: number;
-  allowNewPrivileges: boolean;
   /** Bounds how many starts are being recorded and executed at a time. */
   gate: Gate;
   log: Logger;
@@ -301,31 +300,9 @@ export class Generation {
     return attemptsAfterRun(this.spec.restart, { attempts: this.#attempts, ranMs: this.#ranMs });
   }
 
-  async #execute({ run, nonce, logs }: { run: number; nonce: string; logs: LogPlan }): Promise<HostedRun | StartFailure> {
-    const { spec, means } = this;
-    const { instanceId, generation, node } = spec;
+  async #execute(names: { run: number; nonce: string; logs: LogPlan }): Promise<HostedRun | StartFailure> {
     try {
-      return await means.host.start({
-        key: `${keyOf(spec)}.${run}`,
-        generation,
-        run,
-        file: fileOf(spec),
-        argv: argvOf(spec),
-        env: environmentOf(spec, { instanceId, generation, run, node, nonce }),
-        cwd: cwdOf(spec, means.records.workDirectoryOf(spec)),
-        privateCwd: spec.cwd === undefined && spec.script === undefined,
-        stateDirectory: means.records.directoryOf(spec),
-        nonce,
-        stop: spec.stop,
-        logs,
-        fence: spec.clusterId === null ? { kind: 'keep' } : { kind: 'replace', orphanAfterMs: means.orphanAfterMs },
-        user: null,
-        rlimits: [],
-        umask: 0o022,
-        nice: 0,
-        noNewPrivileges: !means.allowNewPrivileges,
-        cgroup: null,
-      });
+      return await this.means.host.start(await planRun(this.spec, names, this.means));
     } catch (error) {
       if (error instanceof StartFailure) return error;
       throw error;
@@ -353,7 +330,7 @@ export class Generation {
     this.#lastPid = pid;
     this.#shimPid = shimPid;
     this.#startedAt = startedAt;
-    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, startedAt };
+    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, shimPid, startedAt };
   }
 
   /** The record first: should this agent end now, the next one knows what the exit came of. */
@@ -417,7 +394,9 @@ export class Generation {
   }
 
   async #finish({ status, reason, lost }: Extract<NextStep, { kind: 'end' }>): Promise<void> {
-    this.#ended.resolve(await this.#enterEnd(status, reason, { lost }));
+    const end = await this.#enterEnd(status, reason, { lost });
+    await this.means.cgroups?.remove(keyOf(this.spec));
+    this.#ended.resolve(end);
   }
 
   /**

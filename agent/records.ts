@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
-import { exitSchema, kindSchema, restartSchema, stopSchema } from '../contract/workload';
+import { exitSchema, kindSchema, processFields, restartSchema, stopSchema } from '../contract/workload';
 import { replaceFile, storing, syncDirectory, writeDurably } from './files';
 import { STOP_CAUSES } from './runEnd';
 
@@ -24,12 +24,7 @@ const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), ge
 export const resolvedStartSchema = z.object({
   ...idFields,
   kind: kindSchema,
-  script: z.string().optional(),
-  command: z.array(z.string()).optional(),
-  args: z.array(z.string()).optional(),
-  env: z.record(z.string(), z.string()).optional(),
-  cwd: z.string().optional(),
-  maxRunMs: z.int().optional(),
+  ...processFields,
   restart: restartSchema,
   stop: stopSchema,
   attemptsUsed: z.int(),
@@ -65,6 +60,7 @@ const endSchema = z.object({
   status: z.enum(AGENT_INSTANCE_STATUSES),
   statusReason: z.string().nullable(),
   pid: z.int().nullable(),
+  shimPid: z.int().nullable(),
   startedAt: z.string().nullable(),
   exit: exitSchema.nullable(),
   /** How long the run lasted. */

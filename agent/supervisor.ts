@@ -10,8 +10,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
+import { FEATURES, type Feature, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
-import { restartWithDefaults, stopWithDefaults } from '../contract/workload';
+import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
@@ -53,6 +54,7 @@ export class Supervisor {
 
   constructor(
     private readonly nodeName: string,
+    private readonly features: readonly string[],
     private readonly means: GenerationMeans,
     private readonly hasScheduler: () => boolean,
   ) {}
@@ -138,7 +140,7 @@ export class Supervisor {
   /**
    * Starts an instance, or answers again for a generation it has started before.
    *
-   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
+   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, FEATURE_UNSUPPORTED, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
    */
   async start(command: StartInstance): Promise<Started> {
     if (this.#closing)
@@ -146,6 +148,8 @@ export class Supervisor {
     const id = this.#identify(command);
     const same = this.#known.get(keyOf(id));
     if (same !== undefined) return answerAgain(same);
+    const missing = missingFeatures(command, this.features);
+    if (missing.length > 0) throw unsupported(missing, this.nodeName);
     const before = this.#latestOf(id);
     if (before !== undefined && before.id.generation > id.generation) {
       throw staleGeneration(id.instanceId, id.generation, before.id.generation);
@@ -240,16 +244,11 @@ export class Supervisor {
   }
 
   #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
-    const { kind, script, command: argv, args, env, cwd, maxRunMs, restart, stop, attemptsUsed = 0, node } = command;
+    const { kind, restart, stop, attemptsUsed = 0, node } = command;
     return {
       ...id,
       kind,
-      ...(script === undefined ? {} : { script }),
-      ...(argv === undefined ? {} : { command: argv }),
-      ...(args === undefined ? {} : { args }),
-      ...(env === undefined ? {} : { env }),
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(maxRunMs === undefined ? {} : { maxRunMs }),
+      ...pickProcess(command),
       restart: restartWithDefaults(kind, restart),
       stop: stopWithDefaults(stop),
       attemptsUsed,
@@ -424,6 +423,12 @@ async function answerAgain(known: Known): Promise<Started> {
   }
   const detail = `${instanceId} generation ${generation} is not started here any more: ${statusReason ?? 'it has ended'}.`;
   throw new MorchError('STALE_GENERATION', detail);
+}
+
+function unsupported(missing: Feature[], nodeName: string): MorchError {
+  const lacks = missing.map((feature) => `${feature} (${FEATURES[feature].lack})`).join(', ');
+  const detail = `The node ${nodeName} cannot do what is asked for: ${lacks}. Leave it out, or start it on a node that can.`;
+  return new MorchError('FEATURE_UNSUPPORTED', detail);
 }
 
 function staleGeneration(instanceId: string, generation: number, latest: number): MorchError {

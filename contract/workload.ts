@@ -168,7 +168,7 @@ export const workloadInputSchema = z
     message: 'a daemon has one instance on every fitting node; it takes no replicas',
     path: ['replicas'],
   })
-  .meta({ id: 'WorkloadInput' });
+  .meta({ id: 'WorkloadInput', oneOf: [{ required: ['script'] }, { required: ['command'] }] });
 export type WorkloadInput = z.input<typeof workloadInputSchema>;
 
 /** A spec with every default filled in: what is stored, compared and answered. */

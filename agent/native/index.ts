@@ -173,26 +173,33 @@ export interface Native {
 
 /** What binding.cc exports. Numbers travel in typed arrays: an object property costs ten times as much. */
 interface Binding {
-  spawn(packed: string, argc: number): Promise<Float64Array>;
+  spawn(packed: string, input: Uint8Array): Promise<Float64Array>;
+  watch(pid: number, startTicks: number): number | null;
   onExit(listener: ((exits: Float64Array) => void) | null): void;
-  signalGroup(handle: number, signal: number): boolean;
-  groupExists(pgid: number): boolean;
+  signal(handle: number, signal: number, value?: number): boolean;
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
+  findShims(dataDir: string): Promise<FoundShim[]>;
   sample(): Promise<Float64Array>;
   startTicksOf(pid: number): number | null;
   lockFile(path: string): boolean;
+  openFifo(path: string): number;
+  /** `refresh` is false after `close`. */
+  openLease(path: string): { refresh(endsInMs: number | null, hasScheduler: boolean): boolean; close(): void };
+  bootTimeMs(): number;
+  lookUpUser(name: string): Promise<SystemUser | null>;
   liveCount(): number;
 }
 
 const ADDON_PATH = 'agent/native/build/Release/morch_native.node';
+const SHIM_PATH = 'agent/native/build/Release/morch-shim';
 const PACKAGE_NAME = 'micro-orchestrator';
 
 let loaded: Native | undefined;
 
 /**
- * Loads the addon and starts its threads; the same object on every call. Makes this process a child subreaper: orphans
- * of workloads are adopted and reaped.
+ * Loads the addon and starts its threads; the same object on every call. Makes this process a child subreaper: what
+ * killed shims leave behind is adopted and reaped.
  *
  * @throws Error that says what to do when the addon is missing or this is not Linux
  */
@@ -222,6 +229,11 @@ function buildCommand(addonPath: string): string {
   return addonPath.split(sep).includes('node_modules') ? `npm rebuild ${PACKAGE_NAME}` : 'npm run build:native';
 }
 
+/** Where the shim is built, beside the addon. */
+export function shimPath(): string {
+  return join(findPackageRoot(__dirname), SHIM_PATH);
+}
+
 /** This file runs from agent/native and from dist/agent/native; the addon lies beside the sources in both cases. */
 function findPackageRoot(start: string): string {
   for (let directory = start; ; directory = dirname(directory)) {
@@ -237,20 +249,40 @@ function wrap(binding: Binding): Native {
   return {
     async spawn(plan) {
       const packed = pack(plan);
-      const [handle, pid, startTicks] = (await settle(binding.spawn(packed, plan.argv.length))) as unknown as Triple;
+      const [handle, pid, startTicks] = (await settle(binding.spawn(packed, plan.input))) as unknown as Triple;
       return { handle, pid, startTicks };
     },
+    watch: (pid, startTicks) => attempt(() => binding.watch(pid, startTicks)),
     onExit: (listener) => binding.onExit(listener === null ? null : (flat) => listener(unpackExits(flat))),
-    signalGroup: (handle, signal) => attempt(() => binding.signalGroup(handle, checkSignal(signal))),
-    groupExists: (pgid) => attempt(() => binding.groupExists(pgid)),
+    signal: (handle, signal, value) =>
+      attempt(() => binding.signal(handle, checkSignal(signal), value === undefined ? value : checkValue(value))),
     signalProcess: (pid, startTicks, signal) =>
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
+    findShims: (dataDir) => settle(binding.findShims(dataDir)),
     sample: async () => unpackSample(await settle(binding.sample())),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
+    openFifo: (path) => attempt(() => binding.openFifo(path)),
+    openLease: (path) => attempt(() => wrapLease(path, binding.openLease(path))),
+    bootTimeMs: () => binding.bootTimeMs(),
+    lookUpUser: (name) => settle(binding.lookUpUser(name)),
     liveCount: () => binding.liveCount(),
     signalNumber,
+  };
+}
+
+function wrapLease(path: string, lease: ReturnType<Binding['openLease']>): LeasePage {
+  return {
+    refresh(leaseEndsInMs, hasScheduler) {
+      if (leaseEndsInMs !== null && !Number.isFinite(leaseEndsInMs)) {
+        throw new NativeError('refresh', constants.errno.EINVAL, `lease end ${leaseEndsInMs}`);
+      }
+      if (!lease.refresh(leaseEndsInMs, hasScheduler)) {
+        throw new NativeError('refresh', constants.errno.EBADF, path);
+      }
+    },
+    close: () => lease.close(),
   };
 }
 
@@ -278,14 +310,19 @@ function checkSignal(signal: number): number {
   return signal;
 }
 
+/** As `int si_value.sival_int` can carry it; the addon would cut it off in silence. */
+function checkValue(value: number): number {
+  if ((value | 0) !== value) throw new NativeError('sigqueue', constants.errno.EINVAL, `value ${value}`);
+  return value;
+}
+
 /** One string instead of an array: reading each element in C++ would cost more than the clone. */
 function pack(plan: SpawnPlan): string {
-  const { file, cwd, stdoutPath, stderrPath, argv, env } = plan;
-  rejectNul([file, cwd, stdoutPath, stderrPath], (index) => ['file', 'cwd', 'stdoutPath', 'stderrPath'][index]!);
+  const { file, cwd, argv } = plan;
+  rejectNul([file, cwd], (index) => ['file', 'cwd'][index]!);
   rejectNul(argv, (index) => `argv[${index}]`);
-  rejectNul(env, (index) => `env[${index}]`);
   if (argv.length === 0) throw invalid('argv is empty; its first entry is the name the program is given');
-  return [file, cwd, stdoutPath, stderrPath, ...argv, ...env].join('\0');
+  return [file, cwd, ...argv].join('\0');
 }
 
 function rejectNul(strings: string[], nameOf: (index: number) => string): void {
@@ -297,29 +334,26 @@ function invalid(what: string): NativeError {
   return new NativeError('spawn', constants.errno.EINVAL, what);
 }
 
-/** Layout of ExitRecord in Addon::deliver. */
-const EXIT_FIELDS = 8;
+/** Layout: Addon::deliver in binding.cc. */
+const EXIT_FIELDS = 5;
 
 function unpackExits(flat: Float64Array): ProcessExit[] {
   const exits: ProcessExit[] = [];
   for (let at = 0; at < flat.length; at += EXIT_FIELDS) {
-    const signal = flat[at + 3]!;
     const code = flat[at + 2]!;
+    const signal = flat[at + 3]!;
     exits.push({
       handle: flat[at]!,
       pid: flat[at + 1]!,
       code: code < 0 ? null : code,
       signal: signal === 0 ? null : signalName(signal),
-      userMs: flat[at + 4]!,
-      systemMs: flat[at + 5]!,
-      maxRssBytes: flat[at + 6]!,
-      atMs: flat[at + 7]!,
+      atMs: flat[at + 4]!,
     });
   }
   return exits;
 }
 
-/** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per child. */
+/** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per process. */
 const NODE_FIELDS = 9;
 const PROCESS_FIELDS = 3;
 

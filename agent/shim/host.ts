@@ -6,7 +6,7 @@
  * killed, what is left is found by cgroup, and by the nonce in its environment.
  */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Cgroups } from '../cgroups';
 import { type FoundShim, type Native, NativeError } from '../native/index';
@@ -25,7 +25,6 @@ import { sleep } from '../timers';
 import { NonceScanner } from './nonceScanner';
 import { Notices } from './notices';
 import { encodePlan } from './plan';
-import type { ShimLine } from './record';
 import { type RunFiles, ShimRun, type SignalShim } from './run';
 import { readStateFile } from './stateFile';
 
@@ -185,7 +184,7 @@ export class ShimHost implements ProcessHost {
   /** SIGKILL to what is provably left of a run that has no shim any more; resolves when that is nothing. */
   async #killLeft({ nonce, cgroup }: Pick<RunFiles, 'nonce' | 'cgroup'>, main: RunIdentity | null): Promise<void> {
     const { native, cgroups, log } = this.options;
-    if (cgroup !== null) await cgroups?.kill(cgroup);
+    if (cgroup !== null) await cgroups?.kill(basename(cgroup));
     let saidAtMs = performance.now();
     for (;;) {
       const alive = [...(main === null ? [] : await findAlive(main)), ...(await this.#scanner.find(nonce))];

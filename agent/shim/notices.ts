@@ -5,7 +5,7 @@
 import { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Native } from '../native/index';
-import { parseShimLine, type ShimLine } from './record';
+import { parseShimText, type ShimLine } from './record';
 
 export class Notices {
   private constructor(private readonly socket: Socket) {}
@@ -19,13 +19,9 @@ export class Notices {
     let rest = '';
     socket.setEncoding('latin1');
     socket.on('data', (text: string) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop()!;
-      for (const text of lines) {
-        const line = parseShimLine(text);
-        if (line !== null) onLine(line);
-        else log.warn({ text: text.slice(0, 200) }, 'a notice of a shim is not understood');
-      }
+      const parsed = parseShimText(rest + text);
+      rest = parsed.rest;
+      for (const line of parsed.lines) onLine(line);
     });
     socket.on('error', (error) => log.error({ err: error }, 'the notices of the shims cannot be read'));
     // It is no reason for the agent to go on.

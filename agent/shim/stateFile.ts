@@ -1,7 +1,7 @@
 /** Reads what a shim has recorded of its run: `run.<n>.open` while the main process lives, `run.<n>.ended` afterwards. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseShimLine, type ShimLine } from './record';
+import { parseShimText, type ShimLine } from './record';
 
 /** @returns the lines there are of this run, in order; none when there is no file, or it is another's */
 export async function readStateFile(directory: string, run: number, nonce: string): Promise<ShimLine[]> {
@@ -10,10 +10,7 @@ export async function readStateFile(directory: string, run: number, nonce: strin
   for (const name of [...names, names[0]!]) {
     const text = await readIfThere(join(directory, name));
     if (text === null) continue;
-    return text.split('\n').flatMap((line) => {
-      const parsed = parseShimLine(line);
-      return parsed !== null && parsed.nonce === nonce ? [parsed] : [];
-    });
+    return parseShimText(text).lines.filter((line) => line.nonce === nonce);
   }
   return [];
 }

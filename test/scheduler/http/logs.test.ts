@@ -366,7 +366,7 @@ describe('following', () => {
     await until(() => state.ended, { what: 'the following has ended' });
   });
 
-  it.each(['', '&tail=1'])(
+  it.each(['', '&tail=2'])(
     'goes on after a break without a byte missing or twice, also when files were removed%s',
     async (query) => {
       const agent = await newAgent();

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { parseInput } from '../contract/errors';
-import { dnsLabelOf, dnsLabelSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
+import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
 
 /** `HOST:PORT`, an IPv6 address in brackets. */
 const hostAndPortSchema = z
@@ -39,6 +39,11 @@ export const agentOptionsSchema = z.strictObject({
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
   memoryBytes: z.int().min(0).optional(),
+  /** What becomes of the workloads when the agent is told to end: a later one takes them over, or they end first. */
+  onExit: z.enum(['keep', 'stop']).default('keep'),
+  /** 0: never. */
+  orphanAfterMs: durationMsSchema.default(600_000),
+  allowNewPrivileges: z.boolean().default(false),
   /** Where groups of instances are made: see cgroups.ts. */
   cgroup: z
     .string()

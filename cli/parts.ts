@@ -29,6 +29,9 @@ export const PART_VARIABLES = [
   'MORCH_LABEL',
   'MORCH_CPU_MILLIS',
   'MORCH_MEMORY_BYTES',
+  'MORCH_ON_EXIT',
+  'MORCH_ORPHAN_AFTER',
+  'MORCH_ALLOW_NEW_PRIVILEGES',
 ] as const;
 
 const RUNNERS: Record<PartName, string> = { scheduler: 'runScheduler', agent: 'runAgent' };

@@ -1,0 +1,182 @@
+/** Stops of process trees that do what they can to survive: when the answer is there, nothing of them is. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Stopped } from '../../contract/agentApi';
+import { Agents, type TestAgent, zombiesOf } from '../support/agent';
+import { fixture, Notes } from '../support/fixtures';
+import { until } from '../support/until';
+
+const agents = new Agents();
+let agent: TestAgent;
+let count = 0;
+
+beforeAll(async () => {
+  agent = await agents.start();
+}, 30_000);
+afterAll(() => agents.endAll(), 30_000);
+
+const ONCE = { restart: { policy: 'never' } };
+/** The tree is gone when the grace and this are over. */
+const KILL_BUDGET_MS = 1_000;
+/** What a machine full of other work may add. */
+const SLACK_MS = 4_000;
+
+interface Started {
+  instanceId: string;
+  notes: Notes;
+  pid: number;
+}
+
+/** @param processes  how many notes it leaves before it is ready */
+async function start(name: string, args: string[], processes: number, more: object = {}): Promise<Started> {
+  const instanceId = `tree-${++count}.0`;
+  const notes = new Notes(join(agents.directory, `${count}.${name}`));
+  const command = [fixture(name), notes.path, ...args];
+  const answer = await agent.start({ ...ONCE, command, instanceId, ...more });
+  expect(answer.status).toBe(201);
+  await notes.untilCount(processes);
+  return { instanceId, notes, pid: answer.body.pid };
+}
+
+/** Stops it, and looks at once for what is left. */
+async function stop({ instanceId, notes }: Started, graceMs: number): Promise<Stopped & { tookMs: number }> {
+  const beganMs = performance.now();
+  const answer = await agent.stop({ instanceId, graceMs });
+  const tookMs = performance.now() - beganMs;
+  expect(notes.left()).toEqual([]);
+  expect(answer.status).toBe(200);
+  return { ...answer.body, tookMs };
+}
+
+async function expectNoTrace(): Promise<void> {
+  await until(() => zombiesOf(agent.pid).length === 0, { what: 'the agent has no zombie' });
+  expect((await agent.request('GET', '/livez')).status).toBe(200);
+}
+
+describe('trees that do not end when told to are gone within the grace and a second', () => {
+  test.each<[string, string[], number, 'SIGTERM' | 'SIGKILL']>([
+    ['stubborn', [], 1, 'SIGKILL'],
+    ['deep_tree', ['3'], 3, 'SIGKILL'],
+    ['double_fork', [], 2, 'SIGTERM'],
+    ['daemon', ['-1'], 2, 'SIGTERM'],
+    ['renamed', [], 3, 'SIGKILL'],
+    ['own_subreaper', [], 2, 'SIGKILL'],
+    ['fork_bomb', ['150'], 100, 'SIGKILL'],
+    ['wanderers', ['10', '2'], 8, 'SIGTERM'],
+  ])('%s', async (name, args, processes, signal) => {
+    const started = await start(name, args, processes);
+    const { tookMs, ...stopped } = await stop(started, 400);
+    expect(stopped).toMatchObject({ status: 'stopped', exit: { code: null, signal } });
+    expect(tookMs).toBeGreaterThanOrEqual(390);
+    expect(tookMs).toBeLessThan(400 + KILL_BUDGET_MS + SLACK_MS);
+    await expectNoTrace();
+    // Also of those that had not noted themselves yet.
+    expect(started.notes.left()).toEqual([]);
+  });
+});
+
+describe('trees that end when told to are not waited for any longer', () => {
+  const GRACE_MS = 60_000;
+
+  test.each<[string, string[], number, object]>([
+    ['trapper', ['7'], 1, { code: 7, signal: null }],
+    ['changes_session', [], 3, { code: null, signal: 'SIGTERM' }],
+    ['stops_itself', [], 2, { code: null, signal: 'SIGTERM' }],
+    ['zombie_maker', ['20'], 2, { code: null, signal: 'SIGTERM' }],
+    ['leader_gone', ['3', '60000'], 1, { code: null, signal: 'SIGTERM' }],
+    ['cleans_up', ['leave', '60000'], 1, { code: 0, signal: null }],
+  ])('%s', async (name, args, processes, exit) => {
+    const { tookMs, ...stopped } = await stop(await start(name, args, processes), GRACE_MS);
+    expect(stopped).toMatchObject({ status: 'stopped', exit });
+    expect(tookMs).toBeLessThan(GRACE_MS / 4);
+    await expectNoTrace();
+  });
+
+  test('one that takes two seconds gets them', async () => {
+    const started = await start('trapper', ['0', '2000'], 1);
+    const { tookMs, ...stopped } = await stop(started, GRACE_MS);
+    expect(stopped).toMatchObject({ status: 'stopped', exit: { code: 0, signal: null } });
+    expect(tookMs).toBeGreaterThanOrEqual(1_990);
+    expect(tookMs).toBeLessThan(2_000 + KILL_BUDGET_MS + SLACK_MS);
+    expect(await agent.logs(started.instanceId)).toBe('ended by SIGTERM\n');
+  });
+
+  test('a child that the handler of the stop signal starts is left to do its work', async () => {
+    const started = await start('cleans_up', ['wait', '400'], 1);
+    const stopped = await stop(started, GRACE_MS);
+    expect(stopped).toMatchObject({ status: 'stopped', exit: { code: 0, signal: null } });
+    expect(started.notes.read().map(({ role }) => role)).toEqual(['main', 'cleaner']);
+    expect(await agent.logs(started.instanceId)).toBe('cleaned up\n');
+  });
+
+  test('another stop signal is the one that arrives', async () => {
+    const started = await start('trapper', ['4'], 1, { stop: { signal: 'SIGINT', graceMs: GRACE_MS } });
+    expect(await stop(started, GRACE_MS)).toMatchObject({ exit: { code: 4 } });
+    expect(await agent.logs(started.instanceId)).toBe('ended by SIGINT\n');
+  });
+});
+
+describe('when the main process ends by itself, the rest of its tree is stopped', () => {
+  test.each<[string, string[], number, number]>([
+    ['fork_and_exit', ['3'], 2, 3],
+    ['daemon', ['0'], 2, 0],
+    ['zombie_maker', ['20', '5'], 2, 5],
+  ])('%s', async (name, args, processes, code) => {
+    const { instanceId, notes } = await start(name, args, processes, { stop: { graceMs: 300 } });
+    await until(async () => /completed|failed/.test((await agent.instance(instanceId)).status), { what: 'it ended' });
+    expect(notes.left()).toEqual([]);
+    const status = code === 0 ? 'completed' : 'failed';
+    expect(await agent.instance(instanceId)).toMatchObject({ status, exit: { code, signal: null }, pid: null });
+    await expectNoTrace();
+  });
+
+  test('its exit is told at once, and its next run starts only when the tree is gone', async () => {
+    const instanceId = `tree-${++count}.0`;
+    const notes = new Notes(join(agents.directory, `${count}.again`));
+    const restart = { policy: 'always', attempts: 2, backoffMs: 1 };
+    const command = [fixture('daemon'), notes.path, '8'];
+    await agent.start({ command, instanceId, restart, stop: { graceMs: 700 } });
+    expect(await agent.untilStatus(instanceId, 'stopping')).toMatchObject({ run: 1, exit: { code: 8 }, pid: null });
+    const [first] = await notes.untilCount(2);
+    await until(
+      () => {
+        const alive = new Set(notes.left().map(({ pid }) => pid));
+        const runs = notes.read().filter(({ role }) => role === 'main');
+        if (runs.length < 2) return false;
+        const firstDaemon = notes.read().find(({ role }) => role === 'daemon')!;
+        expect(alive.has(firstDaemon.pid)).toBe(false);
+        expect(first!.pid).toBe(runs[0]!.pid);
+        return true;
+      },
+      { what: 'the second run has begun', timeoutMs: 10_000 },
+    );
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 2, attempts: 2, exit: { code: 8 } });
+    expect(notes.left()).toEqual([]);
+  });
+});
+
+test('a grace of 0 kills at once what would have cleaned up', async () => {
+  const started = await start('trapper', ['0', '60000'], 1);
+  expect(await stop(started, 0)).toMatchObject({ exit: { code: null, signal: 'SIGKILL' } });
+  expect(await agent.logs(started.instanceId)).toBe('');
+});
+
+test('a second stop with less grace shortens the first', async () => {
+  const started = await start('stubborn', [], 1);
+  const first = agent.stop({ instanceId: started.instanceId, graceMs: 60_000 });
+  await agent.untilStatus(started.instanceId, 'stopping');
+  expect(await stop(started, 100)).toMatchObject({ status: 'stopped', exit: { signal: 'SIGKILL' } });
+  expect(await first).toMatchObject({ status: 200, body: { status: 'stopped' } });
+});
+
+test('descriptors of the agent are as few as before', async () => {
+  const descriptors = () => readdirSync(`/proc/${agent.pid}/fd`).length;
+  const runSome = async () => {
+    const started = await Promise.all(Array.from({ length: 10 }, () => start('changes_session', [], 3)));
+    await Promise.all(started.map((one) => stop(one, 10_000)));
+  };
+  await runSome();
+  const before = descriptors();
+  await runSome();
+  await until(() => descriptors() <= before + 3, { what: 'no descriptor is left' });
+});

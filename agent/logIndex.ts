@@ -114,13 +114,6 @@ export class LogIndex {
     return (await this.#findLast((entry) => entry.timeUs < timeUs)) + 1;
   }
 
-  /** Bytes that were dropped, by the entries from number `from` on. */
-  async droppedFrom(from: number): Promise<number> {
-    let sum = 0;
-    for (let i = from; i < this.#count; i += 1) sum += (await this.at(i))?.droppedBytes ?? 0;
-    return sum;
-  }
-
   async close(): Promise<void> {
     await this.file?.close();
   }

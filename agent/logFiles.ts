@@ -4,7 +4,7 @@
  */
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type LogLimits, logLimitsWithDefaults } from '../contract/workload';
+import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../contract/workload';
 import { storing } from './files';
 import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, namesIn, unlessGone } from './logDirectory';
 import type { LogPlan } from './processHost';
@@ -44,7 +44,7 @@ export class LogFiles {
    *
    * @throws MorchError STORE_UNWRITABLE
    */
-  async provide(owner: LogOwner & { logs?: Partial<LogLimits> | undefined }): Promise<LogPlan> {
+  async provide(owner: LogOwner & { logs?: ProcessSpec['logs'] }): Promise<LogPlan> {
     const directory = this.directoryOf(owner);
     const limits = logLimitsWithDefaults(owner.logs);
     return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {

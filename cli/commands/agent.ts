@@ -63,7 +63,10 @@ export function registerAgent(program: Command): void {
         .argParser(flag(parseMemoryBytes)),
     )
     .addOption(
-      new Option('--on-exit <what>', 'when it ends in order: keep its workloads running for its successor, or stop them')
+      new Option(
+        '--on-exit <what>',
+        'when it ends in order: keep its workloads running for its successor, or stop them',
+      )
         .choices(['keep', 'stop'])
         .default('keep')
         .env('MORCH_ON_EXIT'),

@@ -51,12 +51,14 @@ export class LogIndex {
   /** Number of the first entry in `#block`. */
   #blockAt = 0;
 
-  /** @param file null: there is no index */
-  private constructor(private readonly file: FileHandle | null) {}
+  /** Null while there is no index: a shim makes the log first. */
+  #file: FileHandle | null = null;
+
+  private constructor(private readonly path: string) {}
 
   /** @param logBytes size of the log, looked at before */
   static async open(path: string, logBytes: number): Promise<LogIndex> {
-    const index = new LogIndex(await openIfThere(path));
+    const index = new LogIndex(path);
     try {
       await index.refresh(logBytes);
     } catch (error) {
@@ -73,7 +75,8 @@ export class LogIndex {
 
   /** Takes in what has been added. */
   async refresh(logBytes: number): Promise<void> {
-    if (this.file === null) return;
+    this.#file ??= await openIfThere(this.path);
+    if (this.#file === null) return;
     while (!this.#damaged) {
       const block = await this.#read(this.#count);
       let taken = 0;
@@ -114,15 +117,8 @@ export class LogIndex {
     return (await this.#findLast((entry) => entry.timeUs < timeUs)) + 1;
   }
 
-  /** Bytes that were dropped, by the entries from number `from` on. */
-  async droppedFrom(from: number): Promise<number> {
-    let sum = 0;
-    for (let i = from; i < this.#count; i += 1) sum += (await this.at(i))?.droppedBytes ?? 0;
-    return sum;
-  }
-
   async close(): Promise<void> {
-    await this.file?.close();
+    await this.#file?.close();
   }
 
   /** @param holds true for the entries up to some number, false for those after it */
@@ -144,7 +140,7 @@ export class LogIndex {
 
   /** Up to a block of entries. */
   async #read(entry: number): Promise<Buffer> {
-    const { buffer, bytesRead } = await this.file!.read({
+    const { buffer, bytesRead } = await this.#file!.read({
       buffer: Buffer.allocUnsafe(BLOCK_BYTES),
       position: entry * ENTRY_BYTES,
     });

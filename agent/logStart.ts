@@ -1,4 +1,4 @@
-/** Where in one stream's files the output since a time begins and where it ends, by their times and indexes; how much of it was dropped. */
+/** Where in one stream's files the output since a time begins, by their times and indexes, and where it ends. */
 import { stat } from 'node:fs/promises';
 import type { StreamPosition } from '../contract/logFrames';
 import { type LogStream, logPath, unlessGone } from './logDirectory';
@@ -73,21 +73,4 @@ async function findLineStart(log: OpenLog, entry: number): Promise<number> {
     }
     before = here;
   }
-}
-
-/** Bytes that were dropped since then, or of all that is kept, as far as an index tells. */
-export async function sumDropped({ directory, stream, numbers }: StreamFiles, sinceUs = 0): Promise<number> {
-  let sum = 0;
-  for (const number of numbers.toReversed()) {
-    const log = await OpenLog.open(directory, stream, number);
-    if (log === null) continue;
-    try {
-      const first = await log.index.findTime(sinceUs - ENTRY_SPAN_US);
-      sum += await log.index.droppedFrom(first);
-      if (first > 0) break;
-    } finally {
-      await log.close();
-    }
-  }
-  return sum;
 }

@@ -9,7 +9,7 @@
 import type { LogPosition, StreamPosition } from '../contract/logFrames';
 import { LogCursor } from './logCursor';
 import { LOG_STREAMS, LogDirectory, type LogNumbers, type LogStream } from './logDirectory';
-import { findEnd, findSince, type StreamFiles, sumDropped } from './logStart';
+import { findEnd, findSince, type StreamFiles } from './logStart';
 import { findTail } from './logTail';
 import { BLOCK_BYTES } from './openLog';
 
@@ -40,14 +40,6 @@ export interface LogBlock {
   bytes: Buffer;
   /** After them; where to begin, with the first block. */
   position: LogPosition;
-}
-
-/** How much output could not be written; `tail` and `from` left aside. */
-export async function countDropped(request: LogRequest): Promise<number> {
-  const { directory, sinceMs } = request;
-  const files = filesOf(request, await new LogDirectory(directory).numbers());
-  const dropped = files.map((one) => sumDropped(one, sinceMs === undefined ? undefined : sinceMs * 1_000));
-  return (await Promise.all(dropped)).reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /** Bytes as written. Files that are removed before they are reached are left out. */

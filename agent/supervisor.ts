@@ -137,6 +137,14 @@ export class Supervisor {
     return this.#latestOf(owner)?.kind === 'live';
   }
 
+  /** Where its latest run is recorded; null: not known. */
+  latestRunOf(owner: LogOwner): { directory: string; generation: number; run: number } | null {
+    const known = this.#latestOf(owner);
+    if (known === undefined) return null;
+    const { generation, run } = reportOf(known);
+    return { directory: this.means.records.directoryOf(known.id), generation, run };
+  }
+
   /**
    * Starts an instance, or answers again for a generation it has started before.
    *

@@ -14,9 +14,11 @@ import { instanceIdSchema } from '../../contract/fields';
 import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
 import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
+import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logFiles';
-import { countDropped, type LogBlock, type LogRequest, readLogs } from '../logs';
+import { type LogBlock, type LogRequest, readLogs } from '../logs';
 import type { Commander, Membership } from '../membership';
+import { readStateFile } from '../shim/stateFile';
 import type { Supervisor } from '../supervisor';
 import { readCommand } from './body';
 import type { Call, Handlers } from './router';
@@ -91,7 +93,8 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
         mayGrow: () => supervisor.mayWrite(owner),
         signal: leaving.signal,
       };
-      await sendLogs(call, request, frames);
+      const dropped = follow ? 0 : await countDropped(request, await dropsOfLastRun(owner));
+      await sendLogs(call, request, frames, dropped);
     },
 
     'GET /events': () => {
@@ -103,6 +106,15 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
     'GET /readyz': ({ response }) =>
       supervisor.isClosing ? sendLine(response, 503, 'stopping') : sendLine(response, 200, 'ok'),
   };
+
+  async function dropsOfLastRun(owner: LogOwner): Promise<RunDrops | null> {
+    const latest = supervisor.latestRunOf(owner);
+    if (latest === null) return null;
+    const { directory, generation, run } = latest;
+    const exited = (await readStateFile(directory, run, null)).find(({ kind }) => kind === 'exited');
+    if (exited?.kind !== 'exited') return null;
+    return { generation, run, endedAtMs: exited.exitedAtMs, droppedBytes: exited.droppedBytes };
+  }
 
   /** With a uid, also of an instance whose record has been forgotten while its output is still there. */
   async function findLogOwner(instanceId: string, uid: string | undefined): Promise<LogOwner> {
@@ -131,13 +143,16 @@ function sendLine(response: ServerResponse, status: number, line: string): void 
 }
 
 /** Waits for a slow reader; ends quietly when it leaves. */
-async function sendLogs(call: Call, logs: LogRequest, frames: boolean): Promise<void> {
-  const { request, response } = call;
-  const dropped = logs.follow ? 0 : await countDropped(logs);
+async function sendLogs(
+  { request, response }: Call,
+  logs: LogRequest,
+  frames: boolean,
+  droppedBytes: number,
+): Promise<void> {
   response.writeHead(200, {
     'Content-Type': frames ? LOG_FRAMES_MEDIA : 'text/plain; charset=utf-8',
     'Cache-Control': 'no-store',
-    ...(dropped === 0 ? {} : { [DROPPED_BYTES_HEADER]: dropped }),
+    ...(droppedBytes === 0 ? {} : { [DROPPED_BYTES_HEADER]: droppedBytes }),
   });
   response.flushHeaders();
   if (request.method !== 'HEAD') {

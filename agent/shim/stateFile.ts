@@ -3,14 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseShimText, type ShimLine } from './record';
 
-/** @returns the lines there are of this run, in order; none when there is no file, or it is another's */
-export async function readStateFile(directory: string, run: number, nonce: string): Promise<ShimLine[]> {
+/**
+ * @param nonce null where the run's is not known any more
+ * @returns the lines there are of this run, in order; none when there is no file, or it is another's
+ */
+export async function readStateFile(directory: string, run: number, nonce: string | null): Promise<ShimLine[]> {
   const names = [`run.${run}.ended`, `run.${run}.open`];
   // It may be renamed between the two looks.
   for (const name of [...names, names[0]!]) {
     const text = await readIfThere(join(directory, name));
     if (text === null) continue;
-    return parseShimText(text).lines.filter((line) => line.nonce === nonce);
+    return parseShimText(text).lines.filter((line) => nonce === null || line.nonce === nonce);
   }
   return [];
 }

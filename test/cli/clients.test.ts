@@ -460,6 +460,31 @@ describe('logs', () => {
     expect(scheduler.seen.at(-1)?.url).toBe('/workloads/web/logs?follow=true&stream=stderr&tail=5&instance=web.3');
   });
 
+  test('tell what was dropped, and who broke off', async () => {
+    scheduler.handlers.set('GET /workloads/web/logs', (_, response) => {
+      response.writeHead(200, { 'x-morch-dropped-bytes': 12, trailer: 'x-morch-incomplete, x-morch-dropped-bytes' });
+      response.write('line\n');
+      response.addTrailers({ 'x-morch-incomplete': 'n3', 'x-morch-dropped-bytes': '345' });
+      response.end();
+    });
+    const all = await run(['logs', 'web', '--since', '1h30m'], { env: env() });
+    expect(all).toMatchObject({ exitCode: 0, stdout: 'line\n' });
+    expect(all.stderr).toContain('no answer from n3');
+    expect(all.stderr).toContain("345 bytes of output were dropped: the node's disk was full or not writable");
+    expect(scheduler.seen.at(-1)?.url).toBe('/workloads/web/logs?since=1h30m');
+  });
+
+  test.each([
+    ['--since', 'yesterday', 'such as 10m'],
+    ['--tail', 'all', 'whole number'],
+    ['--stream', 'both', 'Allowed choices'],
+  ])('with a wrong %s name the flag and what it takes', async (flag, value, hint) => {
+    const { exitCode, stderr } = await run(['logs', 'web', flag, value], { env: env() });
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain(flag);
+    expect(stderr).toContain(hint);
+  });
+
   test('end quietly when nobody reads on', async () => {
     scheduler.handlers.set('GET /workloads/web/logs', (_, response) => {
       const more = () => {

@@ -28,6 +28,7 @@ async function submitToA(more: Partial<WorkloadInput> = {}): Promise<InstanceRec
   await until(() => instance() !== undefined, { what: 'the instance is made' });
   await until(() => instance().node !== null || instance().statusReason !== null, { what: 'it was looked at' });
   b.node.cordoned = false;
+  cluster.loop.wake();
   return instance();
 }
 

@@ -10,7 +10,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
-import { FEATURES, type Feature, missingFeatures } from '../contract/features';
+import { type Feature, lackInWords, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
 import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Generation, type GenerationMeans } from './generation';
@@ -435,8 +435,7 @@ async function answerAgain(known: Known): Promise<Started> {
 }
 
 function unsupported(missing: Feature[], nodeName: string): MorchError {
-  const lacks = missing.map((feature) => `${feature} (${FEATURES[feature].lack})`).join(', ');
-  const detail = `The node ${nodeName} cannot do what is asked for: ${lacks}. Leave it out, or start it on a node that can.`;
+  const detail = `The node ${nodeName} lacks what is asked for: ${lackInWords(missing)}. Leave it out, or start it on a node that can.`;
   return new MorchError('FEATURE_UNSUPPORTED', detail);
 }
 

@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { Agent, groupOf, isAlive, processesOf } = require('./agent.cjs');
+const { groupOf, isAlive, processesOf } = require('./agent.cjs');
 const { check, until } = require('./tap.cjs');
 
 const MIB = 2 ** 20;
@@ -82,17 +82,6 @@ async function checkLimits(agent) {
   await check('limits.openFiles holds for each process', async () => {
     await agent.start('files.0', 'ulimit -n; ulimit -H -n', { limits: { openFiles: 77 } });
     await agent.untilSaid('files.0', /^77\n77\n$/);
-  });
-
-  await check('an agent that may not use groups refuses hard limits, saying why', async () => {
-    const other = new Agent('/state/other', { port: 8081, flags: ['--cgroup', 'none'] });
-    await other.run();
-    assert.deepEqual((await other.status()).features, ['user']);
-    const command = { command: ['true'], limits: { memoryBytes: 64 * MIB } };
-    const { status, body } = await other.request('POST', '/start', command);
-    assert.equal(status, 422, JSON.stringify(body));
-    assert.match(body.detail, /limits\.memory/);
-    await other.kill();
   });
 }
 

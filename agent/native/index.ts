@@ -1,6 +1,7 @@
 /**
- * The only loader of the C++ addon: starts workload processes, reports their exits, signals and samples
- * them. Used by the agent. Nothing here blocks the event loop.
+ * The only loader of the C++ addon: starts shims, takes those of an earlier agent under watch, reports their ends,
+ * signals and samples them; and the few kernel calls of the agent that Node lacks. Used by the agent. Nothing here
+ * blocks the event loop.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -13,42 +14,32 @@ export { NativeError } from './nativeError';
 
 /** No string may hold a NUL byte; `spawn` rejects with EINVAL and says which one does. */
 export interface SpawnPlan {
-  /** Absolute path, or a bare name searched in the PATH entry of `env`. */
+  /** Absolute path. */
   file: string;
   /** argv[0] included. */
   argv: string[];
-  /** 'K=V'; this is the whole environment. */
-  env: string[];
   cwd: string;
-  /** Opened O_WRONLY|O_CREAT|O_APPEND, mode 0640; the directory must exist. */
-  stdoutPath: string;
-  stderrPath: string;
+  /** What the program reads from descriptor 3, a file of its own positioned at 0. Copied by the call. */
+  input: Uint8Array;
 }
 
 export interface Spawned {
-  /** Names this child in this process; never reused. */
+  /** Names this process in this one; never reused. */
   handle: number;
   pid: number;
   /** Field 22 of /proc/pid/stat: with the pid, the identity of a process until the next boot. */
   startTicks: number;
 }
 
+/** Code and signal are both null when the process was no child of ours, or something else waited for it. */
 export interface ProcessExit {
   handle: number;
   pid: number;
-  /** null when killed by a signal. */
+  /** Null also when killed by a signal. */
   code: number | null;
-  /** 'SIGSEGV'; null when it exited. Both are null when something else waited for the child. */
+  /** 'SIGSEGV'; null also when it exited. */
   signal: string | null;
-  userMs: number;
-  systemMs: number;
-  /**
-   * Peak resident memory of the child or of its largest waited-for descendant. The kernel counts the memory
-   * replaced by exec as the child's, which here is the agent's; a peak that does not exceed the agent's own
-   * is therefore taken from the samples instead, and is 0 (unknown) when there were none.
-   */
-  maxRssBytes: number;
-  /** Wall clock at the time of reaping. */
+  /** Wall clock when its end was noticed. */
   atMs: number;
 }
 
@@ -63,8 +54,9 @@ export interface NodeSample {
   cpuCount: number;
   clockTicksPerSecond: number;
   /**
-   * Per live child, by handle, summed over its process tree. `cpuTicks` includes descendants that have ended and
-   * been waited for, so it does not fall. Pages shared between processes count once for each.
+   * Per living process under a handle, summed over its descendants; its own use is left out, as it is the shim's.
+   * `cpuTicks` includes descendants that have ended, and never falls. Pages shared between processes count once for
+   * each.
    */
   processes: Map<number, { cpuTicks: number; rssBytes: number }>;
 }
@@ -75,38 +67,79 @@ export interface FoundProcess {
   nonce: string;
 }
 
+export interface FoundShim {
+  pid: number;
+  startTicks: number;
+  /** `<uid>.<slot>.<generation>.<run>`. */
+  key: string;
+  nonce: string;
+}
+
+/** A user of this machine, as its name service knows it. */
+export interface SystemUser {
+  /** The number, as text, for a uid without entry. */
+  name: string;
+  uid: number;
+  gid: number;
+  /** Supplementary, `gid` included; empty for a uid without entry. */
+  groups: number[];
+  home: string;
+}
+
+/** The page by which shims see that their agent lives; layout in docs/shim.md. */
+export interface LeasePage {
+  /**
+   * Says "alive now". Each number is stored whole, the time of the refresh last.
+   *
+   * @param leaseEndsInMs from now, may be negative; null: no lease is in force
+   * @throws NativeError EBADF after `close`
+   */
+  refresh(leaseEndsInMs: number | null, hasScheduler: boolean): void;
+  /** Leaves the file and what it says. Idempotent. */
+  close(): void;
+}
+
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
 export interface Native {
   /**
-   * Starts a process in a session of its own, with stdin from /dev/null, no other descriptors, umask 022, default
-   * signal dispositions, and SIGKILL when the agent dies. Resolves once its program runs; a file without `#!` that is
-   * no binary is run by /bin/sh.
+   * Starts a program in a session of its own, with an empty environment, /dev/null as descriptors 0 to 2, the input as 3
+   * and nothing else open, umask 022, default signal dispositions and an empty signal mask. Until the program clears
+   * its parent-death signal, SIGKILL, it dies with this process; from then on it may outlive it. Resolves once the program runs.
    *
-   * @throws NativeError of the failing call (open, chdir, execve, clone3, …); then nothing is left of the child
+   * @throws NativeError of the failing call (chdir, memfd_create, execve, clone3, …); then nothing is left of it
    */
   spawn(plan: SpawnPlan): Promise<Spawned>;
   /**
+   * Takes any process of this machine under watch; its end comes to the listener like that of a child, with code
+   * and signal only where it has become our child. One that is under a handle of this environment already keeps it.
+   *
+   * @returns its handle; null when it is gone or the pid is another process's
+   */
+  watch(pid: number, startTicks: number): number | null;
+  /**
    * One listener; batches exits; a new one replaces the old, null removes it, and exits that come without a listener
-   * are dropped. Called only after the `spawn` promises of these children have resolved and what awaited
-   * them has run. The event loop stays alive while a listener is set and a child lives, and while a promise given
-   * out here is pending.
+   * are dropped. Called only after the `spawn` promises of these processes have resolved and what awaited
+   * them has run. The event loop stays alive while a listener is set and a process lives under a handle, and while a
+   * promise given out here is pending.
    */
   onExit(listener: ((exits: ProcessExit[]) => void) | null): void;
   /**
-   * Signals the process group of a child, which excludes descendants that left it (setsid, setpgid).
-   * @returns false once the child has been reaped
+   * Signals one process under a handle; signal 0 only asks.
+   *
+   * @param value  32-bit: sent with the signal as `si_value`, `si_code` being SI_QUEUE
+   * @returns false once it has ended
    */
-  signalGroup(handle: number, signal: number): boolean;
-  /** Whether any process, zombies included, is in process group `pgid` (> 1). */
-  groupExists(pgid: number): boolean;
+  signal(handle: number, signal: number, value?: number): boolean;
   /**
    * Signals any process of this machine by pid and start time, through a pidfd; signal 0 only asks.
    * @returns false when it is gone or the pid is another process's; true for a zombie
    */
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
-  /** Every live process whose environment, as it was at exec, holds `MORCH_NONCE=<one of nonces>`. */
+  /** Every live process whose environment, as it was at exec, holds `MORCH_NONCE=<one of nonces>`; never a shim. */
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
-  /** Measures the node and all live children of this environment in one go. */
+  /** Every live shim of this user whose agent's data directory is `dataDir` (absolute, symbolic links resolved). */
+  findShims(dataDir: string): Promise<FoundShim[]>;
+  /** Measures the node and all processes under a handle of this environment in one go. */
   sample(): Promise<NodeSample>;
   /** @returns null when there is no such process */
   startTicksOf(pid: number): number | null;
@@ -115,7 +148,24 @@ export interface Native {
    * @returns false when another process holds it, or an earlier call of this one
    */
   lockFile(path: string): boolean;
-  /** Children started and not yet reaped. */
+  /**
+   * Opens a FIFO, made with mode 0600 if it is missing, for reading without blocking, as its writer too: it never
+   * shows end of file. Room for 1 MiB where the system allows so much.
+   *
+   * @returns the descriptor, the caller's to close
+   * @throws NativeError EEXIST when something else is there
+   */
+  openFifo(path: string): number;
+  /** Maps the file, made with mode 0600 if it is missing; one that is there keeps what it says until `refresh`. */
+  openLease(path: string): LeasePage;
+  /** Milliseconds of CLOCK_BOOTTIME: since boot, suspension included; the clock of the lease page. */
+  bootTimeMs(): number;
+  /**
+   * By name, or by number if there is no such name.
+   * @returns null for an unknown name
+   */
+  lookUpUser(name: string): Promise<SystemUser | null>;
+  /** Processes under a handle of this environment. */
   liveCount(): number;
   /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
   signalNumber(name: string): number | null;
@@ -123,26 +173,33 @@ export interface Native {
 
 /** What binding.cc exports. Numbers travel in typed arrays: an object property costs ten times as much. */
 interface Binding {
-  spawn(packed: string, argc: number): Promise<Float64Array>;
+  spawn(packed: string, input: Uint8Array): Promise<Float64Array>;
+  watch(pid: number, startTicks: number): number | null;
   onExit(listener: ((exits: Float64Array) => void) | null): void;
-  signalGroup(handle: number, signal: number): boolean;
-  groupExists(pgid: number): boolean;
+  signal(handle: number, signal: number, value?: number): boolean;
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
+  findShims(dataDir: string): Promise<FoundShim[]>;
   sample(): Promise<Float64Array>;
   startTicksOf(pid: number): number | null;
   lockFile(path: string): boolean;
+  openFifo(path: string): number;
+  /** `refresh` is false after `close`. */
+  openLease(path: string): { refresh(endsInMs: number | null, hasScheduler: boolean): boolean; close(): void };
+  bootTimeMs(): number;
+  lookUpUser(name: string): Promise<SystemUser | null>;
   liveCount(): number;
 }
 
 const ADDON_PATH = 'agent/native/build/Release/morch_native.node';
+const SHIM_PATH = 'agent/native/build/Release/morch-shim';
 const PACKAGE_NAME = 'micro-orchestrator';
 
 let loaded: Native | undefined;
 
 /**
- * Loads the addon and starts its threads; the same object on every call. Makes this process a child subreaper: orphans
- * of workloads are adopted and reaped.
+ * Loads the addon and starts its threads; the same object on every call. Makes this process a child subreaper: what
+ * killed shims leave behind is adopted and reaped.
  *
  * @throws Error that says what to do when the addon is missing or this is not Linux
  */
@@ -172,6 +229,11 @@ function buildCommand(addonPath: string): string {
   return addonPath.split(sep).includes('node_modules') ? `npm rebuild ${PACKAGE_NAME}` : 'npm run build:native';
 }
 
+/** Where the shim is built, beside the addon. */
+export function shimPath(): string {
+  return join(findPackageRoot(__dirname), SHIM_PATH);
+}
+
 /** This file runs from agent/native and from dist/agent/native; the addon lies beside the sources in both cases. */
 function findPackageRoot(start: string): string {
   for (let directory = start; ; directory = dirname(directory)) {
@@ -187,20 +249,40 @@ function wrap(binding: Binding): Native {
   return {
     async spawn(plan) {
       const packed = pack(plan);
-      const [handle, pid, startTicks] = (await settle(binding.spawn(packed, plan.argv.length))) as unknown as Triple;
+      const [handle, pid, startTicks] = (await settle(binding.spawn(packed, plan.input))) as unknown as Triple;
       return { handle, pid, startTicks };
     },
+    watch: (pid, startTicks) => attempt(() => binding.watch(pid, startTicks)),
     onExit: (listener) => binding.onExit(listener === null ? null : (flat) => listener(unpackExits(flat))),
-    signalGroup: (handle, signal) => attempt(() => binding.signalGroup(handle, checkSignal(signal))),
-    groupExists: (pgid) => attempt(() => binding.groupExists(pgid)),
+    signal: (handle, signal, value) =>
+      attempt(() => binding.signal(handle, checkSignal(signal), value === undefined ? value : checkValue(value))),
     signalProcess: (pid, startTicks, signal) =>
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
+    findShims: (dataDir) => settle(binding.findShims(dataDir)),
     sample: async () => unpackSample(await settle(binding.sample())),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
+    openFifo: (path) => attempt(() => binding.openFifo(path)),
+    openLease: (path) => attempt(() => wrapLease(path, binding.openLease(path))),
+    bootTimeMs: () => binding.bootTimeMs(),
+    lookUpUser: (name) => settle(binding.lookUpUser(name)),
     liveCount: () => binding.liveCount(),
     signalNumber,
+  };
+}
+
+function wrapLease(path: string, lease: ReturnType<Binding['openLease']>): LeasePage {
+  return {
+    refresh(leaseEndsInMs, hasScheduler) {
+      if (leaseEndsInMs !== null && !Number.isFinite(leaseEndsInMs)) {
+        throw new NativeError('refresh', constants.errno.EINVAL, `lease end ${leaseEndsInMs}`);
+      }
+      if (!lease.refresh(leaseEndsInMs, hasScheduler)) {
+        throw new NativeError('refresh', constants.errno.EBADF, path);
+      }
+    },
+    close: () => lease.close(),
   };
 }
 
@@ -228,14 +310,19 @@ function checkSignal(signal: number): number {
   return signal;
 }
 
+/** As `int si_value.sival_int` can carry it; the addon would cut it off in silence. */
+function checkValue(value: number): number {
+  if ((value | 0) !== value) throw new NativeError('sigqueue', constants.errno.EINVAL, `value ${value}`);
+  return value;
+}
+
 /** One string instead of an array: reading each element in C++ would cost more than the clone. */
 function pack(plan: SpawnPlan): string {
-  const { file, cwd, stdoutPath, stderrPath, argv, env } = plan;
-  rejectNul([file, cwd, stdoutPath, stderrPath], (index) => ['file', 'cwd', 'stdoutPath', 'stderrPath'][index]!);
+  const { file, cwd, argv } = plan;
+  rejectNul([file, cwd], (index) => ['file', 'cwd'][index]!);
   rejectNul(argv, (index) => `argv[${index}]`);
-  rejectNul(env, (index) => `env[${index}]`);
   if (argv.length === 0) throw invalid('argv is empty; its first entry is the name the program is given');
-  return [file, cwd, stdoutPath, stderrPath, ...argv, ...env].join('\0');
+  return [file, cwd, ...argv].join('\0');
 }
 
 function rejectNul(strings: string[], nameOf: (index: number) => string): void {
@@ -247,29 +334,26 @@ function invalid(what: string): NativeError {
   return new NativeError('spawn', constants.errno.EINVAL, what);
 }
 
-/** Layout of ExitRecord in Addon::deliver. */
-const EXIT_FIELDS = 8;
+/** Layout: Addon::deliver in binding.cc. */
+const EXIT_FIELDS = 5;
 
 function unpackExits(flat: Float64Array): ProcessExit[] {
   const exits: ProcessExit[] = [];
   for (let at = 0; at < flat.length; at += EXIT_FIELDS) {
-    const signal = flat[at + 3]!;
     const code = flat[at + 2]!;
+    const signal = flat[at + 3]!;
     exits.push({
       handle: flat[at]!,
       pid: flat[at + 1]!,
       code: code < 0 ? null : code,
       signal: signal === 0 ? null : signalName(signal),
-      userMs: flat[at + 4]!,
-      systemMs: flat[at + 5]!,
-      maxRssBytes: flat[at + 6]!,
-      atMs: flat[at + 7]!,
+      atMs: flat[at + 4]!,
     });
   }
   return exits;
 }
 
-/** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per child. */
+/** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per process. */
 const NODE_FIELDS = 9;
 const PROCESS_FIELDS = 3;
 

@@ -8,6 +8,11 @@ const nameByErrno = new Map(
     .map(([name, errno]) => [errno, name]),
 );
 
+/** @returns 'ENOENT' for 2, 'errno 999' for what has no name */
+export function errnoName(errno: number): string {
+  return nameByErrno.get(errno) ?? `errno ${errno}`;
+}
+
 /** A system call that failed, with what it was about. */
 export class NativeError extends Error {
   override readonly name = 'NativeError';
@@ -20,7 +25,7 @@ export class NativeError extends Error {
 
   /** @param what  the path, pid or argument concerned; may be empty */
   constructor(syscall: string, errno: number, what: string) {
-    const code = nameByErrno.get(errno) ?? `errno ${errno}`;
+    const code = errnoName(errno);
     const meaning = getSystemErrorMap().get(-errno)?.[1];
     super(`${syscall}${what === '' ? '' : ` ${what}`}: ${code}${meaning === undefined ? '' : `, ${meaning}`}`);
     this.syscall = syscall;

@@ -308,7 +308,7 @@ describe('submit', () => {
     acceptSubmissions();
     const { child: _, output, ended } = startMorch(['submit', '--wait', '--command', 'true'], { env: env() });
     await until(() => output.stderr.includes('job: running'), { what: 'progress is shown' });
-    const exit = { code: null, signal: 'SIGSEGV', at: '2026-01-01T00:00:00.000Z' };
+    const exit = { code: null, signal: 'SIGSEGV', at: '2026-01-01T00:00:00.000Z', oomKilled: false };
     const instances = [anInstance('job.0', { status: 'failed', exit })];
     scheduler.workloads.set('job', aWorkload('job', { status: 'failed', counts: { failed: 1 }, instances }));
     expect(await ended).toMatchObject({ exitCode: 139, stdout: 'job\n' });

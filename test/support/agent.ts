@@ -34,7 +34,10 @@ export interface AgentOptions {
   labels?: Record<string, string>;
   cpuMillis?: number;
   memoryBytes?: number;
+  /** Default here: stop, so that what a suite leaves is its own doing. */
   onExit?: 'keep' | 'stop';
+  /** Default here: none. */
+  cgroup?: string;
   orphanAfterMs?: number;
 }
 

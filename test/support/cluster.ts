@@ -9,7 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { MorchEvent } from '../../contract/events';
 import type { Instance, Workload } from '../../contract/workload';
-import { endShims } from './shims';
+import { endShims, killShims } from './shims';
 import { until } from './until';
 
 const ROOT = path.resolve(__dirname, '../..');
@@ -88,11 +88,21 @@ export class Cluster {
       labels: {},
       cpuMillis: 4_000,
       memoryBytes: 4 * 2 ** 30,
+      onExit: 'stop',
+      cgroup: 'none',
       ...more,
     });
     const part = { name, port, dataDir, child };
     this.agents.set(name, part);
     return part;
+  }
+
+  /** The death of a node, as far as one can have it here: its agent and all that runs on it. */
+  async killNode(name: string): Promise<void> {
+    const { child, dataDir } = this.agents.get(name)!;
+    await end(child, 'SIGKILL');
+    killShims(dataDir);
+    await endShims([dataDir]);
   }
 
   private run(name: string, entry: 'runScheduler' | 'runAgent', options: object): ChildProcess {

@@ -14,6 +14,11 @@ export function shimsOf(dataDir: string): number[] {
   });
 }
 
+/** SIGKILL to the shims of an agent's data directory, as the death of their machine would. */
+export function killShims(dataDir: string): void {
+  for (const shim of shimsOf(dataDir)) signal(shim, 'SIGKILL');
+}
+
 /** Pids of everything below a process. */
 export function descendantsOf(ancestor: number): number[] {
   const parents = new Map(pids().map((pid) => [pid, parentOf(pid)]));

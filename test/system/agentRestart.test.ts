@@ -55,7 +55,7 @@ describe.each(['SIGKILL', 'SIGTERM'] as const)('an agent that ends by %s', (sign
   const end = () => agent.kill(signal);
 
   beforeEach(async () => {
-    agent = await agents.start();
+    agent = await agents.start({ onExit: 'keep' });
     runs = new RunLog();
   }, 30_000);
   afterEach(() => agent.end());

@@ -9,10 +9,14 @@
 #include <vector>
 
 #include "engine.h"
+#include "fifo.h"
 #include "file_lock.h"
+#include "lease_page.h"
 #include "mailbox.h"
 #include "nonce_scan.h"
 #include "process_signal.h"
+#include "shim_scan.h"
+#include "user_lookup.h"
 
 namespace morch {
 
@@ -35,6 +39,18 @@ Napi::Float64Array numbers(Napi::Env env, const std::vector<double>& values) {
   return array;
 }
 
+Napi::Object user_object(Napi::Env env, const SystemUser& user) {
+  Napi::Array groups = Napi::Array::New(env, user.groups.size());
+  for (uint32_t i = 0; i < user.groups.size(); ++i) groups.Set(i, user.groups[i]);
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("name", user.name);
+  object.Set("uid", user.uid);
+  object.Set("gid", user.gid);
+  object.Set("groups", groups);
+  object.Set("home", user.home);
+  return object;
+}
+
 // One per environment.
 class Addon : public Napi::Addon<Addon> {
  public:
@@ -53,14 +69,19 @@ class Addon : public Napi::Addon<Addon> {
     napi_add_env_cleanup_hook(env, &Addon::close, this);
     DefineAddon(exports, {
                              InstanceMethod("spawn", &Addon::spawn),
+                             InstanceMethod("watch", &Addon::watch),
                              InstanceMethod("onExit", &Addon::on_exit),
-                             InstanceMethod("signalGroup", &Addon::signal_group),
-                             InstanceMethod("groupExists", &Addon::group_exists),
+                             InstanceMethod("signal", &Addon::signal),
                              InstanceMethod("signalProcess", &Addon::signal_process),
                              InstanceMethod("findByNonce", &Addon::find_by_nonce),
+                             InstanceMethod("findShims", &Addon::find_shims),
                              InstanceMethod("sample", &Addon::sample),
                              InstanceMethod("startTicksOf", &Addon::start_ticks_of),
                              InstanceMethod("lockFile", &Addon::lock_file),
+                             InstanceMethod("openFifo", &Addon::open_fifo),
+                             InstanceMethod("openLease", &Addon::open_lease),
+                             InstanceMethod("bootTimeMs", &Addon::boot_time_ms),
+                             InstanceMethod("lookUpUser", &Addon::look_up_user),
                              InstanceMethod("liveCount", &Addon::live_count),
                          });
   }
@@ -89,18 +110,18 @@ class Addon : public Napi::Addon<Addon> {
     const bool wanted = !listener_.IsEmpty() && !contents.exits.empty();
     keep_alive_if_needed();
     if (!wanted) return;
-    std::vector<double> flat;  // layout: exitFields in agent/native/index.ts
-    flat.reserve(contents.exits.size() * 8);
+    std::vector<double> flat;  // layout: unpackExits in agent/native/index.ts
+    flat.reserve(contents.exits.size() * 5);
     for (const ExitRecord& exit : contents.exits) {
-      flat.insert(flat.end(), {static_cast<double>(exit.handle), static_cast<double>(exit.pid),
-                               static_cast<double>(exit.code), static_cast<double>(exit.signal),
-                               exit.user_ms, exit.system_ms, exit.max_rss_bytes, exit.at_ms});
+      flat.insert(flat.end(),
+                  {static_cast<double>(exit.handle), static_cast<double>(exit.pid),
+                   static_cast<double>(exit.code), static_cast<double>(exit.signal), exit.at_ms});
     }
     listener_.Call({numbers(env_, flat)});  // what it throws becomes an uncaught exception
   }
 
   // The event loop stays alive for promises not yet settled, and, while there is a listener, for
-  // children whose exit it has not been told.
+  // processes whose end it has not been told.
   void keep_alive_if_needed() {
     const bool needed = unsettled_ > 0 || (running_ > 0 && !listener_.IsEmpty());
     if (needed == kept_alive_) return;
@@ -114,14 +135,17 @@ class Addon : public Napi::Addon<Addon> {
     return Napi::Promise::Deferred::New(env_);
   }
 
-  // spawn(packed: string, argc: number): Promise<Float64Array [handle, pid, startTicks]>
+  // spawn(packed: string, input: Uint8Array): Promise<Float64Array [handle, pid, startTicks]>
   Napi::Value spawn(const Napi::CallbackInfo& info) {
     SpawnRequest request;
-    if (!request.plan.parse(info[0].As<Napi::String>().Utf8Value(),
-                            info[1].As<Napi::Number>().Uint32Value())) {
-      Napi::TypeError::New(env_, "spawn: fewer strings than announced")
+    if (!info[1].IsTypedArray() || !request.plan.parse(info[0].As<Napi::String>().Utf8Value())) {
+      Napi::TypeError::New(env_, "spawn: three strings and a Uint8Array are needed")
           .ThrowAsJavaScriptException();
       return env_.Undefined();
+    }
+    const auto input = info[1].As<Napi::Uint8Array>();
+    if (input.ByteLength() > 0) {
+      request.plan.input.assign(reinterpret_cast<const char*>(input.Data()), input.ByteLength());
     }
     Napi::Promise::Deferred deferred = open_promise();
     request.sink = mailbox_;
@@ -142,6 +166,29 @@ class Addon : public Napi::Addon<Addon> {
     return deferred.Promise();
   }
 
+  // watch(pid: number, startTicks: number): number | null
+  Napi::Value watch(const Napi::CallbackInfo& info) {
+    const pid_t pid = info[0].As<Napi::Number>().Int32Value();
+    const auto start_ticks = static_cast<uint64_t>(info[1].As<Napi::Number>().Int64Value());
+    if (const auto known = engine_->registry().find(mailbox_.get(), pid, start_ticks)) {
+      return Napi::Number::New(env_, static_cast<double>(*known));
+    }
+    Result<UniqueFd> pinned = pin_process(pid, start_ticks);
+    if (!pinned.ok()) return raise(pinned.failure());
+    if (!pinned.value().valid()) return env_.Null();
+    auto process = std::make_shared<WatchedProcess>();
+    process->pid = pid;
+    process->start_ticks = start_ticks;
+    process->pidfd = std::move(pinned.value());
+    process->sink = mailbox_;
+    process->tree = ProcessTree(pid, start_ticks);
+    const Result<uint64_t> added = engine_->registry().add(process, [](uint64_t) {});
+    if (!added.ok()) return raise(added.failure());
+    ++running_;
+    keep_alive_if_needed();
+    return Napi::Number::New(env_, static_cast<double>(added.value()));
+  }
+
   // onExit(listener: ((exits: Float64Array) => void) | null): void
   void on_exit(const Napi::CallbackInfo& info) {
     listener_ = info[0].IsFunction() ? Napi::Persistent(info[0].As<Napi::Function>())
@@ -149,20 +196,23 @@ class Addon : public Napi::Addon<Addon> {
     keep_alive_if_needed();
   }
 
-  Napi::Value answer(const Result<bool>& result) {
-    if (result.ok()) return Napi::Boolean::New(env_, result.value());
-    failure_error(env_, result.failure()).ThrowAsJavaScriptException();
+  Napi::Value raise(const Failure& failure) {
+    failure_error(env_, failure).ThrowAsJavaScriptException();
     return env_.Undefined();
   }
 
-  Napi::Value signal_group(const Napi::CallbackInfo& info) {
-    return answer(engine_->registry().signal_group(
-        static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()),
-        info[1].As<Napi::Number>().Int32Value()));
+  Napi::Value answer(const Result<bool>& result) {
+    if (!result.ok()) return raise(result.failure());
+    return Napi::Boolean::New(env_, result.value());
   }
 
-  Napi::Value group_exists(const Napi::CallbackInfo& info) {
-    return answer(morch::group_exists(info[0].As<Napi::Number>().Int32Value()));
+  // signal(handle: number, signal: number, value?: number): boolean
+  Napi::Value signal(const Napi::CallbackInfo& info) {
+    std::optional<int> value;
+    if (info[2].IsNumber()) value = info[2].As<Napi::Number>().Int32Value();
+    return answer(
+        engine_->registry().signal(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()),
+                                   info[1].As<Napi::Number>().Int32Value(), value));
   }
 
   Napi::Value signal_process(const Napi::CallbackInfo& info) {
@@ -196,6 +246,46 @@ class Addon : public Napi::Addon<Addon> {
     return deferred.Promise();
   }
 
+  // findShims(dataDir: string): Promise<FoundShim[]>
+  Napi::Value find_shims(const Napi::CallbackInfo& info) {
+    Napi::Promise::Deferred deferred = open_promise();
+    engine_->inspect([mailbox = mailbox_, deferred,
+                      data_dir = info[0].As<Napi::String>().Utf8Value()](Sampler&) {
+      // Inspector thread.
+      mailbox->reply([deferred, found = morch::find_shims(data_dir)](Addon& addon) {
+        Napi::Array shims = Napi::Array::New(addon.env_, found.size());
+        for (uint32_t i = 0; i < found.size(); ++i) {
+          Napi::Object shim = Napi::Object::New(addon.env_);
+          shim.Set("pid", static_cast<double>(found[i].pid));
+          shim.Set("startTicks", static_cast<double>(found[i].start_ticks));
+          shim.Set("key", found[i].key);
+          shim.Set("nonce", found[i].nonce);
+          shims.Set(i, shim);
+        }
+        deferred.Resolve(shims);
+      });
+    });
+    return deferred.Promise();
+  }
+
+  // lookUpUser(name: string): Promise<SystemUser | null>
+  Napi::Value look_up_user(const Napi::CallbackInfo& info) {
+    Napi::Promise::Deferred deferred = open_promise();
+    engine_->look_up([mailbox = mailbox_, deferred, name = info[0].As<Napi::String>().Utf8Value()] {
+      // Look-up thread.
+      mailbox->reply([deferred, looked_up = morch::look_up_user(name)](Addon& addon) {
+        if (!looked_up.ok()) {
+          deferred.Reject(failure_error(addon.env_, looked_up.failure()).Value());
+        } else if (!looked_up.value()) {
+          deferred.Resolve(addon.env_.Null());
+        } else {
+          deferred.Resolve(user_object(addon.env_, *looked_up.value()));
+        }
+      });
+    });
+    return deferred.Promise();
+  }
+
   // sample(): Promise<Float64Array>, laid out as sampler.h says
   Napi::Value sample(const Napi::CallbackInfo&) {
     Napi::Promise::Deferred deferred = open_promise();
@@ -215,6 +305,35 @@ class Addon : public Napi::Addon<Addon> {
     return answer(morch::lock_file(info[0].As<Napi::String>().Utf8Value()));
   }
 
+  Napi::Value open_fifo(const Napi::CallbackInfo& info) {
+    Result<UniqueFd> fd = morch::open_fifo(info[0].As<Napi::String>().Utf8Value());
+    if (!fd.ok()) return raise(fd.failure());
+    return Napi::Number::New(env_, fd.value().release());
+  }
+
+  // openLease(path: string): { refresh(leaseEndsInMs: number | null, hasScheduler: boolean):
+  // boolean; close(): void }
+  Napi::Value open_lease(const Napi::CallbackInfo& info) {
+    Result<LeasePage> opened = LeasePage::open(info[0].As<Napi::String>().Utf8Value());
+    if (!opened.ok()) return raise(opened.failure());
+    // Both functions own the page; it is unmapped with the later of them, if not closed before.
+    const auto page = std::make_shared<LeasePage>(std::move(opened.value()));
+    Napi::Object object = Napi::Object::New(env_);
+    object.Set("refresh", Napi::Function::New(env_, [page](const Napi::CallbackInfo& call) {
+                 std::optional<int64_t> ends_in_ms;
+                 if (call[0].IsNumber()) ends_in_ms = call[0].As<Napi::Number>().Int64Value();
+                 return Napi::Boolean::New(
+                     call.Env(), page->refresh(ends_in_ms, call[1].As<Napi::Boolean>().Value()));
+               }));
+    object.Set("close",
+               Napi::Function::New(env_, [page](const Napi::CallbackInfo&) { page->close(); }));
+    return object;
+  }
+
+  Napi::Value boot_time_ms(const Napi::CallbackInfo&) {
+    return Napi::Number::New(env_, static_cast<double>(morch::boot_time_ms()));
+  }
+
   Napi::Value start_ticks_of(const Napi::CallbackInfo& info) {
     const auto ticks = morch::start_ticks_of(info[0].As<Napi::Number>().Int32Value());
     if (!ticks) return env_.Null();
@@ -231,7 +350,7 @@ class Addon : public Napi::Addon<Addon> {
   std::shared_ptr<AddonMailbox> mailbox_;
   Napi::FunctionReference listener_;
   size_t unsettled_ = 0;  // promises given out and not yet settled
-  size_t running_ = 0;    // children whose spawn was resolved and whose exit was not delivered
+  size_t running_ = 0;    // processes under watch whose end was not delivered
   bool kept_alive_ = false;
 };
 

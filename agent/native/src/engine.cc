@@ -57,8 +57,19 @@ Result<std::unique_ptr<Engine>> Engine::start() {
 Engine::~Engine() {
   inspections_.close();
   if (inspector_.joinable()) inspector_.join();
-  pool_.stop();     // its children get their parent-death signal
-  reaper_.reset();  // reaps them; asks the pool until it has ended
+  look_ups_.close();
+  if (look_up_thread_.joinable()) look_up_thread_.join();
+  pool_.stop();
+  reaper_.reset();  // asks the pool until it has ended
+}
+
+void Engine::look_up(std::function<void()> job) {
+  std::call_once(first_look_up_, [this] {
+    look_up_thread_ = start_thread("morch-users", [this] {
+      while (auto next = look_ups_.pop()) (*next)();
+    });
+  });
+  look_ups_.push(std::move(job));
 }
 
 void Engine::run_inspector() {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "reaper.h"
@@ -28,6 +29,10 @@ class Engine {
   // Runs `job` on the inspector thread, where sampling and scanning happen. Any thread.
   void inspect(std::function<void(Sampler&)> job) { inspections_.push(std::move(job)); }
 
+  // Runs `job`, which may wait for the name service of the machine, on the look-up thread: nothing
+  // else has to wait for it. The thread starts with the first. Any thread.
+  void look_up(std::function<void()> job);
+
  private:
   friend std::default_delete<Engine>;
   Engine() = default;
@@ -39,6 +44,9 @@ class Engine {
   SpawnPool pool_;
   TaskQueue<std::function<void(Sampler&)>> inspections_;
   std::thread inspector_;
+  TaskQueue<std::function<void()>> look_ups_;
+  std::once_flag first_look_up_;
+  std::thread look_up_thread_;
 };
 
 }  // namespace morch

@@ -13,7 +13,7 @@
 #include <mutex>
 #include <vector>
 
-#include "child.h"
+#include "watched_process.h"
 
 namespace morch {
 
@@ -25,7 +25,7 @@ class Mailbox : public ExitSink {
   // @param ring  schedules one take() on the environment's thread; called with the lock held
   explicit Mailbox(std::function<void()> ring) : ring_(std::move(ring)) {}
 
-  // Spawn worker or inspector thread.
+  // Spawn worker, inspector or look-up thread.
   void reply(Reply reply) {
     const std::lock_guard<std::mutex> guard(lock_);
     replies_.push_back(std::move(reply));

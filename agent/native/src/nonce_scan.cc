@@ -38,7 +38,7 @@ std::vector<FoundProcess> find_by_nonce(const std::vector<std::string>& nonces) 
     const std::string nonce(nonce_in(environment));
     ProcessStat now;
     if (nonce.empty() || wanted.count(nonce) == 0) return;
-    if (!read_process_stat(stat.value().get(), &now)) return;
+    if (!reread_process_stat(stat.value().get(), &now)) return;
     found.push_back({pid, now.start_ticks, nonce});
   });
   return found;

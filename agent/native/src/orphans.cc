@@ -14,8 +14,8 @@ Orphans::Orphans(std::function<bool(pid_t)> is_ours, Registry* registry)
 
 bool Orphans::reap_zombies() {
   siginfo_t info = {};
-  const int result = retry_eintr(
-      [&] { return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, nullptr); });
+  const int result =
+      retry_eintr([&] { return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT); });
   if (result == -1 || info.si_pid == 0) {
     ambiguous_.clear();
     return result != -1;
@@ -38,7 +38,7 @@ void Orphans::reap_if_adopted(pid_t pid, Ambiguous* still_ambiguous) {
   UniqueFd pidfd(sys::pidfd_open(pid));
   Result<UniqueFd> stat = open_process_file(pid, "stat");
   ProcessStat now;
-  if (!pidfd.valid() || !stat.ok() || !read_process_stat(stat.value().get(), &now)) return;
+  if (!pidfd.valid() || !stat.ok() || !reread_process_stat(stat.value().get(), &now)) return;
   if (now.state != 'Z' || now.session == own_session_ || is_ours_(pid)) return;
   if (now.session == pid) {
     const Identity identity(pid, now.start_ticks);
@@ -51,9 +51,8 @@ void Orphans::reap_if_adopted(pid_t pid, Ambiguous* still_ambiguous) {
     }
   }
   siginfo_t info = {};
-  retry_eintr([&] {
-    return sys::waitid(sys::kWaitByPidfd, pidfd.get(), &info, WEXITED | WNOHANG, nullptr);
-  });
+  retry_eintr(
+      [&] { return sys::waitid(sys::kWaitByPidfd, pidfd.get(), &info, WEXITED | WNOHANG); });
 }
 
 void Orphans::ask_again() {

@@ -1,5 +1,5 @@
-// Reaps what this process adopted as child subreaper: descendants of workloads whose own parents
-// ended (daemons that forked twice, helpers of a killed shell).
+// Reaps what this process adopted as child subreaper: what killed shims have left behind, and
+// children whose environment closed before they ended.
 #pragma once
 
 #include <sys/types.h>
@@ -23,14 +23,13 @@ inline constexpr int kOrphanIdleCheckMs = 500;  // without any child
 //  1. the agent's own session: Node's, left alone for good;
 //  2. a session led by another process: adopted for certain, reaped at first sight;
 //  3. a session of its own: an orphan that called setsid, or a `detached` child of Node's. libuv
-//  reaps
-//     its children when its event loop turns, so what is still a zombie after every loop of this
-//     process has turned twice is an orphan. (Twice: the first turn may have been past the poll for
-//     SIGCHLD. A loop that stands still therefore delays these, and only these, orphans.)
+//     reaps its children when its event loop turns, so what is still a zombie after every loop of
+//     this process has turned twice is an orphan. (Twice: the first turn may have been past the
+//     poll for SIGCHLD. A loop that stands still therefore delays these, and only these, orphans.)
 class Orphans {
  public:
-  // @param is_ours  true for the workloads' own processes, registered or just being started, whose
-  //   exit status is waited for elsewhere
+  // @param is_ours  true for what is registered or just being started, whose exit status is waited
+  //   for elsewhere
   // @param registry  knows the event loops
   Orphans(std::function<bool(pid_t)> is_ours, Registry* registry);
 

@@ -1,6 +1,6 @@
 #include "process_tree.h"
 
-#include <string>
+#include <algorithm>
 
 #include "proc_file.h"
 
@@ -14,47 +14,43 @@ constexpr uint32_t kThreadScanEvery = 4;
 
 }  // namespace
 
-bool ProcessTree::sample(TreeUsage* usage, int64_t* own_rss_pages) {
+bool ProcessTree::sample(TreeUsage* usage) {
   ProcessStat now;
-  if (!stat_.valid() || !read_process_stat(stat_.get(), &now)) return false;
-  usage->cpu_ticks += now.cpu_ticks;
-  usage->rss_pages += static_cast<uint64_t>(now.rss_pages);
-  if (own_rss_pages != nullptr) *own_rss_pages = now.rss_pages;
-
-  refresh_children(now.threads);
-  for (auto it = children_.begin(); it != children_.end();) {
-    it = it->second->sample_as_child_of(pid_, usage) ? std::next(it) : children_.erase(it);
-  }
+  if (!read_process_stat(pid_, &now) || now.start_ticks != start_ticks_) return false;
+  usage->cpu_ticks += now.waited_ticks;
+  add_children(pid_, now.threads, &root_, usage);
+  // One that ends between the reading of its parent and its own is in neither.
+  highest_cpu_ticks_ = std::max(highest_cpu_ticks_, usage->cpu_ticks);
+  usage->cpu_ticks = highest_cpu_ticks_;
   return true;
 }
 
-void ProcessTree::refresh_children(int64_t threads) {
-  std::vector<pid_t> pids;
-  if (threads > 1 && samples_++ % kThreadScanEvery == 0) {
-    children_of_all_threads(pid_, &pids);
+void ProcessTree::add_children(pid_t pid, int64_t threads, Branch* branch, TreeUsage* usage) {
+  std::vector<pid_t> listed;
+  if (threads > 1 && branch->samples++ % kThreadScanEvery == 0) {
+    children_of_all_threads(pid, &listed);
   } else {
-    if (!main_thread_children_.valid()) {
-      const std::string name = "task/" + std::to_string(pid_) + "/children";
-      Result<UniqueFd> opened = open_process_file(pid_, name.c_str());
-      if (!opened.ok()) return;
-      main_thread_children_ = std::move(opened.value());
-    }
-    read_children(main_thread_children_.get(), &pids);
+    children_of_main_thread(pid, &listed);
   }
-  for (const pid_t pid : pids) {
-    if (children_.count(pid) != 0) continue;
-    Result<UniqueFd> stat = open_process_file(pid, "stat");
-    if (stat.ok()) {
-      children_.emplace(pid, std::make_unique<ProcessTree>(pid, std::move(stat.value())));
-    }
+  for (const pid_t child : listed) {
+    std::unique_ptr<Branch>& known = branch->children[child];
+    if (known == nullptr) known = std::make_unique<Branch>();
+  }
+  for (auto it = branch->children.begin(); it != branch->children.end();) {
+    it = add_child(it->first, pid, it->second.get(), usage) ? std::next(it)
+                                                            : branch->children.erase(it);
   }
 }
 
-// A descendant whose parent ended belongs to another tree, or to none.
-bool ProcessTree::sample_as_child_of(pid_t parent, TreeUsage* usage) {
+// False for what is no child of `parent`: it ended, or its parent did and it belongs elsewhere now,
+// or its number is another process's.
+bool ProcessTree::add_child(pid_t pid, pid_t parent, Branch* branch, TreeUsage* usage) {
   ProcessStat now;
-  if (!read_process_stat(stat_.get(), &now) || now.parent != parent) return false;
-  return sample(usage);
+  if (!read_process_stat(pid, &now) || now.parent != parent) return false;
+  usage->cpu_ticks += now.own_ticks + now.waited_ticks;
+  usage->rss_pages += static_cast<uint64_t>(now.rss_pages);
+  add_children(pid, now.threads, branch, usage);
+  return true;
 }
 
 }  // namespace morch

@@ -16,7 +16,6 @@ namespace {
 
 constexpr uint64_t kStopEvent = 0;  // handles start at 1
 constexpr int kEventsPerWait = 256;
-constexpr std::chrono::milliseconds kFarewell(200);
 
 using Clock = std::chrono::steady_clock;
 
@@ -45,7 +44,7 @@ Reaper::Reaper(UniqueFd epoll, UniqueFd stop, std::function<bool(pid_t)> is_star
       registry_(epoll_.get()),
       orphans_(
           [this, is_starting = std::move(is_starting)](pid_t pid) {
-            // In this order: a worker registers a child before it stops calling it "starting".
+            // In this order: a worker registers a process before it stops calling it "starting".
             return is_starting(pid) || registry_.owns(pid);
           },
           &registry_) {}
@@ -58,25 +57,22 @@ Reaper::~Reaper() {
 void Reaper::run() {
   std::array<epoll_event, kEventsPerWait> events;
   Clock::time_point next_orphan_check = Clock::now();
-  Clock::time_point stop_at = Clock::time_point::max();
-  while (Clock::now() < stop_at && (stop_at == Clock::time_point::max() || !registry_.empty())) {
-    const Clock::time_point wake_at = std::min(next_orphan_check, stop_at);
+  for (bool stopped = false; !stopped;) {
     const auto wait_ms =
-        std::chrono::ceil<std::chrono::milliseconds>(wake_at - Clock::now()).count();
+        std::chrono::ceil<std::chrono::milliseconds>(next_orphan_check - Clock::now()).count();
     const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait,
                                    static_cast<int>(std::max<int64_t>(wait_ms, 0)));
     std::map<std::shared_ptr<ExitSink>, std::vector<ExitRecord>> batches;
     for (int i = 0; i < count; ++i) {  // count is -1 on EINTR
       const uint64_t handle = events[static_cast<size_t>(i)].data.u64;
       if (handle == kStopEvent) {
-        stop_at = Clock::now() + kFarewell;
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, stop_.get(), nullptr);
-      } else if (auto reaped = registry_.reap(handle)) {
-        batches[reaped->child->sink].push_back(reaped->exit);
+        stopped = true;
+      } else if (auto ended = registry_.take_ended(handle)) {
+        batches[ended->process->sink].push_back(ended->exit);
       }
     }
     for (const auto& [sink, exits] : batches) sink->exited(exits);
-    if (!batches.empty()) {  // an ended workload may have left orphans to this process
+    if (!batches.empty()) {  // a shim that was killed leaves orphans to this process
       next_orphan_check =
           std::min(next_orphan_check, Clock::now() + std::chrono::milliseconds(kOrphanCheckMs));
     }

@@ -1,4 +1,5 @@
-// The thread that waits for children: epoll over their pidfds, and adopted orphans in between.
+// The thread that waits for the ends of processes: epoll over pidfds, and adopted orphans in
+// between.
 #pragma once
 
 #include <sys/types.h>
@@ -20,8 +21,7 @@ class Reaper {
   // @param is_starting  whether `pid` is a child that a spawn worker is just making
   static Result<std::unique_ptr<Reaper>> start(std::function<bool(pid_t)> is_starting);
 
-  // Waits up to 200 ms for the remaining children, which the owner has killed, then joins the
-  // thread.
+  // Joins the thread. What is under watch lives on.
   ~Reaper();
 
   Registry& registry() { return registry_; }

@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -18,79 +19,75 @@ double wall_clock_ms() {
   return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec / 1'000'000);
 }
 
-double milliseconds(const timeval& time) {
-  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_usec) / 1e3;
-}
-
-ExitRecord exit_record(const Child& child, const siginfo_t& info, const rusage& usage) {
-  const bool exited = info.si_code == CLD_EXITED;
-  const auto waited_peak_kib = static_cast<uint64_t>(usage.ru_maxrss);
-  const uint64_t peak_kib =
-      waited_peak_kib > child.inherited_peak_kib ? waited_peak_kib : child.sampled_peak_kib.load();
-  return {child.handle,
-          child.pid,
-          exited ? info.si_status : -1,
-          exited ? 0 : info.si_status,
-          milliseconds(usage.ru_utime),
-          milliseconds(usage.ru_stime),
-          static_cast<double>(peak_kib) * 1024,
-          wall_clock_ms()};
+// A pidfd is readable from the end of the process on, while it is a zombie too (pidfd_open(2)).
+bool has_ended(const UniqueFd& pidfd) {
+  pollfd state = {pidfd.get(), POLLIN, 0};
+  return retry_eintr([&] { return ::poll(&state, 1, 0); }) == 1;
 }
 
 }  // namespace
 
-Result<uint64_t> Registry::add(const std::shared_ptr<Child>& child,
+Result<uint64_t> Registry::add(const std::shared_ptr<WatchedProcess>& process,
                                const std::function<void(uint64_t)>& announce) {
   const std::lock_guard<std::mutex> guard(lock_);
-  if (child->sink->closed) return Failure{"spawn", ECANCELED, "the environment is closing"};
+  if (process->sink->closed) return Failure{"spawn", ECANCELED, "the environment is closing"};
   const uint64_t handle = ++last_handle_;
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.u64 = handle;
-  if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, child->pidfd.get(), &event) == -1) {
-    return Failure{"epoll_ctl", errno, "watching a child"};
+  if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, process->pidfd.get(), &event) == -1) {
+    return Failure{"epoll_ctl", errno, "pid " + std::to_string(process->pid)};
   }
-  child->handle = handle;
-  by_handle_.emplace(handle, child);
-  by_pid_.emplace(child->pid, handle);
-  child->sink->live++;
+  process->handle = handle;
+  by_handle_.emplace(handle, process);
+  by_pid_[process->pid] = handle;
+  process->sink->live++;
   announce(handle);
   return handle;
 }
 
-std::optional<Registry::Reaped> Registry::reap(uint64_t handle) {
+std::optional<uint64_t> Registry::find(const ExitSink* sink, pid_t pid,
+                                       uint64_t start_ticks) const {
+  const std::lock_guard<std::mutex> guard(lock_);
+  const auto found = by_pid_.find(pid);
+  if (found == by_pid_.end()) return std::nullopt;
+  const WatchedProcess& process = *by_handle_.at(found->second);
+  if (process.sink.get() != sink || process.start_ticks != start_ticks) return std::nullopt;
+  return process.handle;
+}
+
+std::optional<Registry::Ended> Registry::take_ended(uint64_t handle) {
   const std::lock_guard<std::mutex> guard(lock_);
   const auto found = by_handle_.find(handle);
   if (found == by_handle_.end()) return std::nullopt;
-  const std::shared_ptr<Child> child = found->second;
+  const std::shared_ptr<WatchedProcess> process = found->second;
 
   siginfo_t info = {};
-  rusage usage = {};
   const int result = retry_eintr([&] {
-    return sys::waitid(sys::kWaitByPidfd, child->pidfd.get(), &info, WEXITED | WNOHANG, &usage);
+    return sys::waitid(sys::kWaitByPidfd, process->pidfd.get(), &info, WEXITED | WNOHANG);
   });
   if (result == 0 && info.si_pid == 0) return std::nullopt;
-  if (result == -1) {
-    // ECHILD: something in this process waited for a child it did not start. The process is gone,
-    // and how it ended is lost; report what is certain.
-    info.si_code = CLD_KILLED;
-    info.si_status = 0;
-  }
-  ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, child->pidfd.get(), nullptr);
-  by_pid_.erase(child->pid);
+  // ECHILD: not our child, or something else in this process has waited for it.
+  const bool is_known = result == 0;
+  const bool exited = is_known && info.si_code == CLD_EXITED;
+  ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, process->pidfd.get(), nullptr);
+  const auto latest = by_pid_.find(process->pid);
+  if (latest != by_pid_.end() && latest->second == handle) by_pid_.erase(latest);
   by_handle_.erase(found);
-  child->sink->live--;
-  return Reaped{exit_record(*child, info, usage), child};
+  process->sink->live--;
+  const ExitRecord exit = {handle, process->pid, exited ? info.si_status : -1,
+                           is_known && !exited ? info.si_status : 0, wall_clock_ms()};
+  return Ended{exit, process};
 }
 
-Result<bool> Registry::signal_group(uint64_t handle, int signal) {
+Result<bool> Registry::signal(uint64_t handle, int signal, std::optional<int> value) const {
   const std::lock_guard<std::mutex> guard(lock_);
   const auto found = by_handle_.find(handle);
-  if (found == by_handle_.end()) return false;
-  const pid_t pid = found->second->pid;
-  // The child leads its session, so it cannot leave its group; unreaped, it keeps the number taken.
-  if (::kill(-pid, signal) == 0) return true;
-  return Failure{"kill", errno, "process group " + std::to_string(pid)};
+  if (found == by_handle_.end() || has_ended(found->second->pidfd)) return false;
+  const WatchedProcess& process = *found->second;
+  if (sys::pidfd_send_signal(process.pidfd.get(), signal, value) == 0) return true;
+  if (errno == ESRCH) return false;
+  return Failure{"pidfd_send_signal", errno, "pid " + std::to_string(process.pid)};
 }
 
 bool Registry::owns(pid_t pid) const {
@@ -98,17 +95,12 @@ bool Registry::owns(pid_t pid) const {
   return by_pid_.count(pid) != 0;
 }
 
-std::vector<std::shared_ptr<Child>> Registry::snapshot() const {
+std::vector<std::shared_ptr<WatchedProcess>> Registry::snapshot() const {
   const std::lock_guard<std::mutex> guard(lock_);
-  std::vector<std::shared_ptr<Child>> children;
-  children.reserve(by_handle_.size());
-  for (const auto& [handle, child] : by_handle_) children.push_back(child);
-  return children;
-}
-
-bool Registry::empty() const {
-  const std::lock_guard<std::mutex> guard(lock_);
-  return by_handle_.empty();
+  std::vector<std::shared_ptr<WatchedProcess>> processes;
+  processes.reserve(by_handle_.size());
+  for (const auto& [handle, process] : by_handle_) processes.push_back(process);
+  return processes;
 }
 
 bool Registry::loops_answered() const {
@@ -132,9 +124,6 @@ void Registry::close(const std::shared_ptr<ExitSink>& sink) {
   const std::lock_guard<std::mutex> guard(lock_);
   sink->closed = true;
   sinks_.erase(std::remove(sinks_.begin(), sinks_.end(), sink), sinks_.end());
-  for (const auto& [handle, child] : by_handle_) {
-    if (child->sink == sink) sys::pidfd_send_signal(child->pidfd.get(), SIGKILL);
-  }
 }
 
 }  // namespace morch

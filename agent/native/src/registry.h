@@ -1,5 +1,5 @@
-// The live children of this process and the epoll set that watches them; one lock keeps a signal
-// from racing with the reaper and thereby from reaching a recycled pid.
+// The processes under watch, our children and others, and the epoll set that watches them; one lock
+// keeps a signal from racing with the reaper.
 #pragma once
 
 #include <functional>
@@ -9,38 +9,41 @@
 #include <unordered_map>
 #include <vector>
 
-#include "child.h"
 #include "result.h"
+#include "watched_process.h"
 
 namespace morch {
 
 class Registry {
  public:
-  // @param epoll_fd  outlives the registry; a child's event carries its handle as data
+  // @param epoll_fd  outlives the registry; a process's event carries its handle as data
   explicit Registry(int epoll_fd) : epoll_fd_(epoll_fd) {}
 
-  // Takes the child in, gives it a handle, and calls `announce(handle)` before the reaper can see
-  // its exit. Fails with ECANCELED when its environment is closing. Spawn worker threads.
-  Result<uint64_t> add(const std::shared_ptr<Child>& child,
+  // Takes the process in, gives it a handle, and calls `announce(handle)` before the reaper can see
+  // its end. Fails with ECANCELED when its environment is closing. Any thread.
+  Result<uint64_t> add(const std::shared_ptr<WatchedProcess>& process,
                        const std::function<void(uint64_t)>& announce);
 
-  struct Reaped {
+  // The handle of what `sink` already watches. JavaScript thread.
+  std::optional<uint64_t> find(const ExitSink* sink, pid_t pid, uint64_t start_ticks) const;
+
+  struct Ended {
     ExitRecord exit;
-    std::shared_ptr<Child> child;
+    std::shared_ptr<WatchedProcess> process;
   };
-  // Waits for the child without blocking and forgets it. Nothing when it is still alive, or
-  // unknown. Reaper thread only.
-  std::optional<Reaped> reap(uint64_t handle);
+  // Waits for the process without blocking, if it is a child, and forgets it. Nothing when it is
+  // still alive, or unknown. Reaper thread only.
+  std::optional<Ended> take_ended(uint64_t handle);
 
-  // kill(2) of the child's process group; false once the child has been reaped. JavaScript threads.
-  Result<bool> signal_group(uint64_t handle, int signal);
+  // Signals the process, with `value` by SI_QUEUE. False once it has ended. JavaScript threads.
+  Result<bool> signal(uint64_t handle, int signal, std::optional<int> value) const;
 
-  // Whether `pid` is a registered child. Reaper thread: only it removes children.
+  // Whether a process of this pid is under watch, and therefore waited for by take_ended. Reaper
+  // thread: only it removes processes.
   bool owns(pid_t pid) const;
 
   // Any thread.
-  std::vector<std::shared_ptr<Child>> snapshot() const;
-  bool empty() const;
+  std::vector<std::shared_ptr<WatchedProcess>> snapshot() const;
 
   // Reaper thread: whether every environment's event loop has turned since ask_loops() was last
   // called.
@@ -49,15 +52,17 @@ class Registry {
 
   // JavaScript thread of the new environment.
   void open(const std::shared_ptr<ExitSink>& sink);
-  // Refuses further children of `sink` and kills those that live (the children themselves, as their
-  // parent-death signal would). JavaScript thread of the closing environment.
+  // Refuses further processes of `sink`. Those that live go on, and are reaped while this process
+  // lives; nobody is told. JavaScript thread of the closing environment.
   void close(const std::shared_ptr<ExitSink>& sink);
 
  private:
   const int epoll_fd_;
   mutable std::mutex lock_;
   uint64_t last_handle_ = 0;
-  std::unordered_map<uint64_t, std::shared_ptr<Child>> by_handle_;
+  std::unordered_map<uint64_t, std::shared_ptr<WatchedProcess>> by_handle_;
+  // The latest of each pid: one that is no child may have ended, and its number be in use again,
+  // before its end was noticed here.
   std::unordered_map<pid_t, uint64_t> by_pid_;
   std::vector<std::shared_ptr<ExitSink>> sinks_;
 };

@@ -61,14 +61,10 @@ Result<std::vector<double>> Sampler::sample(const ExitSink* sink) {
   out.push_back(static_cast<double>(::sysconf(_SC_CLK_TCK)));
 
   const auto page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  for (const std::shared_ptr<Child>& child : registry_->snapshot()) {
-    if (child->sink.get() != sink) continue;
+  for (const std::shared_ptr<WatchedProcess>& process : registry_->snapshot()) {
     TreeUsage usage;
-    int64_t own_rss_pages = 0;
-    if (!child->tree.sample(&usage, &own_rss_pages)) continue;
-    const uint64_t own_kib = static_cast<uint64_t>(own_rss_pages) * page_bytes / 1024;
-    if (own_kib > child->sampled_peak_kib.load()) child->sampled_peak_kib.store(own_kib);
-    out.push_back(static_cast<double>(child->handle));
+    if (process->sink.get() != sink || !process->tree.sample(&usage)) continue;
+    out.push_back(static_cast<double>(process->handle));
     out.push_back(static_cast<double>(usage.cpu_ticks));
     out.push_back(static_cast<double>(usage.rss_pages * page_bytes));
   }

@@ -1,4 +1,4 @@
-// One measurement of the node and of every live workload tree.
+// One measurement of the node and of the tree below every process under watch.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ class Sampler {
 
   // Layout, read by agent/native/index.ts: total CPU ticks, idle CPU ticks, total memory bytes,
   // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second;
-  // then for each live child of `sink`: handle, CPU ticks of its tree, RSS bytes of its tree.
+  // then for each process of `sink`: handle, CPU ticks and RSS bytes of its descendants.
   Result<std::vector<double>> sample(const ExitSink* sink);
 
  private:

@@ -18,37 +18,27 @@ constexpr unsigned long long kNoSignals = 0;
 constexpr unsigned long long kAllSignals = ~0ULL;
 constexpr int kSignalCount = 64;
 
-enum class Step : int {
-  kNone,
-  kCloseRange,
-  kOpenStdin,
-  kOpenStdout,
-  kOpenStderr,
-  kSetsid,
-  kParentDeathSignal,
-  kParentGone,
-  kChdir,
-  kExec,
-};
-
-// Shared with the child by CLONE_VM; the worker reads `failed_step` and `error` after the clone
+// Shared with the child by CLONE_VM; the worker reads what the child wrote after the clone
 // returned, when the child has exec'd or exited.
 struct ChildContext {
-  SpawnPlan* plan;
+  const SpawnPlan* plan;
   std::atomic<pid_t>* starting;
   pid_t agent_pid;
   bool shares_descriptors;
-  volatile Step failed_step;
-  volatile int error;
+  char stat[kStatBytes];    // the child's /proc/self/stat
+  const char* failed_call;  // null: it runs
+  const char* failed_on;
+  int error;
 };
 
 // Everything below, down to run_child, runs in the child on the worker's spare stack, in the
 // agent's memory: system calls and writes to ChildContext only. No allocation, no locks, no
 // logging.
 
-[[noreturn]] void give_up(ChildContext* context, Step step, int error) {
-  context->error = error;
-  context->failed_step = step;
+[[noreturn]] void give_up(ChildContext* context, const char* call, const char* on) {
+  context->error = errno;
+  context->failed_call = call;
+  context->failed_on = on;
   ::_exit(127);
 }
 
@@ -94,99 +84,72 @@ void reset_signals() {
   }
 }
 
-// execvp(3), over the prepared candidates: a missing file means the next one, a forbidden one is
-// remembered, anything else ends the search. Returns the error to report.
-int exec_candidates(SpawnPlan& plan) {
-  bool forbidden = false;
-  for (const char* const* path = plan.candidates.data(); *path != nullptr; ++path) {
-    ::execve(*path, plan.argv.data(), plan.env.data());
-    if (errno == ENOEXEC) {
-      plan.shell_argv[1] = const_cast<char*>(*path);
-      ::execve(plan.shell_argv[0], plan.shell_argv.data(), plan.env.data());
-      return errno;
-    }
-    switch (errno) {
-      case EACCES:
-        forbidden = true;
-        break;
-      case ENOENT:
-      case ENOTDIR:
-      case ESTALE:
-      case ENODEV:
-      case ETIMEDOUT:
-        break;
-      default:
-        return errno;
-    }
+// Its own start time, read here because the agent may have no descriptor left when the program
+// runs.
+void read_own_stat(ChildContext* context) {
+  static constexpr char kPath[] = "/proc/self/stat";
+  const int fd = ::open(kPath, O_RDONLY);
+  if (fd == -1) give_up(context, "open", kPath);
+  const ssize_t length = ::read(fd, context->stat, sizeof(context->stat) - 1);
+  if (length <= 0) give_up(context, "read", kPath);
+  context->stat[length] = '\0';
+  ::close(fd);
+}
+
+// The descriptor table is empty: what is opened here gets 0 to 3, the lowest free numbers.
+void open_descriptors(ChildContext* context) {
+  static constexpr char kNull[] = "/dev/null";
+  if (::open(kNull, O_RDWR) == -1) give_up(context, "open", kNull);
+  if (::dup(0) == -1 || ::dup(0) == -1) give_up(context, "dup", kNull);
+  // Linux 6.3 wants to be told that nobody will execute it; older kernels do not know the flag.
+  static constexpr char kName[] = "morch-input";
+  int input = sys::memfd_create(kName, MFD_NOEXEC_SEAL);
+  if (input == -1 && errno == EINVAL) input = sys::memfd_create(kName, 0);
+  if (input == -1) give_up(context, "memfd_create", "");
+  const std::string& bytes = context->plan->input;
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t written =
+        ::pwrite(input, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (written == -1) give_up(context, "pwrite", "the input of the program");
+    at += static_cast<size_t>(written);
   }
-  return forbidden ? EACCES : errno;
 }
 
 int run_child(void* arg) {
   auto* context = static_cast<ChildContext*>(arg);
-  SpawnPlan& plan = *context->plan;
+  const SpawnPlan& plan = *context->plan;
   context->starting->store(::getpid());
 
   reset_signals();
 
   // Shared table: one call that takes a private, empty copy (nothing is copied, however many
-  // descriptors the agent has) and leaves the agent's table alone. The three opens below then get
-  // 0, 1 and 2, the lowest free numbers.
+  // descriptors the agent has) and leaves the agent's table alone.
   if (!context->shares_descriptors) {
     close_all_by_listing();
   } else if (sys::close_range(0, ~0U, CLOSE_RANGE_UNSHARE) == -1) {
-    give_up(context, Step::kCloseRange, errno);
+    give_up(context, "close_range", "descriptors of the agent");
   }
 
-  if (::setsid() == -1) give_up(context, Step::kSetsid, errno);
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) {
-    give_up(context, Step::kParentDeathSignal, errno);
-  }
+  if (::setsid() == -1) give_up(context, "setsid", "");
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) give_up(context, "prctl", "PR_SET_PDEATHSIG");
   // The agent may have died before the line above; then no signal will come.
-  if (::getppid() != context->agent_pid) give_up(context, Step::kParentGone, ESRCH);
+  if (::getppid() != context->agent_pid) {
+    errno = ESRCH;
+    give_up(context, "getppid", "the agent died during the start");
+  }
 
   ::umask(022);
-  if (::open("/dev/null", O_RDONLY) == -1) give_up(context, Step::kOpenStdin, errno);
-  constexpr int kLogFlags = O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY;
-  if (::open(plan.stdout_path, kLogFlags, 0640) == -1) {
-    give_up(context, Step::kOpenStdout, errno);
-  }
-  if (::open(plan.stderr_path, kLogFlags, 0640) == -1) {
-    give_up(context, Step::kOpenStderr, errno);
-  }
-  if (::chdir(plan.cwd) == -1) give_up(context, Step::kChdir, errno);
+  read_own_stat(context);
+  open_descriptors(context);
+  if (::chdir(plan.cwd) == -1) give_up(context, "chdir", plan.cwd);
 
   sys::set_signal_mask(&kNoSignals, nullptr);
-  give_up(context, Step::kExec, exec_candidates(plan));
+  char* const no_environment[] = {nullptr};
+  ::execve(plan.file, plan.argv.data(), no_environment);
+  give_up(context, "execve", plan.file);
 }
 
 // From here on: the worker thread again.
-
-Failure describe(const ChildContext& context) {
-  const SpawnPlan& plan = *context.plan;
-  switch (context.failed_step) {
-    case Step::kCloseRange:
-      return {"close_range", context.error, "descriptors of the agent"};
-    case Step::kOpenStdin:
-      return {"open", context.error, "/dev/null"};
-    case Step::kOpenStdout:
-      return {"open", context.error, plan.stdout_path};
-    case Step::kOpenStderr:
-      return {"open", context.error, plan.stderr_path};
-    case Step::kSetsid:
-      return {"setsid", context.error, ""};
-    case Step::kParentDeathSignal:
-      return {"prctl", context.error, "PR_SET_PDEATHSIG"};
-    case Step::kParentGone:
-      return {"getppid", context.error, "the agent died during the start"};
-    case Step::kChdir:
-      return {"chdir", context.error, plan.cwd};
-    case Step::kExec:
-    case Step::kNone:
-      break;
-  }
-  return {"execve", context.error, plan.file};
-}
 
 // Whether close_range(2) is there (Linux 5.9, and not forbidden by a seccomp profile). On an empty
 // range above every descriptor it does nothing.
@@ -195,24 +158,15 @@ bool can_close_range() {
   return answer;
 }
 
-uint64_t agent_peak_kib() {
-  struct rusage usage = {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss);
-}
-
 }  // namespace
 
-void kill_and_reap(const UniqueFd& pidfd) {
-  sys::pidfd_send_signal(pidfd.get(), SIGKILL);
-  siginfo_t info = {};
-  retry_eintr([&] { return sys::waitid(sys::kWaitByPidfd, pidfd.get(), &info, WEXITED, nullptr); });
-}
-
-Result<StartedProcess> spawn_process(SpawnPlan& plan, const ChildStack& stack,
+Result<StartedProcess> spawn_process(const SpawnPlan& plan, const ChildStack& stack,
                                      std::atomic<pid_t>* starting) {
-  plan.prepare();
-  ChildContext context = {&plan, starting, ::getpid(), can_close_range(), Step::kNone, 0};
+  ChildContext context = {};
+  context.plan = &plan;
+  context.starting = starting;
+  context.agent_pid = ::getpid();
+  context.shares_descriptors = can_close_range();
 
   // No signal may reach the child while it still has the agent's handlers and memory.
   unsigned long long old_mask = 0;
@@ -223,19 +177,14 @@ Result<StartedProcess> spawn_process(SpawnPlan& plan, const ChildStack& stack,
   if (!cloned.ok()) return cloned.failure();
 
   ClonedChild child = std::move(cloned.value());
-  if (context.failed_step != Step::kNone) {
-    kill_and_reap(child.pidfd);
-    return describe(context);
+  if (context.failed_call != nullptr) {
+    siginfo_t info = {};
+    retry_eintr([&] { return sys::waitid(sys::kWaitByPidfd, child.pidfd.get(), &info, WEXITED); });
+    return Failure{context.failed_call, context.error, context.failed_on};
   }
-  Result<UniqueFd> stat = open_process_file(child.pid, "stat");
-  ProcessStat now;
-  if (!stat.ok() || !read_process_stat(stat.value().get(), &now)) {
-    const int error = stat.ok() ? ESRCH : stat.failure().error;
-    kill_and_reap(child.pidfd);
-    return Failure{"open", error, "/proc/" + std::to_string(child.pid) + "/stat"};
-  }
-  return StartedProcess{child.pid, now.start_ticks, agent_peak_kib(), std::move(child.pidfd),
-                        std::move(stat.value())};
+  ProcessStat own;
+  if (!parse_process_stat(context.stat, &own)) return Failure{"read", EPROTO, "/proc/self/stat"};
+  return StartedProcess{child.pid, own.start_ticks, std::move(child.pidfd)};
 }
 
 }  // namespace morch

@@ -1,4 +1,4 @@
-// Starts one workload process and reports how that went, exec included.
+// Starts one program and reports how that went, exec included.
 #pragma once
 
 #include <sys/types.h>
@@ -15,21 +15,17 @@ namespace morch {
 
 struct StartedProcess {
   pid_t pid;
-  uint64_t start_ticks;         // field 22 of /proc/pid/stat
-  uint64_t inherited_peak_kib;  // see Child::inherited_peak_kib
+  uint64_t start_ticks;  // field 22 of /proc/pid/stat
   UniqueFd pidfd;
-  UniqueFd stat;  // /proc/pid/stat, kept for sampling
 };
 
-// Clones, and returns once the workload's program runs (exec succeeded). On failure the child is
-// reaped and nothing is left of it; the failure names the child's own system call.
+// Clones, and returns once the program runs (exec succeeded). On failure the child is reaped and
+// nothing is left of it; the failure names the child's own system call. There is no failure after
+// the exec: from then on a shim may have started its workload.
 //
 // Spawn worker thread only: the child's parent-death signal is tied to the calling *thread*.
 // @param starting  holds the child's pid from before it can exit until the caller clears it
-Result<StartedProcess> spawn_process(SpawnPlan& plan, const ChildStack& stack,
+Result<StartedProcess> spawn_process(const SpawnPlan& plan, const ChildStack& stack,
                                      std::atomic<pid_t>* starting);
-
-// SIGKILL, then reap. For a child that started and cannot be kept. Spawn worker thread.
-void kill_and_reap(const UniqueFd& pidfd);
 
 }  // namespace morch

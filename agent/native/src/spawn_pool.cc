@@ -1,8 +1,20 @@
 #include "spawn_pool.h"
 
+#include "syscalls.h"
 #include "thread_setup.h"
 
 namespace morch {
+
+namespace {
+
+// For a shim that cannot be watched: has it kill its tree at once. Killed itself, it might leave a
+// workload behind. Reaped later, as an orphan.
+void end_shim(const UniqueFd& pidfd) {
+  constexpr int kGraceMs = 0;
+  sys::pidfd_send_signal(pidfd.get(), SIGTERM, kGraceMs);
+}
+
+}  // namespace
 
 Result<bool> SpawnPool::start(Registry* registry) {
   registry_ = registry;
@@ -44,21 +56,18 @@ void SpawnPool::serve(SpawnRequest& request, const ChildStack& stack,
     request.done(started.failure());
     return;
   }
-  StartedProcess& process = started.value();
-  auto child = std::make_shared<Child>();
-  child->pid = process.pid;
-  child->start_ticks = process.start_ticks;
-  child->inherited_peak_kib = process.inherited_peak_kib;
-  child->pidfd = std::move(process.pidfd);
-  child->sink = request.sink;
-  child->tree = ProcessTree(process.pid, std::move(process.stat));
-  const Result<uint64_t> added = registry_->add(child, [&](uint64_t handle) {
-    request.done(Spawned{handle, child->pid, child->start_ticks});
+  auto process = std::make_shared<WatchedProcess>();
+  process->pid = started.value().pid;
+  process->start_ticks = started.value().start_ticks;
+  process->pidfd = std::move(started.value().pidfd);
+  process->sink = request.sink;
+  process->tree = ProcessTree(process->pid, process->start_ticks);
+  const Result<uint64_t> added = registry_->add(process, [&](uint64_t handle) {
+    request.done(Spawned{handle, process->pid, process->start_ticks});
   });
-  if (!added.ok()) {
-    kill_and_reap(child->pidfd);
-    request.done(added.failure());
-  }
+  if (added.ok()) return;
+  if (added.failure().error != ECANCELED) end_shim(process->pidfd);
+  request.done(added.failure());
 }
 
 }  // namespace morch

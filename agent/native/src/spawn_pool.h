@@ -1,5 +1,5 @@
 // Two long-lived threads that start processes. They live as long as the addon: the kernel sends a
-// child its parent-death signal when the *thread* that made it ends.
+// child that has not cleared it its parent-death signal when the *thread* that made it ends.
 #pragma once
 
 #include <array>
@@ -8,10 +8,10 @@
 #include <memory>
 #include <thread>
 
-#include "child.h"
 #include "registry.h"
 #include "spawn.h"
 #include "task_queue.h"
+#include "watched_process.h"
 
 namespace morch {
 
@@ -24,7 +24,7 @@ struct Spawned {
 struct SpawnRequest {
   SpawnPlan plan;
   std::shared_ptr<ExitSink> sink;
-  // Spawn worker thread; before the child's exit can reach the sink. Must not call the registry.
+  // Spawn worker thread; before the process's end can reach the sink. Must not call the registry.
   std::function<void(Result<Spawned>)> done;
 };
 

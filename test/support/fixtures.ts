@@ -7,7 +7,7 @@ import { until } from './until';
 
 export const FIXTURES = join(__dirname, '..', 'fixtures');
 const BUILD = join(FIXTURES, 'build');
-const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
+const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
 
 /** @returns path of the program made from test/fixtures/<name>.c as it is now */
 export function fixture(name: string): string {

@@ -62,6 +62,7 @@ describe('trees that do not end when told to are gone within the grace and a sec
     ['daemon', ['-1'], 2, 'SIGTERM'],
     ['renamed', [], 3, 'SIGKILL'],
     ['own_subreaper', [], 2, 'SIGKILL'],
+    ['clone_parent', ['0', '60000'], 3, 'SIGTERM'],
     ['fork_bomb', ['150'], 100, 'SIGKILL'],
     ['wanderers', ['10', '2'], 8, 'SIGTERM'],
   ])('%s', async (name, args, processes, signal) => {
@@ -122,6 +123,7 @@ describe('when the main process ends by itself, the rest of its tree is stopped'
     ['fork_and_exit', ['3'], 2, 3],
     ['daemon', ['0'], 2, 0],
     ['zombie_maker', ['20', '5'], 2, 5],
+    ['clone_parent', ['6'], 3, 6],
   ])('%s', async (name, args, processes, code) => {
     const { instanceId, notes } = await start(name, args, processes, { stop: { graceMs: 300 } });
     await until(async () => /completed|failed/.test((await agent.instance(instanceId)).status), { what: 'it ended' });

@@ -81,7 +81,8 @@ it('changes nothing for an agent that is back within 4 s', async () => {
   await cluster.untilNode('n3', 'suspect');
   await cluster.startAgent('n3');
   await cluster.untilNode('n3', 'healthy');
-  const identities = (w: typeof before) => w.instances.map(({ id, generation, run, pid, node }) => [id, generation, run, pid, node]);
+  const identities = (w: typeof before) =>
+    w.instances.map(({ id, generation, run, pid, node }) => [id, generation, run, pid, node]);
   expect(identities(await cluster.untilRunning('web', 9))).toEqual(identities(before));
   expect(await metrics()).toMatchObject({ verdicts: 0 });
   expect(await cluster.workloadPids()).toHaveLength(9);

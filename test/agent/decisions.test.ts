@@ -13,7 +13,10 @@ const AT = '2026-01-01T00:00:00.000Z';
 const BATCH = restartWithDefaults('batch', undefined);
 const SERVICE = restartWithDefaults('service', undefined);
 
-const exited = (code: number | null, more: { signal?: string; ranMs?: number; overranMs?: number; shimLost?: boolean } = {}): RunEnd => ({
+const exited = (
+  code: number | null,
+  more: { signal?: string; ranMs?: number; overranMs?: number; shimLost?: boolean } = {},
+): RunEnd => ({
   kind: 'exited',
   exit: { code, signal: more.signal ?? null, at: AT, oomKilled: false },
   ranMs: more.ranMs ?? 10,

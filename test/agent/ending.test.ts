@@ -102,31 +102,34 @@ describe('an agent that is killed', () => {
 });
 
 describe('an agent that is told to end', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)('by %s stops everything where it is to, says so, and exits with 0', async (signal) => {
-    const agent = await agents.start({ onExit: 'stop' });
-    await agent.startShell('trap "sleep 0.3; exit 0" TERM; echo up; while :; do sleep 0.05; done', {
-      instanceId: 'slow.0',
-    });
-    await agent.startShell('exit 1', { instanceId: 'waiting.0', restart: { backoffMs: 60_000 } });
-    await agent.untilStatus('waiting.0', 'backoff');
-    await agent.untilSaid('slow.0', 'up');
-    const listener = await agent.connect();
-    const ended = agent.kill(signal);
-    await until(() => listener.of('leaving').length > 0, { what: 'it says that it leaves' });
-    expect(await agent.start(SLEEP)).toMatchObject({ status: 503, body: { code: 'SHUTTING_DOWN' } });
-    expect((await agent.request('GET', '/readyz')).status).toBe(503);
-    expect((await agent.request('GET', '/livez')).status).toBe(200);
-    agent.child.kill(signal); // once more changes nothing
-    expect(await ended).toBe(0);
-    expect(processesOf(agent.name)).toEqual([]);
-    const lost = { lost: true, status: 'stopped', statusReason: 'agent stopped' };
-    expect(listener.reports('slow.0').at(-1)).toMatchObject({ ...lost, exit: { code: 0 } });
-    expect(listener.reports('waiting.0').at(-1)).toMatchObject({ ...lost, exit: { code: 1 } });
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'by %s stops everything where it is to, says so, and exits with 0',
+    async (signal) => {
+      const agent = await agents.start({ onExit: 'stop' });
+      await agent.startShell('trap "sleep 0.3; exit 0" TERM; echo up; while :; do sleep 0.05; done', {
+        instanceId: 'slow.0',
+      });
+      await agent.startShell('exit 1', { instanceId: 'waiting.0', restart: { backoffMs: 60_000 } });
+      await agent.untilStatus('waiting.0', 'backoff');
+      await agent.untilSaid('slow.0', 'up');
+      const listener = await agent.connect();
+      const ended = agent.kill(signal);
+      await until(() => listener.of('leaving').length > 0, { what: 'it says that it leaves' });
+      expect(await agent.start(SLEEP)).toMatchObject({ status: 503, body: { code: 'SHUTTING_DOWN' } });
+      expect((await agent.request('GET', '/readyz')).status).toBe(503);
+      expect((await agent.request('GET', '/livez')).status).toBe(200);
+      agent.child.kill(signal); // once more changes nothing
+      expect(await ended).toBe(0);
+      expect(processesOf(agent.name)).toEqual([]);
+      const lost = { lost: true, status: 'stopped', statusReason: 'agent stopped' };
+      expect(listener.reports('slow.0').at(-1)).toMatchObject({ ...lost, exit: { code: 0 } });
+      expect(listener.reports('waiting.0').at(-1)).toMatchObject({ ...lost, exit: { code: 1 } });
 
-    const next = await agents.start({ name: agent.name, dataDir: agent.dataDir });
-    expect(await next.instance('slow.0')).toMatchObject(lost);
-    await next.kill('SIGTERM');
-  });
+      const next = await agents.start({ name: agent.name, dataDir: agent.dataDir });
+      expect(await next.instance('slow.0')).toMatchObject(lost);
+      await next.kill('SIGTERM');
+    },
+  );
 });
 
 describe('an agent that cannot begin', () => {

@@ -65,7 +65,15 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
   await expect(supervisor.start(command(2))).rejects.toMatchObject({ code: 'STILL_ALIVE' });
   expect(stops).toEqual([10, 1]);
   const at = new Date().toISOString();
-  exited.resolve({ code: null, signal: 'SIGKILL', at, oomKilled: false, shimLost: false, recorded: true, droppedBytes: 0 });
+  exited.resolve({
+    code: null,
+    signal: 'SIGKILL',
+    at,
+    oomKilled: false,
+    shimLost: false,
+    recorded: true,
+    droppedBytes: 0,
+  });
   gone.resolve();
   await until(() => reports.at(-1)?.status === 'stopped', { what: 'it has ended' });
   await supervisor.closeAndStop();

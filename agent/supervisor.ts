@@ -211,7 +211,7 @@ export class Supervisor {
   async closeAndStop(): Promise<void> {
     this.#closing = true;
     const lives = this.#lives();
-    for (const life of lives) life.stop('agent');
+    for (const life of lives) void life.stop('agent');
     await Promise.all(lives.map(({ ended }) => ended));
   }
 
@@ -262,7 +262,7 @@ export class Supervisor {
   async #replace(before: Known | undefined): Promise<void> {
     if (before?.kind !== 'live') return;
     const { life } = before;
-    life.stop('replaced');
+    await life.stop('replaced');
     if (!(await isDoneWithin(life.ended, life.spec.stop.graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
   }
 
@@ -276,7 +276,7 @@ export class Supervisor {
       }
       return this.#bury(instanceId!, uid, generation, target);
     }
-    if (known.kind === 'live') known.life.stop('request', target.graceMs);
+    if (known.kind === 'live') await known.life.stop('request', target.graceMs);
     return known;
   }
 
@@ -338,7 +338,7 @@ export class Supervisor {
     const before = this.#latestOf(end);
     const known: Known = { kind: 'ended', id: end, end, release: () => {} };
     this.#enter(known);
-    if (before?.kind === 'live') before.life.stop('request', graceMs);
+    if (before?.kind === 'live') void before.life.stop('request', graceMs);
     try {
       await this.means.records.saveEnd(end);
     } catch (error) {

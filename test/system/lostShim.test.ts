@@ -1,7 +1,7 @@
 /** Runs whose shim was killed, and shims whose state directory is gone: told as lost, and nothing of them goes on. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Agents, processesOf, type TestAgent } from '../support/agent';
+import { Agents, isAlive, processesOf, type TestAgent } from '../support/agent';
 import { fixture, Notes, startTicksOf } from '../support/fixtures';
 import { shimsOf } from '../support/shims';
 import { until } from '../support/until';
@@ -34,7 +34,9 @@ describe('a shim that is killed', () => {
     );
     expect(again).toMatchObject({ generation: 1, exit: { code: null, signal: null } });
     expect(again.shimPid).not.toBe(shimPid);
-    expect(first.filter(({ pid, startTicks }) => startTicksOf(pid) === startTicks)).toEqual([]);
+    const ofFirst = () => first.filter(({ pid, startTicks }) => startTicksOf(pid) === startTicks);
+    expect(ofFirst().filter(({ pid }) => isAlive(pid))).toEqual([]);
+    await until(() => ofFirst().length === 0, { what: 'they are reaped' });
     expect(listener.reports('web.0').map(({ statusReason }) => statusReason ?? '')).toContainEqual(
       expect.stringContaining('shim-lost'),
     );
@@ -69,7 +71,7 @@ describe('a shim that is killed', () => {
       exit: { code: null, signal: null },
       statusReason: expect.stringContaining('shim-lost'),
     });
-    expect(notes.left()).toEqual([]);
+    await notes.expectReaped();
   }, 30_000);
 });
 

@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Stopped } from '../../contract/agentApi';
-import { Agents, isAlive, type TestAgent, zombiesOf } from '../support/agent';
+import { Agents, type TestAgent, zombiesOf } from '../support/agent';
 import { fixture, Notes } from '../support/fixtures';
 import { until } from '../support/until';
 
@@ -48,12 +48,6 @@ async function stop({ instanceId, notes }: Started, graceMs: number): Promise<St
   expect(answer).toMatchObject({ status: 200 });
   expect(left).toEqual([]);
   return { ...answer.body, tookMs };
-}
-
-/** Those that a killed shim has left are killed before the answer, and reaped soon after by who has inherited them. */
-async function expectReaped(notes: Notes): Promise<void> {
-  expect(notes.left().filter(({ pid }) => isAlive(pid))).toEqual([]);
-  await until(() => notes.left().length === 0, { what: 'none is left as a zombie' });
 }
 
 async function expectNoTrace(): Promise<void> {
@@ -221,7 +215,7 @@ describe('a workload that turns on its shim', () => {
       exit: { code: null, signal: null },
       statusReason: expect.stringContaining('shim-lost'),
     });
-    await expectReaped(notes);
+    await notes.expectReaped();
   });
 });
 

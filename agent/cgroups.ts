@@ -111,6 +111,9 @@ export class Cgroups {
    */
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
+    // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
+    // with that of the group the cloning process is in (kill_seq in cgroup_css_set_fork and cgroup_post_fork).
+    await removeTree(directory).catch(ignoringGone);
     const isNew = await this.#makeGroup(directory);
     try {
       for (const [file, value] of this.#settings(limits, isNew)) await setGroupFile(directory, file, value);

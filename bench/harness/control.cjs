@@ -5,7 +5,11 @@ const { mkdirSync, renameSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { promisify } = require('node:util');
+const { HttpClient } = require('./http.cjs');
+const { freePort } = require('./part.cjs');
+const { statOf } = require('./processes.cjs');
 const { onEnd } = require('./program.cjs');
+const { until } = require('./until.cjs');
 
 const BENCH = path.resolve(__dirname, '..');
 
@@ -26,6 +30,14 @@ async function measureSleepsInC(program, count) {
   const { stdout } = await promisify(execFile)(program, [String(count)], { timeout: 60_000 });
   const [startNs, stopNs] = stdout.trim().split(' ').map(Number);
   return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
+}
+
+/** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */
+async function measureTruesInC(program, count, concurrency) {
+  const { childrenCpuSeconds: before } = statOf(process.pid);
+  const args = [count, concurrency, 1, '/bin/true'].map(String);
+  const { stdout } = await promisify(execFile)(program, args, { timeout: 300_000 });
+  return { seconds: Number(stdout) / 1e9, cpuSeconds: statOf(process.pid).childrenCpuSeconds - before };
 }
 
 /** `count` children at once by child_process.spawn, until the last one executes its program; they are killed and reaped since. */
@@ -51,4 +63,23 @@ async function measureSpawns(count, file, args) {
   return tookMs;
 }
 
-module.exports = { buildC, measureSleepsInC, measureSpawns };
+/** A Node process that only serves: from its start to its first answer, looked for every 5 ms like a part's. @returns ms */
+async function measureBareServer() {
+  const port = await freePort();
+  const before = performance.now();
+  const code = `require('node:http').createServer((_, answer) => answer.end('ok')).listen(${port}, '127.0.0.1')`;
+  const child = spawn(process.execPath, ['-e', code], { stdio: 'ignore' });
+  const done = onEnd(() => child.kill('SIGKILL'));
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  const client = new HttpClient(port);
+  const asks = () => client.request('GET', '/livez', undefined, { timeoutMs: 1_000 }).catch(() => null);
+  await until(async () => (await asks())?.status === 200, { what: 'a bare server answers', everyMs: 5 });
+  const tookMs = performance.now() - before;
+  client.close();
+  child.kill('SIGKILL');
+  await gone;
+  done();
+  return tookMs;
+}
+
+module.exports = { buildC, measureBareServer, measureSleepsInC, measureSpawns, measureTruesInC };

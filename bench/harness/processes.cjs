@@ -53,6 +53,32 @@ function killMarked(mark) {
   return found.length;
 }
 
+/**
+ * Shims (docs/shim.md) of agents whose data directories are `directory` or below it; symbolic links resolved.
+ * @returns [{ pid, key, nonce }]
+ */
+function findShims(directory) {
+  return allPids().flatMap((pid) => {
+    const shim = shimOf(pid, directory);
+    return shim === null ? [] : [{ pid, ...shim }];
+  });
+}
+
+function shimOf(pid, directory) {
+  const [name, dataDir, key, nonce] = (readOf(pid, 'cmdline') ?? '').split('\0');
+  if (name !== 'morch-shim' || !`${dataDir}/`.startsWith(`${directory}/`)) return null;
+  return { key, nonce };
+}
+
+/** SIGKILL to them, read again just before like marked ones. */
+function killShims(directory) {
+  const found = findShims(directory);
+  for (const { pid, nonce } of found) {
+    if (shimOf(pid, directory)?.nonce === nonce) killPid(pid);
+  }
+  return found.length;
+}
+
 function killPid(pid) {
   try {
     process.kill(pid, 'SIGKILL');
@@ -61,7 +87,7 @@ function killPid(pid) {
   }
 }
 
-/** The second field of stat may hold spaces and parentheses; the rest begins after its last one. */
+/** Null when the process is gone. The second field of stat may hold spaces and parentheses; the rest begins after its last one. */
 function statOf(pid) {
   const text = readOf(pid, 'stat');
   if (text === null) return null;
@@ -70,6 +96,10 @@ function statOf(pid) {
     state: fields[0],
     ppid: Number(fields[1]),
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND,
+    /** Of its children that have ended and were waited for, and of theirs. */
+    childrenCpuSeconds: (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND,
+    /** With the pid the identity of a process since boot. */
+    startTicks: Number(fields[19]),
   };
 }
 
@@ -103,6 +133,10 @@ function linkOf(file) {
   }
 }
 
+function childrenOf(pid) {
+  return allPids().filter((one) => statOf(one)?.ppid === pid);
+}
+
 /** Children of `pids` that have ended and were not waited for. */
 function zombiesOf(pids) {
   return allPids().filter((pid) => {
@@ -112,14 +146,18 @@ function zombiesOf(pids) {
 }
 
 module.exports = {
+  childrenOf,
   countBy,
   cpuSecondsOf,
   descriptorsOf,
   environmentOf,
   findMarked,
+  findShims,
   killMarked,
   killPid,
+  killShims,
   residentBytesOf,
+  statOf,
   threadsOf,
   zombiesOf,
 };

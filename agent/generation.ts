@@ -13,9 +13,24 @@ import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, revOf } from './instanceStatus';
 import { cwdOf, startFailed } from './launch';
 import type { LogFiles } from './logFiles';
-import { type Adoption, type HostedRun, type LogPlan, type MainExit, type ProcessHost, StartFailure } from './processHost';
+import {
+  type Adoption,
+  type HostedRun,
+  type LogPlan,
+  type MainExit,
+  type ProcessHost,
+  StartFailure,
+} from './processHost';
 import { type EndRecord, type Intent, keyOf, type ResolvedStart, type StopRecord } from './records';
-import { decideNextStep, describeEnd, overranReason, type NextStep, type RunEnd, type StopCause, stopReason } from './runEnd';
+import {
+  decideNextStep,
+  describeEnd,
+  type NextStep,
+  overranReason,
+  type RunEnd,
+  type StopCause,
+  stopReason,
+} from './runEnd';
 import { planRun, type RunPlanMeans } from './runPlan';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 

@@ -14,6 +14,7 @@ import { Events } from './events';
 import { makeHandlers } from './http/handlers';
 import { createAgentServer } from './http/server';
 import { LogFiles } from './logFiles';
+import { startLogUpkeep } from './logUpkeep';
 import { Membership } from './membership';
 import { type LeasePage, loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
@@ -27,7 +28,6 @@ import { Gate } from './timers';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
-const REMOVE_LOGS_EVERY_MS = 3_600_000;
 /** Well below what a shim takes for absence. */
 const REFRESH_LEASE_EVERY_MS = 1_000;
 
@@ -137,7 +137,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { port } = await listen(server, options);
   sampler.start();
   const endRegistration = register(options, port, membership, events, supervisor, log);
-  const endRemoval = startLogRemoval(logFiles, supervisor, log);
+  const { maxLogBytes } = options;
+  const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
   return {
     address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
@@ -145,7 +146,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       const stopsAll = options.onExit === 'stop';
       if (stopsAll) events.tellLeaving();
       endRegistration();
-      endRemoval();
+      endUpkeep();
       await (stopsAll ? supervisor.closeAndStop() : supervisor.closeAndKeep());
       sampler.stop();
       await events.close();
@@ -227,17 +228,6 @@ function register(
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),
     log,
   });
-}
-
-function startLogRemoval(logFiles: LogFiles, supervisor: Supervisor, log: Logger): () => void {
-  const remove = () => {
-    logFiles.removeForgotten(supervisor.knownOwners(), Date.now()).catch((error) => {
-      log.error({ err: error }, 'cannot remove old output');
-    });
-  };
-  remove();
-  const timer = setInterval(remove, REMOVE_LOGS_EVERY_MS);
-  return () => clearInterval(timer);
 }
 
 /** Tells the shims that their agent is alive. */

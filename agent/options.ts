@@ -39,6 +39,11 @@ export const agentOptionsSchema = z.strictObject({
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
   memoryBytes: z.int().min(0).optional(),
+  /** Of all output on the node; 0: no cap. */
+  maxLogBytes: z
+    .int()
+    .min(0)
+    .default(10 * 2 ** 30),
   /** What becomes of the workloads when the agent is told to end: a later one takes them over, or they end first. */
   onExit: z.enum(['keep', 'stop']).default('keep'),
   /** 0: never. */

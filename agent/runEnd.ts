@@ -90,6 +90,7 @@ export function describeEnd(end: RunEnd): string {
   if (end.kind === 'notStarted') return 'was not started';
   if (end.shimLost) return SHIM_LOST;
   if (end.overranMs !== null) return overranReason(end.overranMs);
-  if (end.exit.signal !== null) return `killed by ${end.exit.signal}`;
-  return `exited with code ${end.exit.code}`;
+  const oom = end.exit.oomKilled ? ' (out of memory)' : '';
+  if (end.exit.signal !== null) return `killed by ${end.exit.signal}${oom}`;
+  return `exited with code ${end.exit.code}${oom}`;
 }

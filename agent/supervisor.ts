@@ -143,11 +143,12 @@ export class Supervisor {
    * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, FEATURE_UNSUPPORTED, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
    */
   async start(command: StartInstance): Promise<Started> {
-    if (this.#closing)
-      throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
     const id = this.#identify(command);
     const same = this.#known.get(keyOf(id));
+    // Also while it ends: a refusal means that this generation does not run here.
     if (same !== undefined) return answerAgain(same);
+    if (this.#closing)
+      throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
     const missing = missingFeatures(command, this.features);
     if (missing.length > 0) throw unsupported(missing, this.nodeName);
     const before = this.#latestOf(id);

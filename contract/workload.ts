@@ -88,6 +88,27 @@ export const limitsSchema = z
   .meta({ id: 'Limits' });
 export type Limits = z.infer<typeof limitsSchema>;
 
+/** How much output of one instance is kept, over all its runs: per stream so many files of such a size. */
+export const logsSchema = z
+  .strictObject({
+    maxBytes: z
+      .int()
+      .min(4_096)
+      .max(2 ** 40)
+      .optional()
+      .describe('of one file with its index; default 10485760 (10 MiB)'),
+    files: z.int().min(1).max(1_000).optional().describe('of stdout, and as many of stderr; default 10'),
+  })
+  .meta({ id: 'Logs' });
+export interface LogLimits {
+  maxBytes: number;
+  files: number;
+}
+
+export function logLimitsWithDefaults(given: z.infer<typeof logsSchema> | undefined): LogLimits {
+  return { maxBytes: given?.maxBytes ?? 10 * 2 ** 20, files: given?.files ?? 10 };
+}
+
 /** The part of a spec that an agent needs to run it, `restart` and `stop` apart. A field is added here and nowhere else. */
 export const processFields = {
   script: absolutePathSchema.optional(),
@@ -100,6 +121,7 @@ export const processFields = {
   limits: limitsSchema.optional(),
   nice: z.int().min(-20).max(19).optional().describe('default 0; below it only where the agent runs as root'),
   umask: umaskSchema.optional().describe('octal; default "022"'),
+  logs: logsSchema.optional(),
 };
 const processSchema = z.object(processFields);
 export type ProcessSpec = z.infer<typeof processSchema>;
@@ -111,9 +133,10 @@ export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
 }
 
 /** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
-export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask'>>(spec: S) {
-  const { nice = 0, umask = '022', limits = {} } = spec;
-  return { ...spec, nice, umask, limits: { ...limits, coreBytes: limits.coreBytes ?? 0 } };
+export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs'>>(spec: S) {
+  const { nice = 0, umask = '022', limits = {}, logs } = spec;
+  const { coreBytes = 0 } = limits;
+  return { ...spec, nice, umask, limits: { ...limits, coreBytes }, logs: logLimitsWithDefaults(logs) };
 }
 
 export const processInputFields = {

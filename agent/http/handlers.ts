@@ -11,9 +11,11 @@ import {
 } from '../../contract/agentApi';
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
-import type { agentLogsQuerySchema, agentStatusQuerySchema } from '../../contract/routes';
+import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
+import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
+import { resolveSince } from '../../contract/since';
 import type { LogFiles, LogOwner } from '../logFiles';
-import { readLogs } from '../logs';
+import { countDropped, type LogBlock, type LogRequest, readLogs } from '../logs';
 import type { Commander, Membership } from '../membership';
 import type { Supervisor } from '../supervisor';
 import { readCommand } from './body';
@@ -74,19 +76,22 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
     },
 
     'GET /instances/:id/logs': async (call) => {
-      const { stream, tail, follow, uid } = call.query as z.output<typeof agentLogsQuerySchema>;
-      const owner = await findLogOwner(call.params.id!, uid);
+      const query = call.query as z.output<typeof agentLogsQuerySchema>;
+      const { stream, since, tail, from, follow, frames } = query;
+      const owner = await findLogOwner(call.params.id!, query.uid);
       const leaving = new AbortController();
       call.response.on('close', () => leaving.abort());
-      const chunks = readLogs({
-        list: () => logFiles.list(owner),
+      const request: LogRequest = {
+        directory: logFiles.directoryOf(owner),
         stream,
+        sinceMs: since === undefined ? undefined : resolveSince(since, Date.now()),
         tail,
+        from,
         follow,
         mayGrow: () => supervisor.mayWrite(owner),
         signal: leaving.signal,
-      });
-      await sendText(call, chunks);
+      };
+      await sendLogs(call, request, frames);
     },
 
     'GET /events': () => {
@@ -126,14 +131,28 @@ function sendLine(response: ServerResponse, status: number, line: string): void 
 }
 
 /** Waits for a slow reader; ends quietly when it leaves. */
-async function sendText({ request, response }: Call, chunks: AsyncIterable<Buffer>): Promise<void> {
-  response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' });
+async function sendLogs(call: Call, logs: LogRequest, frames: boolean): Promise<void> {
+  const { request, response } = call;
+  const dropped = logs.follow ? 0 : await countDropped(logs);
+  response.writeHead(200, {
+    'Content-Type': frames ? LOG_FRAMES_MEDIA : 'text/plain; charset=utf-8',
+    'Cache-Control': 'no-store',
+    ...(dropped === 0 ? {} : { [DROPPED_BYTES_HEADER]: dropped }),
+  });
   response.flushHeaders();
   if (request.method !== 'HEAD') {
-    for await (const chunk of chunks) {
+    for await (const block of readLogs(logs)) {
       if (response.destroyed) return;
-      if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!writeBlock(response, block, frames)) {
+        await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      }
     }
   }
   response.end();
+}
+
+/** @returns false when the reader is to be waited for */
+function writeBlock(response: ServerResponse, { bytes, position }: LogBlock, frames: boolean): boolean {
+  if (frames) response.write(frameHead(bytes.length, position));
+  return bytes.length === 0 ? !response.writableNeedDrain : response.write(bytes);
 }

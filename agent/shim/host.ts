@@ -10,7 +10,6 @@ import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Cgroups } from '../cgroups';
 import { type FoundShim, type Native, NativeError } from '../native/index';
-import { isAlive, readProcessStat } from '../processStat';
 import {
   type Adoption,
   type HostedRun,
@@ -21,6 +20,7 @@ import {
   type RunPlan,
   StartFailure,
 } from '../processHost';
+import { isAlive, readProcessStat } from '../processStat';
 import { sleep } from '../timers';
 import { NonceScanner } from './nonceScanner';
 import { Notices } from './notices';
@@ -59,7 +59,8 @@ export class ShimHost implements ProcessHost {
   /** @throws Error when the shim is not built; NativeError when the FIFO of the notices cannot be made */
   constructor(private readonly options: ShimHostOptions) {
     const { native, shimPath, dataDir, log } = options;
-    if (!existsSync(shimPath)) throw new Error(`the shim is missing (${shimPath}); build it with \`npm run build:native\``);
+    if (!existsSync(shimPath))
+      throw new Error(`the shim is missing (${shimPath}); build it with \`npm run build:native\``);
     const numberOf = (name: string) => native.signalNumber(name)!;
     this.#signals = {
       SIGTERM: numberOf('SIGTERM'),
@@ -101,7 +102,9 @@ export class ShimHost implements ProcessHost {
   }
 
   async adopt(leftovers: Leftover[]): Promise<Adoption[]> {
-    const shims = new Map((await this.options.native.findShims(this.options.dataDir)).map((shim) => [shim.nonce, shim]));
+    const shims = new Map(
+      (await this.options.native.findShims(this.options.dataDir)).map((shim) => [shim.nonce, shim]),
+    );
     const adoptions = leftovers.map((leftover) => {
       const shim = shims.get(leftover.nonce);
       shims.delete(leftover.nonce);
@@ -151,7 +154,9 @@ export class ShimHost implements ProcessHost {
       await run.started;
     } catch (failure) {
       // A shim that ended without a word may never have begun.
-      return failure instanceof StartFailure && failure.syscall !== NO_WORD ? { kind: 'startFailed', failure } : { kind: 'unknown' };
+      return failure instanceof StartFailure && failure.syscall !== NO_WORD
+        ? { kind: 'startFailed', failure }
+        : { kind: 'unknown' };
     }
     return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit: await run.exited };
   }

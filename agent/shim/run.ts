@@ -2,8 +2,9 @@
  * One run and its shim, as the agent knows them: takes in what the shim says, by notice or by its state file, and
  * tells when the main process has ended and when the tree is gone. Made by host.ts, which routes to it.
  */
-import { type Deferred, deferred } from '../timers';
+
 import { type HostedRun, type MainExit, type RunIdentity, StartFailure } from '../processHost';
+import { type Deferred, deferred } from '../timers';
 import type { ShimLine } from './record';
 
 export interface RunFiles {

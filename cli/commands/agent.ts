@@ -16,6 +16,7 @@ interface AgentFlags {
   label?: string[];
   cpuMillis?: number;
   memoryBytes?: number;
+  maxLogBytes?: number;
   onExit: 'keep' | 'stop';
   orphanAfter: number;
   allowNewPrivileges: boolean;
@@ -56,7 +57,16 @@ export function registerAgent(program: Command): void {
         .argParser(flag(parseMemoryBytes)),
     )
     .addOption(
-      new Option('--on-exit <what>', 'when it ends in order: keep its workloads running for its successor, or stop them')
+      new Option('--max-log-bytes <amount>', 'most output kept of all instances together, such as 10GiB; 0: no limit')
+        .default(10 * 2 ** 30, '10GiB')
+        .env('MORCH_MAX_LOG_BYTES')
+        .argParser(flag(parseMemoryBytes)),
+    )
+    .addOption(
+      new Option(
+        '--on-exit <what>',
+        'when it ends in order: keep its workloads running for its successor, or stop them',
+      )
         .choices(['keep', 'stop'])
         .default('keep')
         .env('MORCH_ON_EXIT'),
@@ -81,7 +91,7 @@ export function registerAgent(program: Command): void {
       'after',
       '\nExamples:\n' +
         '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
-        '  $ morch agent --cgroup /sys/fs/cgroup/morch',
+        '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
     .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);

@@ -294,6 +294,18 @@ describe('submit', () => {
     expect(scheduler.seen).toEqual([]);
   });
 
+  test('takes limits and a user as people write them, and refuses what cannot be', async () => {
+    acceptSubmissions();
+    const flags = ['--user', 'nobody', '--limit-cpu', '0.5', '--limit-memory', '512MiB', '--limit-pids', '64'];
+    expect(await morch('submit', '-q', '--command', ...flags, '--nice', '-5', '--umask', '077', 'true')).toMatchObject({
+      exitCode: 0,
+    });
+    const limits = { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64 };
+    expect(scheduler.seen[0]?.body).toEqual({ command: ['true'], user: 'nobody', limits, nice: -5, umask: '077' });
+    const refused = await morch('submit', '--command', '--user', 'No Body', 'true');
+    expect(refused).toMatchObject({ exitCode: 4, stderr: expect.stringContaining('"No Body" must be a login name') });
+  });
+
   test('shows each thing that is wrong with the input', async () => {
     const errors = ['/replicas', '/id'].map((pointer) => ({ pointer, message: 'is wrong' }));
     scheduler.handlers.set('POST /workloads', () => {
@@ -312,6 +324,30 @@ describe('submit', () => {
     const instances = [anInstance('job.0', { status: 'failed', exit })];
     scheduler.workloads.set('job', aWorkload('job', { status: 'failed', counts: { failed: 1 }, instances }));
     expect(await ended).toMatchObject({ exitCode: 139, stdout: 'job\n' });
+  });
+});
+
+describe('describe', () => {
+  test('shows who a workload runs as, what bounds it, and what it died of', async () => {
+    const exit = { code: null, signal: 'SIGKILL', at: '2026-01-01T00:00:00.000Z', oomKilled: true };
+    const limits = { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64, fileBytes: 2 ** 30 };
+    const instances = [anInstance('job.0', { shimPid: 815, exit }), anInstance('job.1', { shimPid: null })];
+    scheduler.workloads.set('job', aWorkload('job', { user: 'www-data', limits, nice: 5, umask: '027', instances }));
+    const { stdout } = await morch('describe', 'job');
+    expect(stdout).toMatch(/^user: +www-data$/m);
+    expect(stdout).toMatch(/^limits: +0.5 cores, 512MiB memory, 64 processes, files of 1GiB$/m);
+    expect(stdout).toMatch(/^nice: +5$/m);
+    expect(stdout).toMatch(/^umask: +027$/m);
+    expect(stdout).toMatch(/^INSTANCE .* PID +SHIM +GENERATION/m);
+    expect(stdout).toMatch(/^job\.0 .* 4711 +815 .* SIGKILL \(out of memory\)/m);
+    expect(stdout).toMatch(/^job\.1 .* 4711 +- /m);
+  });
+
+  test('leaves out what a workload does not ask for, and shows what a node offers', async () => {
+    scheduler.workloads.set('job', aWorkload('job', {}));
+    expect((await morch('describe', 'job')).stdout).not.toMatch(/^(user|limits|nice|umask):/m);
+    scheduler.nodes.set('n1', aNode('n1', { features: ['cgroup', 'limits.memory'] }));
+    expect((await morch('nodes', '-o', 'wide')).stdout).toMatch(/FEATURES.*\n.* cgroup,limits\.memory/);
   });
 });
 

@@ -1,21 +1,15 @@
-import { chmodSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { hasOnlyStdio, openDescriptors, readProcess, useWorkloads } from './workloads';
+import { until } from '../support/until';
+import { hasOnlyItsDescriptors, openDescriptors, readProcess, useWorkloads, type Workload } from './workloads';
 
 const workloads = useWorkloads();
 const { directory, native } = workloads;
 
-async function outputOf(argv: string[], plan?: Parameters<typeof workloads.start>[1]): Promise<string> {
-  const workload = await workloads.start(argv, plan);
+async function end(workload: Workload): Promise<void> {
+  native.signal(workload.handle, 9);
   await workload.exit;
-  return workload.stdout();
-}
-
-function executable(path: string, content: string): string {
-  writeFileSync(path, content);
-  chmodSync(path, 0o755);
-  return path;
 }
 
 function linkOf(fd: string): string | null {
@@ -26,68 +20,76 @@ function linkOf(fd: string): string | null {
   }
 }
 
-describe('a workload process', () => {
+describe('a started program', () => {
   test('gets exactly the arguments given, argv[0] included', async () => {
     const argv = ['a name', '', 'two words', 'ünï…', '--x=1'];
-    const script = 'process.stdout.write(JSON.stringify([process.argv0, ...process.argv.slice(1)]))';
-    const seen = await outputOf([process.execPath], {
-      file: process.execPath,
-      argv: [argv[0]!, '-e', script, '--', ...argv.slice(1)],
+    const workload = await workloads.start(argv, { file: workloads.compile('pause') });
+    await until(() => readFileSync(`/proc/${workload.pid}/cmdline`, 'utf8') === `${argv.join('\0')}\0`, {
+      what: 'its command line is the one given',
     });
-    expect(JSON.parse(seen)).toEqual(argv);
+    await end(workload);
   });
 
-  test('gets exactly the environment given', async () => {
-    const env = ['A=1', 'EMPTY=', 'PATH=/bin', 'ÄÖ=ü', 'A=2', 'odd'];
-    const output = await outputOf(['/bin/cat', '/proc/self/environ'], { env });
-    expect(output.split('\0').slice(0, -1)).toEqual(env);
-    expect(await outputOf(['/bin/cat', '/proc/self/environ'], { env: [] })).toBe('');
+  test('keeps short names apart, whatever moves in memory', async () => {
+    const workload = await workloads.start(['s'], { file: '/bin/sh', cwd: '/', input: Buffer.from('') });
+    expect(await workload.exit).toMatchObject({ code: 0 });
   });
 
-  test('reads end of file from stdin', async () => {
-    const workload = await workloads.sh('readlink /proc/self/fd/0; cat; echo done');
+  test('has an empty environment', async () => {
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    expect(readFileSync(`/proc/${workload.pid}/environ`, 'utf8')).toBe('');
+    await end(workload);
+  });
+
+  test('has /dev/null as descriptors 0, 1 and 2, its input as 3, and nothing else open', async () => {
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    await hasOnlyItsDescriptors(workload.pid);
+    const links = [0, 1, 2, 3].map((fd) => readlinkSync(`/proc/${workload.pid}/fd/${fd}`));
+    expect(links.slice(0, 3)).toEqual(['/dev/null', '/dev/null', '/dev/null']);
+    expect(links[3]).toMatch(/^\/memfd:/);
+    await end(workload);
+  });
+
+  test.each([0, 1, 4_095, 70_000, 4 * 2 ** 20])('reads %i bytes of input from its beginning', async (length) => {
+    const input = Buffer.from(Array.from({ length }, (_, index) => index % 251));
+    const whole = Buffer.concat([Buffer.from('xx'), input, Buffer.from('xx')]);
+    const copy = join(directory, `copy-${length}`);
+    const workload = await workloads.sh(`cat <&3 >${copy}`, { input: whole.subarray(2, 2 + length) });
     expect((await workload.exit).code).toBe(0);
-    expect(workload.stdout()).toBe('/dev/null\ndone\n');
+    expect(readFileSync(copy).equals(input)).toBe(true);
   });
 
-  test('appends stdout and stderr to their files, created with mode 0640', async () => {
-    const stdoutPath = join(directory, 'appended');
-    for (const text of ['one', 'two']) await outputOf(['/bin/echo', text], { stdoutPath });
-    expect(readFileSync(stdoutPath, 'utf8')).toBe('one\ntwo\n');
-    expect(statSync(stdoutPath).mode & 0o777).toBe(0o640);
-    const workload = await workloads.sh('echo problem >&2');
+  test('reads the input as it was when the start was asked for', async () => {
+    const input = Buffer.from('before');
+    const started = workloads.sh('cat <&3', { input });
+    input.write('after!');
+    const workload = await started;
     await workload.exit;
-    expect(workload.stderr()).toBe('problem\n');
-  });
-
-  test('has only descriptors 0, 1 and 2', async () => {
-    const workload = await workloads.start(['sleep', '60']);
-    await hasOnlyStdio(workload.pid);
-    native.signalGroup(workload.handle, 9);
-    await workload.exit;
+    expect(workload.stdout()).toBe('before');
   });
 
   test('does not close or change the descriptors of the agent', async () => {
     const links = () => openDescriptors().map((fd) => `${fd} ${linkOf(fd)}`);
     const stable = links().filter((link) => !link.endsWith(' null'));
-    await outputOf(['true']);
+    await (await workloads.start(['/bin/true'])).exit;
     expect(links()).toEqual(expect.arrayContaining(stable));
   });
 
   test('leads a session and a process group of its own', async () => {
-    const workload = await workloads.start(['sleep', '60']);
+    const workload = await workloads.start(['/bin/sleep', '60']);
     expect(readProcess(workload.pid)).toMatchObject({
       group: workload.pid,
       session: workload.pid,
       parent: process.pid,
     });
-    native.signalGroup(workload.handle, 9);
-    await workload.exit;
+    await end(workload);
   });
 
   test('starts with no signal blocked or ignored, though Node ignores SIGPIPE', async () => {
-    const status = await outputOf(['cat', '/proc/self/status']);
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    const status = readFileSync(`/proc/${workload.pid}/status`, 'utf8');
     for (const field of ['SigBlk', 'SigIgn', 'SigCgt']) expect(status).toContain(`${field}:\t0000000000000000`);
+    await end(workload);
   });
 
   test('runs in the working directory given, with umask 022', async () => {
@@ -98,30 +100,11 @@ describe('a workload process', () => {
     expect(workload.stdout()).toBe(`${cwd}\n0022\n`);
   });
 
-  test('is searched in the PATH of its own environment, entry by entry', async () => {
-    const [first, second] = [join(directory, 'bin1'), join(directory, 'bin2')];
-    mkdirSync(first);
-    mkdirSync(second);
-    writeFileSync(join(first, 'only-here'), 'not executable');
-    executable(join(second, 'only-here'), '#!/bin/sh\necho found\n');
-    expect(await outputOf(['only-here'], { env: [`PATH=/nope:${first}:${second}`] })).toBe('found\n');
-    await expect(outputOf(['only-here'], { env: ['PATH=/bin'] })).rejects.toMatchObject({ code: 'ENOENT' });
-    // An empty entry is the working directory; no PATH at all is /bin:/usr/bin.
-    expect(await outputOf(['only-here'], { env: ['PATH=/nope:'], cwd: second })).toBe('found\n');
-    expect(await outputOf(['echo', 'x'], { env: [] })).toBe('x\n');
-  });
-
-  test('is run by /bin/sh when it is a script without #!', async () => {
-    const script = executable(join(directory, 'bare'), 'echo "$0 $1 $2"\n');
-    expect(await outputOf([script, 'a', 'b'])).toBe(`${script} a b\n`);
-    expect(await outputOf(['bare', 'a', 'b'], { env: [`PATH=${directory}`] })).toBe(`${script} a b\n`);
-  });
-
   test('is named by pid and start time', async () => {
-    const workload = await workloads.start(['sleep', '60']);
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    expect(readProcess(workload.pid)).toMatchObject({ startTicks: workload.startTicks });
     expect(native.startTicksOf(workload.pid)).toBe(workload.startTicks);
-    native.signalGroup(workload.handle, 9);
-    await workload.exit;
+    await end(workload);
     expect(native.startTicksOf(workload.pid)).toBeNull();
   });
 });

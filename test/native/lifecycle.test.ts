@@ -1,12 +1,15 @@
-/** What happens to workloads and threads when the process around the addon ends, in whatever way. */
-import { type ChildProcess, spawn } from 'node:child_process';
+/** What happens to the processes under watch, and to threads, when the process around the addon ends, in whatever way. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from '../support/until';
-import { readProcess } from './workloads';
+import { hasOnlyItsDescriptors, readProcess } from './workloads';
 
-const FIXTURE = join(__dirname, 'fixtures/agent.cjs');
+const FIXTURES = join(__dirname, 'fixtures');
+const directory = mkdtempSync(join(tmpdir(), 'morch-native-'));
 
 interface Agent {
   process: ChildProcess;
@@ -15,9 +18,20 @@ interface Agent {
 }
 
 const agents: Agent[] = [];
+const pids = new Set<number>();
 
-function startAgent(what: string): Agent {
-  const child = spawn(process.execPath, [FIXTURE, what], { stdio: ['ignore', 'pipe', 'inherit'] });
+function compile(source: string): string {
+  const program = join(directory, source);
+  const flags = ['-O1', '-Wall', '-Wextra', '-Werror'];
+  execFileSync('cc', [...flags, '-o', program, join(FIXTURES, `${source}.c`)], { stdio: 'inherit' });
+  return program;
+}
+
+const shim = compile('stand_in_shim');
+
+function startAgent(what: string, ...under: string[]): Agent {
+  const [program, ...args] = [...under, process.execPath, join(FIXTURES, 'agent.cjs'), what, shim];
+  const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout!.on('data', (chunk: Buffer) => {
     output += chunk.toString();
@@ -27,10 +41,18 @@ function startAgent(what: string): Agent {
   return agent;
 }
 
-async function firstPid(agent: Agent): Promise<number> {
-  return until(() => agent.output().includes('\n') && Number(agent.output().split('\n')[0]), {
-    what: 'a pid is printed',
+/** What `sleepAndShim` prints. */
+async function printedPids(agent: Agent): Promise<{ sleep: number; shim: number }> {
+  const line = await until(() => agent.output().includes('\n') && agent.output().split('\n')[0], {
+    what: 'pids are printed',
   });
+  return parsePids(line);
+}
+
+function parsePids(line: string): { sleep: number; shim: number } {
+  const [sleep, shim] = line.split(' ').map(Number);
+  pids.add(sleep!).add(shim!);
+  return { sleep: sleep!, shim: shim! };
 }
 
 const isGone = (pid: number) => () => {
@@ -38,23 +60,31 @@ const isGone = (pid: number) => () => {
   return found === null || found.state === 'Z';
 };
 
-afterAll(() => {
+afterAll(async () => {
   for (const agent of agents) agent.process.kill('SIGKILL');
+  await Promise.all(agents.map(({ exit }) => exit));
+  for (const pid of pids) if (!isGone(pid)()) process.kill(pid, 'SIGKILL');
+  rmSync(directory, { recursive: true });
 });
 
 describe('the end of an agent', () => {
-  test('by kill -9 kills its workloads', async () => {
+  test('by kill -9 leaves shims, and kills what has not cleared its parent-death signal', async () => {
     const agent = startAgent('hold');
-    const pid = await firstPid(agent);
-    expect(readProcess(pid)?.parent).toBe(agent.process.pid);
+    const pid = await printedPids(agent);
+    expect(readProcess(pid.sleep)?.parent).toBe(agent.process.pid);
+    expect(readProcess(pid.shim)?.parent).toBe(agent.process.pid);
     agent.process.kill('SIGKILL');
-    await until(isGone(pid), { what: 'the workload is dead' });
+    await until(isGone(pid.sleep), { what: 'the sleep is dead' });
+    await until(() => readProcess(pid.shim)?.parent !== agent.process.pid, { what: 'the shim has a new parent' });
+    expect(isGone(pid.shim)()).toBe(false);
   });
 
-  test.each(['exit', 'end'])('by %s with a live workload does not hang and leaves nothing', async (what) => {
+  test.each(['exit', 'end'])('by %s with live shims does not hang, and leaves them', async (what) => {
     const agent = startAgent(what);
     expect(await agent.exit).toEqual([0, null]);
-    await until(isGone(Number(agent.output().trim())), { what: 'the workload is dead' });
+    const pid = await printedPids(agent);
+    await until(isGone(pid.sleep), { what: 'the sleep is dead' });
+    expect(isGone(pid.shim)()).toBe(false);
   });
 
   test('with starts in flight does not hang', async () => {
@@ -62,21 +92,52 @@ describe('the end of an agent', () => {
     expect(await agent.exit).toEqual([0, null]);
   });
 
-  test('waits for a live child while a listener is set', async () => {
-    const agent = startAgent('wait');
+  test.each(['wait', 'watch'])('waits for a live process while a listener is set (%s)', async (what) => {
+    const agent = startAgent(what);
     expect(await agent.exit).toEqual([0, null]);
-    expect(agent.output()).toBe('code 0\n');
+    expect(agent.output()).toBe(what === 'wait' ? 'code 0\n' : 'code -1 true\n');
   });
 });
 
 describe('the addon in worker threads', () => {
-  test('works in each, and the end of one kills its workloads and no others', async () => {
+  test('works in each; the end of one leaves its processes, which are still reaped', async () => {
     const agent = startAgent('workers');
-    expect(await agent.exit).toEqual([0, null]);
-    const lines = agent.output().trim().split('\n');
-    expect(lines.pop()).toBe('done');
-    for (const pid of lines.flatMap((line) => line.split(' ')).map(Number)) {
-      await until(isGone(pid), { what: `workload ${pid} is dead` });
+    const lines = await until(
+      () => agent.output().endsWith('done\n') && agent.output().trim().split('\n').slice(0, -1),
+      {
+        what: 'all workers are terminated',
+        timeoutMs: 20_000,
+      },
+    );
+    expect(lines).toHaveLength(6);
+    for (const pid of lines.map(parsePids)) {
+      for (const each of [pid.sleep, pid.shim]) {
+        expect(readProcess(each)).toMatchObject({ parent: agent.process.pid });
+        process.kill(each, 'SIGKILL');
+      }
+      await until(() => readProcess(pid.sleep) === null && readProcess(pid.shim) === null, {
+        what: 'both are reaped',
+        timeoutMs: 1_000,
+      });
     }
+  });
+});
+
+describe('a start', () => {
+  test('works without clone3 and close_range', async () => {
+    const agent = startAgent('descriptors', compile('without_clone3'));
+    const printed = await until(() => agent.output().trim(), { what: 'the start was made' });
+    const [hasStartTicks, pid] = printed.split(' ');
+    pids.add(Number(pid));
+    expect(hasStartTicks).toBe('true');
+    await hasOnlyItsDescriptors(Number(pid));
+    agent.process.kill('SIGKILL');
+    await until(isGone(Number(pid)), { what: 'it dies with the agent' });
+  });
+
+  test('needs one descriptor of the agent, and fails cleanly without', async () => {
+    const agent = startAgent('exhausted', 'prlimit', '--nofile=64:64');
+    expect(await agent.exit).toEqual([0, null]);
+    expect(agent.output()).toMatch(/^clone3? 24\ncode 0\n$/);
   });
 });

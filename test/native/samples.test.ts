@@ -1,7 +1,7 @@
 import { cpus, totalmem } from 'node:os';
 
 import { until } from '../support/until';
-import { hasOnlyDescriptors, openDescriptors, useWorkloads } from './workloads';
+import { openDescriptors, useWorkloads, type Workload } from './workloads';
 
 const workloads = useWorkloads();
 const { native } = workloads;
@@ -15,8 +15,14 @@ async function sampleOf(handle: number) {
   return sample!;
 }
 
-describe('sample', () => {
-  test('shows the node as the kernel does', async () => {
+/** Kills the whole group, which is the tree here. */
+async function end(...ended: Workload[]): Promise<void> {
+  for (const { pid } of ended) process.kill(-pid, 'SIGKILL');
+  await Promise.all(ended.map(({ exit }) => exit));
+}
+
+describe('sample of the node', () => {
+  test('is as the kernel shows it', async () => {
     const sample = await native.sample();
     expect(sample.memoryTotalBytes).toBe(totalmem());
     expect(sample.memoryAvailableBytes).toBeGreaterThan(0);
@@ -27,28 +33,48 @@ describe('sample', () => {
     expect(sample.cpuTotalTicks).toBeGreaterThan(sample.cpuIdleTicks);
     await until(async () => (await native.sample()).cpuTotalTicks > sample.cpuTotalTicks, { what: 'time passes' });
   });
+});
 
-  test('shows the CPU time of a busy workload and none of an idle one', async () => {
-    const [busy, idle] = [await workloads.sh(BUSY), await workloads.start(['sleep', '60'])];
-    await until(async () => (await sampleOf(busy.handle)).cpuTicks >= 20, { what: 'the loop used 200 ms' });
-    const { cpuTicks, rssBytes } = await sampleOf(idle.handle);
-    expect(cpuTicks).toBeLessThan(5);
-    expect(rssBytes).toBeGreaterThan(100_000);
-    for (const { handle } of [busy, idle]) native.signalGroup(handle, 9);
-    await Promise.all([busy.exit, idle.exit]);
-    const after = await native.sample();
-    expect(after.processes.has(busy.handle)).toBe(false);
+describe('sample of a tree', () => {
+  test('shows CPU time and memory of the descendants, and nothing of the root', async () => {
+    const [busyBelow, idleBelow, busyRoot] = [
+      await workloads.sh(`(${BUSY}) & wait`),
+      await workloads.sh('sleep 60 & wait'),
+      await workloads.sh(BUSY),
+    ];
+    await until(async () => (await sampleOf(busyBelow.handle)).cpuTicks >= 20, { what: 'the loop used 200 ms' });
+    const idle = await sampleOf(idleBelow.handle);
+    expect(idle.cpuTicks).toBeLessThan(5);
+    expect(idle.rssBytes).toBeGreaterThan(100_000);
+    expect(await sampleOf(busyRoot.handle)).toEqual({ cpuTicks: 0, rssBytes: 0 });
+    await end(busyBelow, idleBelow, busyRoot);
+    expect((await native.sample()).processes.has(busyBelow.handle)).toBe(false);
   });
 
-  test('sums over the whole tree, and keeps the time of descendants that ended', async () => {
+  test('sums over all generations, and keeps the time of descendants that ended', async () => {
     const workload = await workloads.sh(
       `(sh -c 'i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done'; echo over; sleep 60) & wait`,
     );
     await until(async () => (await sampleOf(workload.handle)).cpuTicks >= 20, { what: 'the grandchild used 200 ms' });
     await until(() => workload.stdout() === 'over\n', { what: 'the grandchild is gone' });
     expect((await sampleOf(workload.handle)).cpuTicks).toBeGreaterThanOrEqual(20);
-    native.signalGroup(workload.handle, 9);
-    await workload.exit;
+    await end(workload);
+  });
+
+  test('never falls while descendants come and go', async () => {
+    const burn = 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done';
+    const workload = await workloads.sh(`while :; do (${burn}); (${burn}); done & while :; do (${burn}); done & wait`);
+    let highest = 0;
+    await until(
+      async () => {
+        const { cpuTicks } = await sampleOf(workload.handle);
+        expect(cpuTicks).toBeGreaterThanOrEqual(highest);
+        highest = cpuTicks;
+        return highest >= 100;
+      },
+      { what: 'the tree used a second', timeoutMs: 20_000 },
+    );
+    await end(workload);
   });
 
   test('finds children made by other threads than the main one', async () => {
@@ -60,39 +86,28 @@ describe('sample', () => {
       what: 'the child of the thread used 600 ms',
       timeoutMs: 10_000,
     });
-    native.signalGroup(workload.handle, 9);
-    await workload.exit;
+    await end(workload);
   });
 
-  test('closes what it keeps open once a workload was reaped', async () => {
+  test('is there for a process that is watched, too', async () => {
+    const parent = await workloads.sh(`(${BUSY}) & (sleep 60; :) & echo $!; wait`);
+    const pid = Number(await until(() => parent.stdout().trim(), { what: 'the subshells run' }));
+    const handle = native.watch(pid, native.startTicksOf(pid)!)!;
+    const exit = workloads.exitOf(handle);
+    await until(async () => (await sampleOf(handle)).rssBytes > 100_000, { what: 'its sleep is measured' });
+    await until(async () => (await sampleOf(parent.handle)).cpuTicks >= 20, { what: 'the loop used 200 ms' });
+    expect((await sampleOf(handle)).cpuTicks).toBeLessThan(5);
+    await end(parent);
+    await exit;
+  });
+
+  test('keeps one descriptor for each process, however large its tree', async () => {
     await native.sample();
     const before = openDescriptors().length;
     const running = await Promise.all(Array.from({ length: 20 }, () => workloads.sh('sleep 60 & sleep 61 & wait')));
     expect((await native.sample()).processes.size).toBe(20);
-    expect(openDescriptors().length).toBeGreaterThan(before);
-    for (const { handle } of running) native.signalGroup(handle, 9);
-    await Promise.all(running.map(({ exit }) => exit));
-    await native.sample();
-    await hasOnlyDescriptors(before);
-  });
-});
-
-describe('findByNonce', () => {
-  test('finds every process that inherited the environment, and only those', async () => {
-    const [a, b, c] = await Promise.all(
-      ['nonce-a', 'nonce-b', 'nonce-b-longer'].map((nonce) =>
-        workloads.sh('sleep 60 & echo $!; wait', { env: ['PATH=/bin', `MORCH_NONCE=${nonce}`, 'LAST=1'] }),
-      ),
-    );
-    const grandchild = Number(await until(() => a!.stdout().trim(), { what: 'the grandchild runs' }));
-    // Between fork and exec the grandchild shows its parent's environment too, so it is found either way.
-    const found = await native.findByNonce(['nonce-a', 'nonce-c', 'nonce']);
-    expect(new Set(found.map(({ pid }) => pid))).toEqual(new Set([a!.pid, grandchild]));
-    expect(found).toContainEqual({ pid: a!.pid, startTicks: a!.startTicks, nonce: 'nonce-a' });
-    expect((await native.findByNonce(['nonce-b'])).map(({ pid }) => pid)).toContain(b!.pid);
-    expect((await native.findByNonce(['nonce-b'])).map(({ pid }) => pid)).not.toContain(c!.pid);
-    expect(await native.findByNonce([])).toEqual([]);
-    for (const { handle } of [a!, b!, c!]) native.signalGroup(handle, 9);
-    await Promise.all([a!.exit, b!.exit, c!.exit]);
+    await until(() => openDescriptors().length === before + 20, { what: '20 more descriptors are open' });
+    await end(...running);
+    await until(() => openDescriptors().length === before, { what: 'none of them is open any more' });
   });
 });

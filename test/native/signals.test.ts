@@ -1,52 +1,102 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { until } from '../support/until';
 import { readProcess, useWorkloads } from './workloads';
 
 const workloads = useWorkloads();
 const { native } = workloads;
-const SIGKILL = native.signalNumber('SIGKILL')!;
+const numberOf = (name: string) => native.signalNumber(name)!;
+const SIGKILL = numberOf('SIGKILL');
+/** si_code of kill(2) and sigqueue(3). */
+const [SI_USER, SI_QUEUE] = [0, -1];
 
-describe('signals', () => {
-  test('signalGroup reaches grandchildren in the group', async () => {
-    const workload = await workloads.sh('sleep 61 & sleep 62 & echo started; wait');
-    await until(() => workload.stdout() === 'started\n', { what: 'the grandchildren run' });
-    expect(native.signalGroup(workload.handle, SIGKILL)).toBe(true);
-    expect(await workload.exit).toMatchObject({ signal: 'SIGKILL' });
-    await until(() => !native.groupExists(workload.pid), { what: 'the group is empty' });
-  });
-
-  test('signalGroup answers false once the child was reaped, and for a handle that never was', async () => {
-    const workload = await workloads.start(['true']);
-    await workload.exit;
-    expect(native.signalGroup(workload.handle, SIGKILL)).toBe(false);
-    expect(native.signalGroup(2 ** 52, SIGKILL)).toBe(false);
-  });
-
-  test('signalGroup throws for a signal that does not exist', async () => {
-    const workload = await workloads.start(['sleep', '60']);
-    for (const signal of [99, -1, Number.NaN, undefined as unknown as number]) {
-      expect(() => native.signalGroup(workload.handle, signal)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+describe('signal', () => {
+  test('sends a value by SI_QUEUE, and says who sent it', async () => {
+    const file = join(workloads.directory, 'signals');
+    const receiver = await workloads.start([workloads.compile('print_signals'), file]);
+    const lines = () => readFileSync(file, 'utf8').trim().split('\n').slice(1);
+    await until(() => readFileSync(file, { encoding: 'utf8', flag: 'a+' }).startsWith('ready'), {
+      what: 'it is ready',
+    });
+    const from = `${process.pid} ${process.getuid!()}`;
+    const sent: Array<[string, number | undefined, string]> = [
+      ['SIGTERM', 12_345, `15 ${SI_QUEUE} ${from} 12345`],
+      ['SIGTERM', 0, `15 ${SI_QUEUE} ${from} 0`],
+      ['SIGUSR1', -(2 ** 31), `10 ${SI_QUEUE} ${from} -2147483648`],
+      ['SIGUSR2', 2 ** 31 - 1, `12 ${SI_QUEUE} ${from} 2147483647`],
+      ['SIGUSR2', undefined, `12 ${SI_USER} ${from} 0`],
+    ];
+    for (const [index, [name, value, line]] of sent.entries()) {
+      expect(native.signal(receiver.handle, numberOf(name), value)).toBe(true);
+      // One at a time: the kernel merges those of one number that are pending.
+      await until(() => lines().length > index, { what: `${name} was received` });
+      expect(lines()[index]).toBe(line);
     }
-    native.signalGroup(workload.handle, SIGKILL);
-    await workload.exit;
+    native.signal(receiver.handle, SIGKILL);
+    await receiver.exit;
   });
 
-  test('groupExists is true while a member lives after the leader ended', async () => {
-    const workload = await workloads.sh('sleep 60 & exit 0');
-    await workload.exit;
-    expect(native.groupExists(workload.pid)).toBe(true);
-    process.kill(-workload.pid, 'SIGKILL');
-    await until(() => !native.groupExists(workload.pid), { what: 'the group is empty' });
+  test('reaches the one process only, not its children', async () => {
+    const workload = await workloads.sh('sleep 60 & echo $!; wait');
+    const child = Number(await until(() => workload.stdout().trim(), { what: 'the child runs' }));
+    expect(native.signal(workload.handle, SIGKILL)).toBe(true);
+    expect(await workload.exit).toMatchObject({ signal: 'SIGKILL' });
+    expect(readProcess(child)).not.toBeNull();
+    process.kill(child, 'SIGKILL');
+    await until(() => readProcess(child) === null, { what: 'the orphan is reaped' });
   });
 
-  test.each([1, 0, -1, -5, Number.NaN])(
-    'groupExists refuses %d, which kill(2) reads as everyone or oneself',
-    (pgid) => {
-      expect(() => native.groupExists(pgid)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
-    },
-  );
+  test('answers false once the process has ended, and for a handle that never was', async () => {
+    const workload = await workloads.start(['/bin/true']);
+    await workload.exit;
+    for (const value of [undefined, 1]) {
+      expect(native.signal(workload.handle, SIGKILL, value)).toBe(false);
+      expect(native.signal(2 ** 52, SIGKILL, value)).toBe(false);
+    }
+  });
 
-  test('signalProcess signals only the process with that start time', async () => {
-    const workload = await workloads.start(['sleep', '60']);
+  test('answers false for a zombie', async () => {
+    const parent = await workloads.sh('sleep 60 & echo $!; kill -STOP $$');
+    const pid = Number(await until(() => parent.stdout().trim(), { what: 'the child runs' }));
+    const startTicks = native.startTicksOf(pid)!;
+    const handle = native.watch(pid, startTicks)!;
+    const exit = workloads.exitOf(handle);
+    expect(native.signal(handle, 0)).toBe(true);
+    expect(native.signal(handle, SIGKILL)).toBe(true);
+    await until(() => readProcess(pid)?.state === 'Z', { what: 'the stopped parent leaves a zombie' });
+    expect(native.signal(handle, SIGKILL)).toBe(false);
+    expect(native.signalProcess(pid, startTicks, SIGKILL)).toBe(true);
+    expect(await exit).toMatchObject({ code: null, signal: null });
+    native.signal(parent.handle, SIGKILL);
+    await parent.exit;
+  });
+
+  test('throws for a signal or a value that does not exist', async () => {
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    const invalid = expect.objectContaining({ name: 'NativeError', code: 'EINVAL' });
+    for (const signal of [99, -1, Number.NaN, 1.5, undefined as unknown as number]) {
+      expect(() => native.signal(workload.handle, signal)).toThrow(invalid);
+      expect(() => native.signal(workload.handle, signal, 1)).toThrow(invalid);
+    }
+    for (const value of [
+      Number.NaN,
+      1.5,
+      2 ** 31,
+      -(2 ** 31) - 1,
+      Number.POSITIVE_INFINITY,
+      null as unknown as number,
+    ]) {
+      expect(() => native.signal(workload.handle, 0, value)).toThrow(invalid);
+    }
+    native.signal(workload.handle, SIGKILL);
+    await workload.exit;
+  });
+});
+
+describe('signalProcess', () => {
+  test('signals only the process with that start time', async () => {
+    const workload = await workloads.start(['/bin/sleep', '60']);
     expect(native.signalProcess(workload.pid, workload.startTicks + 1, SIGKILL)).toBe(false);
     expect(readProcess(workload.pid)?.state).not.toBe('Z');
     expect(native.signalProcess(workload.pid, workload.startTicks, 0)).toBe(true);
@@ -55,13 +105,15 @@ describe('signals', () => {
     expect(native.signalProcess(workload.pid, workload.startTicks, SIGKILL)).toBe(false);
   });
 
-  test('signalProcess refuses pids that kill(2) reads as groups', () => {
+  test('refuses pids that kill(2) reads as groups', () => {
     for (const pid of [0, -1]) {
       expect(() => native.signalProcess(pid, 0, SIGKILL)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
     }
   });
+});
 
-  test('signalNumber knows the names of signal(7) and nothing else', () => {
+describe('signalNumber', () => {
+  test('knows the names of signal(7) and nothing else', () => {
     expect(native.signalNumber('SIGTERM')).toBe(15);
     expect(native.signalNumber('SIGRTMIN+3')).toBe(37);
     for (const name of ['TERM', 'sigterm', 'SIGFOO', '', 'SIGRTMIN+99', 'toString']) {

@@ -1,6 +1,6 @@
 /** Starts real processes through the addon for one test file, and checks that none is left at its end. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,22 +9,26 @@ import { until } from '../support/until';
 
 export interface Workload extends Spawned {
   exit: Promise<ProcessExit>;
-  /** What it has written so far. */
+  /** What it has written so far; only of what `sh` started. */
   stdout(): string;
-  stderr(): string;
 }
 
 export interface Workloads {
   native: Native;
   /** Removed at the end. */
   directory: string;
-  /** `argv[0]` is the file too, unless `plan` says otherwise; environment: PATH only. */
+  /** `argv[0]` is the file too, unless `plan` says otherwise; no input; the output goes nowhere. */
   start(argv: string[], plan?: Partial<SpawnPlan>): Promise<Workload>;
-  /** Runs a command line under /bin/sh. */
+  /** Runs a command line under /bin/sh, which has a PATH and its output in files; `$0` is sh. */
   sh(commands: string, plan?: Partial<SpawnPlan>): Promise<Workload>;
+  /** Resolves with the end of a process given to `native.watch`. */
+  exitOf(handle: number): Promise<ProcessExit>;
+  /** Compiles test/native/fixtures/`source`.c. @returns its path, which ends in `name` */
+  compile(source: string, name?: string): string;
 }
 
-export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const NOTHING = new Uint8Array(0);
 
 /** Call at the top of a test file. */
 export function useWorkloads(): Workloads {
@@ -39,26 +43,25 @@ export function useWorkloads(): Workloads {
     native,
     directory,
     async start(argv, plan = {}) {
-      const number = ++started;
-      const full: SpawnPlan = {
-        file: argv[0]!,
-        argv,
-        env: [`PATH=${PATH}`],
-        cwd: directory,
-        stdoutPath: join(directory, `${number}.out`),
-        stderrPath: join(directory, `${number}.err`),
-        ...plan,
-      };
-      const spawned = await native.spawn(full);
-      live.add(spawned.handle);
-      return {
-        ...spawned,
-        exit: new Promise((resolve) => waiting.set(spawned.handle, resolve)),
-        stdout: () => readFileSync(full.stdoutPath, 'utf8'),
-        stderr: () => readFileSync(full.stderrPath, 'utf8'),
-      };
+      const spawned = await native.spawn({ file: argv[0]!, argv, cwd: directory, input: NOTHING, ...plan });
+      return { ...spawned, exit: workloads.exitOf(spawned.handle), stdout: () => '' };
     },
-    sh: (commands, plan) => workloads.start(['/bin/sh', '-c', commands], plan),
+    async sh(commands, plan) {
+      const output = join(directory, `${++started}.out`);
+      const prelude = `exec >'${output}' 2>'${output}.err'; export PATH=${PATH}; `;
+      const workload = await workloads.start(['/bin/sh', '-c', prelude + commands], plan);
+      return { ...workload, stdout: () => (existsSync(output) ? readFileSync(output, 'utf8') : '') };
+    },
+    exitOf(handle) {
+      live.add(handle);
+      return new Promise((resolve) => waiting.set(handle, resolve));
+    },
+    compile(source, name = source) {
+      const program = join(directory, name);
+      const file = join(__dirname, 'fixtures', `${source}.c`);
+      execFileSync('cc', ['-O1', '-Wall', '-Wextra', '-Werror', '-o', program, file], { stdio: 'inherit' });
+      return program;
+    },
   };
 
   beforeAll(() => {
@@ -74,8 +77,9 @@ export function useWorkloads(): Workloads {
   });
 
   afterAll(async () => {
-    for (const handle of live) native.signalGroup(handle, native.signalNumber('SIGKILL')!);
+    for (const handle of live) native.signal(handle, native.signalNumber('SIGKILL')!);
     await until(() => native.liveCount() === 0 && live.size === 0, { what: 'no workload lives' });
+    await until(() => zombies().length === 0, { timeoutMs: 1_000, what: 'no zombie is left' });
     native.onExit(null);
     rmSync(directory, { recursive: true });
     // An exit that came before the code after `await spawn` ran would be in here.
@@ -122,7 +126,8 @@ function startTicksOfStat(stat: string): number {
 
 /**
  * Zombies whose parent is this process, made since this file was loaded: jest runs other files in the same process,
- * which has become a subreaper, and what they have left in its own session is not the addon's to reap.
+ * which has become a subreaper, and what they have left in its own session is not the addon's to reap. Those of the
+ * addon's tests have made sure that they leave none.
  */
 export function zombies(): ProcessFields[] {
   return readdirSync('/proc')
@@ -137,8 +142,8 @@ export function openDescriptors(pid: number | 'self' = 'self'): string[] {
 }
 
 /** A process that has just been exec'd may still have the dynamic loader's file open; what it inherited stays. */
-export async function hasOnlyStdio(pid: number): Promise<void> {
-  await until(() => openDescriptors(pid).join() === '0,1,2', { what: `${pid} has descriptors 0, 1 and 2 only` });
+export async function hasOnlyItsDescriptors(pid: number): Promise<void> {
+  await until(() => openDescriptors(pid).join() === '0,1,2,3', { what: `${pid} has descriptors 0 to 3 only` });
 }
 
 /** The reaper opens files of /proc for a moment whenever there is a zombie; what leaks stays. */

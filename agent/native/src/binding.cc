@@ -138,8 +138,10 @@ class Addon : public Napi::Addon<Addon> {
   // spawn(packed: string, input: Uint8Array): Promise<Float64Array [handle, pid, startTicks]>
   Napi::Value spawn(const Napi::CallbackInfo& info) {
     SpawnRequest request;
-    if (!info[1].IsTypedArray() || !request.plan.parse(info[0].As<Napi::String>().Utf8Value())) {
-      Napi::TypeError::New(env_, "spawn: three strings and a Uint8Array are needed")
+    const bool has_bytes = info[1].IsTypedArray() &&
+                           info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    if (!has_bytes || !request.plan.parse(info[0].As<Napi::String>().Utf8Value())) {
+      Napi::TypeError::New(env_, "spawn needs three strings and a Uint8Array as input")
           .ThrowAsJavaScriptException();
       return env_.Undefined();
     }

@@ -1,0 +1,28 @@
+// Lines to the agent's FIFO: docs/shim.md, "Notices". They only hasten; the state file is what
+// counts.
+#pragma once
+
+#include "clock.h"
+#include "record.h"
+
+namespace morch::shim {
+
+class Notices {
+ public:
+  // @param fifo  its path, copied; shorter than PATH_MAX
+  void open(const char* fifo);
+
+  // The line is sent when act() is next called, together with those that still wait.
+  void send(const Line& line, uint64_t now_ms);
+  // The last one once more.
+  void send_again(uint64_t now_ms);
+
+  // Sends what is due. @returns when to call again: ms of boot_ms(), or kNever
+  uint64_t act(uint64_t now_ms);
+
+ private:
+  Text<1536> lines_;  // at most three: started, exited that is not durable, exited that is
+  uint64_t due_ms_ = kNever;
+};
+
+}  // namespace morch::shim

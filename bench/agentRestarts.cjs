@@ -39,6 +39,7 @@ const SIGNALS = ['SIGKILL', 'SIGTERM', 'SIGSEGV', 'SIGHUP', 'SIGABRT', 'SIGUSR1'
 /** Every so many of those that end are killed by a signal. */
 const SIGNAL_EVERY = 8;
 const HEARTBEAT_MS = 1_000;
+const TOLD_WITHIN_MS = 5_000;
 /** What an agent used alone keeps of ended instances. */
 const ENDED_KEPT = 100;
 
@@ -78,16 +79,18 @@ async function measureRestarts({ numbers: { runs, workloads, ending }, switches:
     const startedAt = performance.now();
     await agent.launch();
     const servingMs = performance.now() - startedAt;
-    const instances = await agent.instances();
+    const known = await instancesOf(agent);
     const adoptedMs = performance.now() - startedAt;
-    const known = new Map(instances.map((instance) => [instance.instanceId, instance]));
     const processes = countBy(agent.processes(), 'MORCH_INSTANCE');
     for (const one of staying) if (examineStaying({ one, known, processes, claim })) tally.kept += 1;
-    for (const one of doomed) if (examineEnded({ one, known, processes, restartedAtMs, claim })) tally.exitsRight += 1;
+    const told = await untilTold(agent, doomed);
+    const toldMs = performance.now() - startedAt;
+    for (const one of doomed)
+      if (examineEnded({ one, known: told, processes, restartedAtMs, claim })) tally.exitsRight += 1;
     tally.ended += doomed.length;
     if (traffic !== null) traffics.push(await traffic.examine(known));
     await examineWhole({ agent, workloads, claim });
-    samples.push({ run, servingMs, adoptedMs, controlMs, emptyMs });
+    samples.push({ run, servingMs, adoptedMs, toldMs, controlMs, emptyMs });
     say(
       `run ${run}/${runs}: all ${workloads} taken over ${adoptedMs.toFixed(0)} ms after the start (bare server ` +
         `${controlMs.toFixed(0)}, nothing to take over ${emptyMs.toFixed(0)})${traffic === null ? '' : `; ${traffic.describe()}`}`,
@@ -153,6 +156,22 @@ function openForWriting(fifo) {
     if (error.code === 'ENXIO') return null;
     throw error;
   }
+}
+
+/** By id. */
+async function instancesOf(agent) {
+  return new Map((await agent.instances()).map((instance) => [instance.instanceId, instance]));
+}
+
+/** That an instance has ended is told once it is on the disk. @returns what is told then, or after a time in vain */
+async function untilTold(agent, doomed) {
+  let told = new Map();
+  const areTold = async () => {
+    told = await instancesOf(agent);
+    return doomed.every(({ instanceId }) => ['completed', 'failed'].includes(told.get(instanceId)?.status));
+  };
+  await until(areTold, { what: 'all ends are told', everyMs: 5, timeoutMs: TOLD_WITHIN_MS }).catch(() => {}); // the checks tell
+  return told;
 }
 
 /** At a random moment up to where it would serve. */
@@ -250,6 +269,7 @@ function report({ samples, runs, workloads, tally, traffics }) {
   const figures = {
     servingMs: of(({ servingMs }) => servingMs),
     adoptedMs: of(({ adoptedMs }) => adoptedMs),
+    toldMs: of(({ toldMs }) => toldMs),
     controlMs: of(({ controlMs }) => controlMs),
     emptyMs: of(({ emptyMs }) => emptyMs),
     adoptedToControl: of(({ adoptedMs, controlMs }) => adoptedMs / controlMs),
@@ -264,6 +284,7 @@ function report({ samples, runs, workloads, tally, traffics }) {
     ...showSpreads([
       ['agent start to serving', figures.servingMs, 0, 'ms'],
       [`agent start to an answer with all ${workloads}`, figures.adoptedMs, 0, 'ms'],
+      ['agent start to all that had ended told', figures.toldMs, 0, 'ms'],
       ['control: a bare Node HTTP server, start to serving', figures.controlMs, 0, 'ms'],
       ['control: an agent with nothing to take over', figures.emptyMs, 0, 'ms'],
       ['all taken over / bare server', figures.adoptedToControl, 2, '×'],

@@ -32,6 +32,22 @@ async function measureSleepsInC(program, count) {
   return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
 }
 
+/** `count` sleeps by vfork and exec. @returns what ends them, and resolves when they are gone */
+async function holdSleepsInC(program, count) {
+  const child = spawn(program, [String(count), 'hold'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const done = onEnd(() => child.kill('SIGKILL'));
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  await new Promise((resolve, reject) => {
+    child.stdout.once('data', resolve);
+    child.once('exit', (code) => reject(new Error(`${program} ended with ${code}`)));
+  });
+  return async () => {
+    child.stdin.end();
+    await gone;
+    done();
+  };
+}
+
 /** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */
 async function measureTruesInC(program, count, concurrency) {
   const { childrenCpuSeconds: before } = statOf(process.pid);
@@ -82,4 +98,4 @@ async function measureBareServer() {
   return tookMs;
 }
 
-module.exports = { buildC, measureBareServer, measureSleepsInC, measureSpawns, measureTruesInC };
+module.exports = { buildC, holdSleepsInC, measureBareServer, measureSleepsInC, measureSpawns, measureTruesInC };

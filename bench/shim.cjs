@@ -5,8 +5,8 @@
  *
  *   node bench/shim.cjs [--runs 5] [--instances 1000] [--json] [--keep]
  *
- * One by itself: its binary, and of 50 idle ones the resident, proportional (PSS) and private memory, from smaps_rollup. Pages
- * of the kernel's own for it are not in there; they are in what the node has less.
+ * One by itself: its binary, and of 50 idle ones the resident, proportional (PSS) and private memory, from smaps_rollup, and what the
+ * kernel keeps in page tables and its stack. What else the kernel keeps for it is in what the node has less.
  * All told: /proc/meminfo before and with all of them, each read once it is steady. "Used" is all that is neither free nor could
  * be had back: total less free, less page cache and reclaimable slab, but with shared memory; so it misses nothing, wherever the kernel
  * accounts for it. Beside it what MemAvailable has less, and what the page cache and reclaimable slab have more, which is where state
@@ -144,9 +144,7 @@ function report({ samples, runs, instances, binaryBytes }) {
   const kib = (select) => spreadOf(samples.map((sample) => select(sample) / 1_024));
   const each = (select) => spreadOf(samples.map((sample) => select(sample) / instances / 1_024));
   const ofProcess = (select) =>
-    Object.fromEntries(
-      ['resident', 'proportional', 'private'].map((what) => [what, kib((sample) => select(sample)[what])]),
-    );
+    Object.fromEntries(Object.keys(samples[0].shim).map((what) => [what, kib((sample) => select(sample)[what])]));
   const ofNode = (select) =>
     Object.fromEntries(
       Object.keys(samples[0].node)
@@ -171,7 +169,7 @@ function report({ samples, runs, instances, binaryBytes }) {
     `Memory of a shim, and of one more instance among ${instances}; ${runs} runs; median (min..max), KiB`,
     `  the binary of the shim: ${figures.binaryKib.toFixed(1)} KiB`,
     ...showTable([
-      ['one process, from smaps_rollup', 'resident', 'proportional', 'private'],
+      ['one process', 'resident', 'proportional', 'private', 'page tables', 'kernel stack'],
       row(`shim, median of ${IDLE} idle ones`, figures.shimKib),
       row('the sleep below it', figures.sleepKib),
       row('one sleep alone', figures.aloneKib),

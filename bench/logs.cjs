@@ -168,8 +168,7 @@ async function killOnTheWay({ agent, bytes, logs, started, say, look }) {
   const writtenAtReturn = bytesIn(logs);
   const is = (await agent.instances()).find(({ instanceId }) => instanceId === started.instanceId);
   say(writtenAtKill < bytes && writtenAtReturn > writtenAtKill, 'it was to be killed while it writes, and go on');
-  if (is?.status === 'running')
-    say(is.pid === started.pid && is.run === 1, `was to be taken over: ${JSON.stringify(is)}`);
+  if (is?.exit === null) say(is.pid === started.pid && is.run === 1, `was to be taken over: ${JSON.stringify(is)}`);
   return { writtenAtKill, writtenAtReturn };
 }
 

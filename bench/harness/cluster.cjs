@@ -3,6 +3,7 @@
  * A real cluster on loopback: a scheduler and agents as processes of their own. They end with this process, however it
  * ends: `close` asks them to, `destroy` and a kill of this process make them. Agents stop their workloads when told to end.
  */
+const { performance } = require('node:perf_hooks');
 const { enlist } = require('./ending.cjs');
 const { HttpClient } = require('./http.cjs');
 const { inLanes } = require('./lanes.cjs');
@@ -141,13 +142,18 @@ class Cluster {
     await this.partOf(name).end('SIGKILL');
   }
 
-  /** The death of a node: agent, shims and workloads by `kill -9`, at once. Resolves when the agent is reaped. */
+  /**
+   * The death of a node: agent, shims and workloads by `kill -9`, at once. Resolves when the agent is reaped.
+   * @returns when it was, by the clock and by performance.now()
+   */
   async killNode(name) {
     const processes = this.processes().filter(({ env }) => env.MORCH_NODE === name);
+    const death = { killedAtMs: Date.now(), killedAt: performance.now() };
     const reaped = this.kill(name);
     // The shims first: one that sees its workload end would still record that.
     for (const { pid } of [...this.shims(name), ...processes]) killPid(pid);
     await reaped;
+    return death;
   }
 
   /**

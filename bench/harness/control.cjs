@@ -11,6 +11,8 @@ const { statOf } = require('./processes.cjs');
 const { onEnd } = require('./program.cjs');
 const { until } = require('./until.cjs');
 
+const C_WITHIN_MS = 300_000;
+
 const BENCH = path.resolve(__dirname, '..');
 
 /** @returns path of the program made from bench/<name>.c */
@@ -25,9 +27,18 @@ function buildC(name) {
   return program;
 }
 
+/** @returns what it prints */
+async function runC(program, args) {
+  const running = promisify(execFile)(program, args.map(String), { timeout: C_WITHIN_MS });
+  const done = onEnd(() => running.child.kill('SIGKILL'));
+  const { stdout } = await running;
+  done();
+  return stdout;
+}
+
 /** `count` sleeps by vfork and exec, then stopped, in C. @returns { startMs, stopMs } */
 async function measureSleepsInC(program, count) {
-  const { stdout } = await promisify(execFile)(program, [String(count)], { timeout: 60_000 });
+  const stdout = await runC(program, [count]);
   const [startNs, stopNs] = stdout.trim().split(' ').map(Number);
   return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
 }
@@ -51,8 +62,7 @@ async function holdSleepsInC(program, count) {
 /** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */
 async function measureTruesInC(program, count, concurrency) {
   const { childrenCpuSeconds: before } = statOf(process.pid);
-  const args = [count, concurrency, 1, '/bin/true'].map(String);
-  const { stdout } = await promisify(execFile)(program, args, { timeout: 300_000 });
+  const stdout = await runC(program, [count, concurrency, 1, '/bin/true']);
   return { seconds: Number(stdout) / 1e9, cpuSeconds: statOf(process.pid).childrenCpuSeconds - before };
 }
 

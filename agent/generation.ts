@@ -9,20 +9,37 @@ import type { InstanceReport, Started } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { attemptsAfterRun } from '../contract/restartPolicy';
 import type { Exit } from '../contract/workload';
+import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, revOf } from './instanceStatus';
-import { argvOf, cwdOf, environmentOf, fileOf, startFailed } from './launch';
+import { cwdOf, startFailed } from './launch';
 import type { LogFiles } from './logFiles';
-import { type HostedRun, type ProcessHost, StartFailure } from './processHost';
-import type { EndRecord, Records, ResolvedStart } from './records';
-import { decideNextStep, describeEnd, type NextStep, type RunEnd, type StopCause, stopReason } from './runEnd';
+import {
+  type Adoption,
+  type HostedRun,
+  type LogPlan,
+  type MainExit,
+  type ProcessHost,
+  StartFailure,
+} from './processHost';
+import { type EndRecord, type Intent, keyOf, type ResolvedStart, type StopRecord } from './records';
+import {
+  decideNextStep,
+  describeEnd,
+  type NextStep,
+  overranReason,
+  type RunEnd,
+  type StopCause,
+  stopReason,
+} from './runEnd';
+import { planRun, type RunPlanMeans } from './runPlan';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
 const TREE_USUALLY_GONE_MS = 50;
 
-export interface GenerationMeans {
+export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
-  records: Records;
+  cgroups: Pick<Cgroups, 'create' | 'remove'> | null;
   logFiles: LogFiles;
   bootId: string;
   /** Bounds how many starts are being recorded and executed at a time. */
@@ -31,6 +48,20 @@ export interface GenerationMeans {
   /** @param clusterId whose instance it is; null: nobody's but its starter's */
   onChange(report: InstanceReport, clusterId: string | null): void;
 }
+
+/** What an earlier agent has left of a generation that has not ended. */
+export interface Resumption {
+  intent: Intent;
+  stop: StopRecord | null;
+  end: EndRecord | null;
+  /** Null: it waits for its next run. */
+  adoption: Exclude<Adoption, { kind: 'unknown' }> | null;
+}
+
+type Outcome =
+  | { kind: 'ran'; end: RunEnd }
+  | { kind: 'notRunning'; end: RunEnd; error: MorchError }
+  | { kind: 'unwritable'; error: MorchError };
 
 export class Generation {
   /** The first run's start; rejects with the problem to answer. */
@@ -49,6 +80,9 @@ export class Generation {
   #nonce = '';
   #pid: number | null = null;
   #lastPid: number | null = null;
+  #shimPid: number | null = null;
+  /** The run whose exit its shim could not record. */
+  #unrecorded: HostedRun | null = null;
   #startedAt: string | null = null;
   #startedAnswer: Started | null = null;
   #startError: InstanceReport['startError'] = null;
@@ -72,15 +106,32 @@ export class Generation {
 
   /** @param ready resolves when the tree of the generation before is gone */
   begin(ready: Promise<void>): void {
-    this.#live(ready).catch((error) => {
-      this.means.log.error({ err: error, instance: this.spec.instanceId }, 'an instance could not be led to its end');
+    this.#lead(async () => {
+      await ready;
+      return this.#runOnce();
+    });
+  }
+
+  /** Goes on where an earlier agent has left off. */
+  resume(resumption: Resumption): void {
+    this.#lead(() => this.#takeUp(resumption));
+  }
+
+  #lead(first: () => Promise<Outcome>): void {
+    this.#live(first).catch((error) => {
+      if (!(error instanceof MorchError)) {
+        this.means.log.error({ err: error, instance: this.spec.instanceId }, 'an instance could not be led to its end');
+      }
       this.#started.reject(error);
       this.#ended.resolve(null);
     });
   }
 
-  /** Asks for the end; `ended` tells when it is reached. Repeating it can only shorten the grace. */
-  stop(cause: StopCause, graceMs = this.spec.stop.graceMs): void {
+  /**
+   * Asks for the end; `ended` tells when it is reached. Repeating it can only shorten the grace. Resolves when that is
+   * recorded and the tree has been told, or there is none to tell; never rejects.
+   */
+  async stop(cause: StopCause, graceMs = this.spec.stop.graceMs): Promise<void> {
     if (this.#stop === null) {
       this.#stop = { cause, beforeEnd: this.#hosted !== null && this.#pid !== null, graceMs };
     } else {
@@ -88,14 +139,8 @@ export class Generation {
       // The agent's own end takes nothing back from a user's stop, but a user's stop settles what is to come of it.
       if (cause !== 'agent' && this.#stop.cause === 'agent') this.#stop.cause = cause;
     }
-    if (this.#hosted !== null) {
-      this.#hosted.stop({ signal: this.spec.stop.signal, graceMs });
-      if (this.#status === 'running') {
-        this.#change('stopping', stopReason(cause));
-        this.#publish();
-      }
-    }
     this.#wake();
+    if (this.#hosted !== null) await this.#stopHosted(this.#hosted, graceMs, stopReason(cause));
   }
 
   /** The main process now, or the last there was. */
@@ -120,6 +165,7 @@ export class Generation {
       status: this.#status,
       statusReason: this.#statusReason,
       pid: this.#pid,
+      shimPid: this.#shimPid,
       startedAt: this.#startedAt,
       exit: this.#exit,
       attempts: this.#attempts,
@@ -128,16 +174,9 @@ export class Generation {
     };
   }
 
-  async #live(ready: Promise<void>): Promise<void> {
-    try {
-      await ready;
-    } catch (error) {
-      this.#started.reject(error);
-      this.#ended.resolve(null);
-      return;
-    }
-    for (;;) {
-      const outcome = await this.#runOnce();
+  async #live(first: () => Promise<Outcome>): Promise<void> {
+    for (let next = first; ; next = () => this.#runOnce()) {
+      const outcome = await next();
       if (outcome.kind === 'unwritable') {
         if (this.#run === 0) {
           await this.means.records.remove(this.spec).catch(() => {}); // it is empty at most
@@ -150,14 +189,58 @@ export class Generation {
         await this.#pause(this.spec.restart.backoffMs);
         continue;
       }
-      const next = this.#decide(outcome.end);
-      if (next.kind === 'end') {
-        await this.#finish(next);
+      const step = this.#decide(outcome.end);
+      if (step.kind === 'end') {
+        await this.#finish(step);
         if (outcome.kind === 'notRunning') this.#started.reject(outcome.error);
         return;
       }
-      await this.#backOff(next);
+      await this.#backOff(step);
     }
+  }
+
+  /** Takes over what an earlier agent has left, up to the end of the run that was under way. */
+  async #takeUp({ intent, stop, end, adoption }: Resumption): Promise<Outcome> {
+    this.#run = intent.run;
+    this.#attempts = intent.attempts;
+    this.#nonce = intent.nonce;
+    this.#startedAnswer = intent.started;
+    this.#exit = end?.exit ?? null;
+    if (adoption === null) return this.#waitAgain(end!);
+    if (adoption.kind === 'startFailed') return this.#failStart(adoption.failure);
+    const { identity, startedAt } = adoption.kind === 'hosted' ? adoption.run : adoption;
+    this.#setRunning(identity.pid, identity.shimPid, startedAt);
+    this.#started.resolve(this.#startedAnswer!);
+    this.#status = 'running';
+    if (end?.run === intent.run && end.status === 'stopping') {
+      this.#status = 'stopping';
+      this.#statusReason = end.statusReason;
+    }
+    if (stop?.run === intent.run) {
+      this.#overranMs = stop.overranMs;
+      this.#stop = stop.cause === null ? null : { cause: stop.cause, beforeEnd: true, graceMs: this.spec.stop.graceMs };
+      this.#status = 'stopping';
+      this.#statusReason = stop.cause === null ? overranReason(stop.overranMs!) : stopReason(stop.cause);
+      // Whether the signal was still sent is not known; the end of a grace that has begun stays.
+      if (adoption.kind === 'hosted') adoption.run.stop(this.spec.stop.graceMs);
+    }
+    if (adoption.kind === 'ended') return { kind: 'ran', end: this.#takeExit(adoption.exit) };
+    this.#hosted = adoption.run;
+    return { kind: 'ran', end: await this.#outlive(adoption.run) };
+  }
+
+  async #waitAgain(end: EndRecord): Promise<Outcome> {
+    this.#status = 'backoff';
+    this.#statusReason = end.statusReason;
+    this.#attempts = end.attempts;
+    this.#ranMs = end.ranMs;
+    this.#lastPid = end.pid;
+    this.#startedAt = end.startedAt;
+    this.#startedAnswer = end.started;
+    if (end.started !== null) this.#started.resolve(end.started);
+    const dueMs = end.nextRunAt === null ? 0 : Date.parse(end.nextRunAt) - Date.now();
+    await this.#pause(Math.min(Math.max(0, dueMs), this.spec.restart.maxBackoffMs * 2));
+    return this.#runOnce();
   }
 
   #decide(end: RunEnd): NextStep {
@@ -168,39 +251,32 @@ export class Generation {
   }
 
   /** One run from its intent to the end of its tree. */
-  async #runOnce(): Promise<
-    | { kind: 'ran'; end: RunEnd }
-    | { kind: 'notRunning'; end: RunEnd; error: MorchError }
-    | { kind: 'unwritable'; error: MorchError }
-  > {
-    const stopped = () => ({
-      kind: 'notRunning' as const,
-      end: { kind: 'notStarted' as const },
+  async #runOnce(): Promise<Outcome> {
+    const stopped = (): Outcome => ({
+      kind: 'notRunning',
+      end: { kind: 'notStarted' },
       error: this.#stoppedEarly(),
     });
     if (this.#stop !== null) return stopped();
-    const program = this.spec;
-    const { workDirectory, names, hosted, beganMs } = await this.means.gate.run(async () => {
-      const workDirectory = this.means.records.workDirectoryOf(program);
+    const { names, hosted } = await this.means.gate.run(async () => {
       const names = await this.#recordIntent();
-      if (this.#stop !== null || names instanceof MorchError) return { workDirectory, names, hosted: null, beganMs: 0 };
-      const hosted = await this.#execute(workDirectory, names);
-      return { workDirectory, names, hosted, beganMs: performance.now() };
+      if (this.#stop !== null || names instanceof MorchError) return { names, hosted: null };
+      return { names, hosted: await this.#execute(names) };
     });
     if (names instanceof MorchError) return { kind: 'unwritable', error: names };
     if (hosted === null) return stopped();
-    if (hosted instanceof StartFailure) {
-      const error = await startFailed(hosted, program, cwdOf(program, workDirectory), program.node);
-      this.#startError = { detail: error.message, ...error.system! };
-      this.#ranMs = 0;
-      return {
-        kind: 'notRunning',
-        end: { kind: 'startFailed', what: `${error.system!.syscall}: ${error.system!.errnoCode}` },
-        error,
-      };
-    }
-    await this.#enterRun(hosted);
-    return { kind: 'ran', end: await this.#outlive(hosted, beganMs) };
+    if (hosted instanceof StartFailure) return this.#failStart(hosted);
+    this.#enterRun(hosted);
+    return { kind: 'ran', end: await this.#outlive(hosted) };
+  }
+
+  async #failStart(failure: StartFailure): Promise<Outcome> {
+    const cwd = cwdOf(this.spec, this.means.records.workDirectoryOf(this.spec));
+    const error = await startFailed(failure, this.spec, cwd, this.spec.node);
+    this.#startError = { detail: error.message, ...error.system! };
+    this.#ranMs = 0;
+    const what = `${error.system!.syscall}: ${error.system!.errnoCode}`;
+    return { kind: 'notRunning', end: { kind: 'startFailed', what }, error };
   }
 
   #stoppedEarly(): MorchError {
@@ -209,13 +285,13 @@ export class Generation {
   }
 
   /** Makes the next run's intent durable, and the run the present one; the error if it cannot be. */
-  async #recordIntent(): Promise<{ run: number; nonce: string; stdoutPath: string; stderrPath: string } | MorchError> {
+  async #recordIntent(): Promise<{ run: number; nonce: string; logs: LogPlan } | MorchError> {
     const { records, logFiles, bootId } = this.means;
     const run = this.#run + 1;
     const attempts = this.#attemptsBefore() + 1;
     const nonce = randomUUID();
     try {
-      const paths = await logFiles.provide(this.spec, this.spec.generation, run);
+      const logs = await logFiles.provide(this.spec);
       await records.saveIntent({ spec: this.spec, run, attempts, nonce, bootId, started: this.#startedAnswer });
       this.#run = run;
       this.#attempts = attempts;
@@ -224,7 +300,7 @@ export class Generation {
       this.#overranMs = null;
       this.#change('starting', null);
       this.#publish();
-      return { run, nonce, ...paths };
+      return { run, nonce, logs };
     } catch (error) {
       if (error instanceof MorchError && error.code === 'STORE_UNWRITABLE') return error;
       throw error;
@@ -236,83 +312,86 @@ export class Generation {
     return attemptsAfterRun(this.spec.restart, { attempts: this.#attempts, ranMs: this.#ranMs });
   }
 
-  async #execute(
-    workDirectory: string,
-    { run, nonce, stdoutPath, stderrPath }: { run: number; nonce: string; stdoutPath: string; stderrPath: string },
-  ): Promise<HostedRun | StartFailure> {
-    const { spec } = this;
-    const { instanceId, generation, node } = spec;
+  async #execute(names: { run: number; nonce: string; logs: LogPlan }): Promise<HostedRun | StartFailure> {
     try {
-      return await this.means.host.start({
-        file: fileOf(spec),
-        argv: argvOf(spec),
-        env: environmentOf(spec, { instanceId, generation, run, node, nonce }),
-        cwd: cwdOf(spec, workDirectory),
-        stdoutPath,
-        stderrPath,
-        nonce,
-        stop: spec.stop,
-      });
+      return await this.means.host.start(await planRun(this.spec, names, this.means));
     } catch (error) {
       if (error instanceof StartFailure) return error;
       throw error;
     }
   }
 
-  async #enterRun(hosted: HostedRun): Promise<void> {
-    const { instanceId, generation } = this.spec;
-    const { pid, startTicks } = hosted.identity;
-    const startedAt = new Date().toISOString();
+  #enterRun(hosted: HostedRun): void {
+    const { pid, shimPid } = hosted.identity;
     this.#hosted = hosted;
+    this.#setRunning(pid, shimPid, hosted.startedAt);
+    this.#change('running', null);
+    this.#publish();
+    if (this.#stop !== null) {
+      this.#stop.beforeEnd = true;
+      void this.#stopHosted(hosted, this.#stop.graceMs, stopReason(this.#stop.cause));
+    }
+    this.#started.resolve(this.#startedAnswer!);
+  }
+
+  #setRunning(pid: number, shimPid: number, startedAt: string): void {
+    const { instanceId, generation } = this.spec;
     this.#pid = pid;
     this.#lastPid = pid;
+    this.#shimPid = shimPid;
     this.#startedAt = startedAt;
-    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, startedAt };
-    if (this.#stop === null) {
-      this.#change('running', null);
-    } else {
-      this.#stop.beforeEnd = true;
-      hosted.stop({ signal: this.spec.stop.signal, graceMs: this.#stop.graceMs });
-      this.#change('stopping', stopReason(this.#stop.cause));
-    }
-    this.#publish();
+    this.#startedAnswer ??= { instanceId, generation, run: this.#run, pid, shimPid, startedAt };
+  }
+
+  /** The record first: should this agent end now, the next one knows what the exit came of. */
+  async #stopHosted(hosted: HostedRun, graceMs: number, reason: string): Promise<void> {
+    const record = { run: this.#run, cause: this.#stop?.cause ?? null, overranMs: this.#overranMs };
     try {
-      await this.means.records.saveRun(this.spec, { run: this.#run, pid, startTicks, startedAt });
+      await this.means.records.saveStop(this.spec, record);
     } catch (error) {
-      // Its nonce is in the intent, which is enough to find it.
-      this.means.log.error({ err: error, instance: instanceId }, 'cannot record the process of a run');
+      this.means.log.error({ err: error, instance: this.spec.instanceId }, 'cannot record a stop');
     }
-    this.#started.resolve(this.#startedAnswer);
+    hosted.stop(graceMs);
+    if (this.#status !== 'running' || this.#hosted !== hosted) return;
+    this.#change('stopping', reason);
+    this.#publish();
   }
 
   /** From running to the end of the tree. */
-  async #outlive(hosted: HostedRun, beganMs: number): Promise<RunEnd> {
+  async #outlive(hosted: HostedRun): Promise<RunEnd> {
     const { maxRunMs } = this.spec;
-    const cancel = maxRunMs === undefined ? () => {} : startTimer(maxRunMs, () => this.#overrun(hosted, maxRunMs));
-    const { treeLeft, ...exit } = await hosted.exited;
+    const alreadyMs = Date.now() - Date.parse(hosted.startedAt);
+    const overrun = () => this.#overrun(hosted, maxRunMs!);
+    const cancel = maxRunMs === undefined ? () => {} : startTimer(Math.max(0, maxRunMs - alreadyMs), overrun);
+    const exit = await hosted.exited;
     cancel();
-    this.#ranMs = Math.round(performance.now() - beganMs);
-    this.#exit = exit;
-    this.#pid = null;
-    const end: RunEnd = { kind: 'exited', exit, ranMs: this.#ranMs, overranMs: this.#overranMs };
-    if (treeLeft || !(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
+    const end = this.#takeExit(exit);
+    if (!(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
       await this.#enterEnd('stopping', `${describeEnd(end)}; stopping what it left`);
       await hosted.gone;
     }
     this.#hosted = null;
+    this.#shimPid = null;
     return end;
+  }
+
+  /** Both times are the shim's, which sees the end also while no agent is there. */
+  #takeExit({ code, signal, at, oomKilled, shimLost, recorded }: MainExit): RunEnd & { kind: 'exited' } {
+    this.#ranMs = Math.max(0, Date.parse(at) - Date.parse(this.#startedAt!));
+    this.#exit = { code, signal, at, oomKilled };
+    this.#pid = null;
+    if (!recorded) this.#unrecorded = this.#hosted;
+    return { kind: 'exited', exit: this.#exit, ranMs: this.#ranMs, overranMs: this.#overranMs, shimLost };
   }
 
   #overrun(hosted: HostedRun, maxRunMs: number): void {
     if (this.#stop !== null) return;
     this.#overranMs = maxRunMs;
-    hosted.stop(this.spec.stop);
-    this.#change('stopping', `ran longer than ${maxRunMs} ms`);
-    this.#publish();
+    void this.#stopHosted(hosted, this.spec.stop.graceMs, overranReason(maxRunMs));
   }
 
   async #backOff({ delayMs, reason }: { delayMs: number; reason: string }): Promise<void> {
-    await this.#enterEnd('backoff', reason);
+    await this.#enterEnd('backoff', reason, { nextRunAt: new Date(Date.now() + delayMs).toISOString() });
     await this.#pause(delayMs);
   }
 
@@ -328,14 +407,20 @@ export class Generation {
   }
 
   async #finish({ status, reason, lost }: Extract<NextStep, { kind: 'end' }>): Promise<void> {
-    this.#ended.resolve(await this.#enterEnd(status, reason, lost));
+    const end = await this.#enterEnd(status, reason, { lost });
+    await this.means.cgroups?.remove(keyOf(this.spec));
+    this.#ended.resolve(end);
   }
 
   /**
    * Records how the run, or the generation, has ended; only then is it so, and told. An end that cannot be
    * recorded is still told; after a restart of the agent its exit would be unknown.
    */
-  async #enterEnd(status: AgentInstanceStatus, statusReason: string, lost = false): Promise<EndRecord> {
+  async #enterEnd(
+    status: AgentInstanceStatus,
+    statusReason: string,
+    { lost = false, nextRunAt = null }: { lost?: boolean; nextRunAt?: string | null } = {},
+  ): Promise<EndRecord> {
     const { rev: _, ...report } = this.report();
     const record: EndRecord = {
       ...report,
@@ -346,10 +431,12 @@ export class Generation {
       pid: this.lastPid,
       ranMs: this.#ranMs,
       overranMs: this.#overranMs,
+      nextRunAt,
       started: this.#startedAnswer,
     };
     try {
       await this.means.records.saveEnd(record);
+      this.release();
     } catch (error) {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
     }
@@ -357,6 +444,12 @@ export class Generation {
     this.#change(status, statusReason);
     this.#publish();
     return record;
+  }
+
+  /** What is known of the end is stored, here or with the scheduler: its shim need not keep it. */
+  release(): void {
+    this.#unrecorded?.acknowledge();
+    this.#unrecorded = null;
   }
 
   #change(status: AgentInstanceStatus, reason: string | null): void {

@@ -3,28 +3,21 @@ import { open, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { MorchError } from '../contract/errors';
+import type { ProcessSpec } from '../contract/workload';
 import type { StartFailure } from './processHost';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-export interface Program {
-  script?: string | undefined;
-  command?: string[] | undefined;
-  args?: string[] | undefined;
-  cwd?: string | undefined;
-  env?: Record<string, string> | undefined;
-}
-
-export function fileOf({ script, command }: Program): string {
+export function fileOf({ script, command }: ProcessSpec): string {
   return script ?? command![0]!;
 }
 
-export function argvOf({ script, command, args = [] }: Program): string[] {
+export function argvOf({ script, command, args = [] }: ProcessSpec): string[] {
   return script === undefined ? [...command!, ...args] : [script, ...args];
 }
 
 /** @param ownDirectory the instance's own, where a `command` runs unless told otherwise */
-export function cwdOf({ script, cwd }: Program, ownDirectory: string): string {
+export function cwdOf({ script, cwd }: ProcessSpec, ownDirectory: string): string {
   return cwd ?? (script === undefined ? ownDirectory : dirname(script));
 }
 
@@ -36,13 +29,20 @@ export interface RunNames {
   nonce: string;
 }
 
-/** Nothing of the agent's environment but PATH is passed on, so that its interpreters are found. */
-export function environmentOf(program: Program, names: RunNames): Record<string, string> {
-  const { user, home } = currentUser();
+/**
+ * Nothing of the agent's environment but PATH is passed on, so that its interpreters are found.
+ *
+ * @param user who it runs as, as this node knows them
+ */
+export function environmentOf(
+  program: ProcessSpec,
+  names: RunNames,
+  user: { name: string; home: string } = ownUser(),
+): Record<string, string> {
   return {
     PATH: process.env.PATH ?? DEFAULT_PATH,
-    HOME: home,
-    USER: user,
+    HOME: user.home,
+    USER: user.name,
     LANG: 'C.UTF-8',
     ...program.env,
     MORCH_WORKLOAD: names.instanceId.slice(0, names.instanceId.indexOf('.')),
@@ -54,25 +54,25 @@ export function environmentOf(program: Program, names: RunNames): Record<string,
   };
 }
 
-let cachedUser: { user: string; home: string } | undefined;
-function currentUser(): { user: string; home: string } {
-  cachedUser ??= lookUpUser();
+let cachedUser: { name: string; home: string } | undefined;
+function ownUser(): { name: string; home: string } {
+  cachedUser ??= lookUpOwnUser();
   return cachedUser;
 }
 
-function lookUpUser(): { user: string; home: string } {
+function lookUpOwnUser(): { name: string; home: string } {
   try {
     const { username, homedir } = userInfo();
-    return { user: username, home: homedir };
+    return { name: username, home: homedir };
   } catch {
-    return { user: String(process.getuid?.() ?? 0), home: '/' }; // a uid without a passwd entry
+    return { name: String(process.getuid?.() ?? 0), home: '/' }; // a uid without a passwd entry
   }
 }
 
 /** @returns the answer to a start that the kernel refused, naming program and node, and what to do */
 export async function startFailed(
   failure: StartFailure,
-  program: Program,
+  program: ProcessSpec,
   cwd: string,
   node: string,
 ): Promise<MorchError> {
@@ -80,16 +80,64 @@ export async function startFailed(
   // The script's own directory cannot be entered: execve of the script would have failed on its way for the same reason.
   const ofScript = failure.syscall === 'chdir' && program.cwd === undefined && program.script !== undefined;
   const syscall = ofScript ? 'execve' : failure.syscall;
-  const file = fileOf(program);
-  const detail =
-    syscall === 'chdir'
-      ? `Cannot start ${file} on node ${node}: the working directory ${cwd} cannot be entered (${errnoCode}). Create it there, or give another "cwd".`
-      : `Cannot start ${file} on node ${node}: ${await explain(file, syscall, errnoCode)}`;
+  const why = syscall.startsWith('exec')
+    ? await explainExec(program, errnoCode)
+    : explainStep(program, cwd, syscall, errnoCode);
+  const detail = `Cannot start ${fileOf(program)} on node ${node}: ${why}`;
   return new MorchError('START_FAILED', detail, { system: { syscall, errno, errnoCode }, cause: failure });
 }
 
-async function explain(file: string, syscall: string, errnoCode: string): Promise<string> {
-  if (!syscall.startsWith('exec')) return `${syscall} was refused (${errnoCode}).`;
+/** What comes before the program's own execution, done by the agent, by the shim, and by its child. */
+function explainStep(program: ProcessSpec, cwd: string, step: string, errnoCode: string): string {
+  const { user, nice = 0, limits = {} } = program;
+  switch (step) {
+    case 'chdir': {
+      const who = user === undefined || errnoCode !== 'EACCES' ? '' : ` by user ${user}`;
+      const remedy = errnoCode === 'EACCES' ? 'Make it searchable' : 'Create it there';
+      return `the working directory ${cwd} cannot be entered${who} (${errnoCode}). ${remedy}, or give another "cwd".`;
+    }
+    case 'getpwnam':
+      return errnoCode === 'ENOENT'
+        ? `that node has no user ${user} (${errnoCode}). Create it there, or give another "user".`
+        : `its user ${user} cannot be looked up there (${errnoCode}). See to the name service of that node.`;
+    case 'setgroups':
+    case 'setgid':
+    case 'setuid':
+    case 'chown':
+    case 'fchown':
+      if (errnoCode !== 'EPERM') break;
+      return `its agent may not run programs as user ${user} (${errnoCode}). Run that agent as root, or leave "user" out.`;
+    case 'setrlimit':
+    case 'prlimit64': {
+      const asked = (['openFiles', 'fileBytes', 'coreBytes'] as const).filter((name) => limits[name] !== undefined);
+      return `a limit cannot be set (${errnoCode}). Lower ${asked.map((name) => `"limits.${name}"`).join(', ')}, or raise the hard limit of that node's agent (of open files also sysctl fs.nr_open).`;
+    }
+    case 'setpriority':
+      return `its agent may not give it the nice value ${nice} (${errnoCode}). Run that agent as root, or give a higher "nice".`;
+    case 'cgroup':
+      return `it cannot have a cgroup of its own (${errnoCode}). See the log of that node's agent.`;
+    case 'clone':
+    case 'clone3':
+      if (errnoCode !== 'EAGAIN') break;
+      return `no more processes are allowed there (${errnoCode}). End some, or raise "limits.pids", or the limits of that node's agent.`;
+  }
+  const remedy = REMEDIES[errnoCode];
+  return `${step} was refused (${errnoCode}).${remedy === undefined ? '' : ` ${remedy}`}`;
+}
+
+/** Where the failing call says less than its error. */
+const REMEDIES: Record<string, string> = {
+  EAGAIN: 'Too much runs there: end something, or raise the limits of that node.',
+  EDQUOT: "The quota of the agent's --data-dir is used up there.",
+  EMFILE: 'Raise the limit of open files of the agent there (ulimit -n, LimitNOFILE=).',
+  ENFILE: 'That node has too many files open (sysctl fs.file-max).',
+  ENOMEM: 'That node has no memory left for it.',
+  ENOSPC: "No space is left there for the agent's --data-dir, or for another cgroup.",
+  EROFS: "The agent's --data-dir cannot be written there.",
+};
+
+async function explainExec(program: ProcessSpec, errnoCode: string): Promise<string> {
+  const file = fileOf(program);
   const inPath = !file.includes('/');
   if (errnoCode === 'ENOENT' && inPath) {
     return 'it is in no directory of the PATH (ENOENT). Install it there, or give its absolute path.';
@@ -112,10 +160,16 @@ async function explain(file: string, syscall: string, errnoCode: string): Promis
   }
   if (errnoCode === 'EACCES') {
     if (isDirectory === true) return 'it is a directory (EACCES). Give the path of a program.';
+    const { user } = program;
+    if (user !== undefined) {
+      return `user ${user} may not execute it (EACCES). Let that user read and execute it, and search its directories (namei -l ${file}); its file system must not be mounted noexec.`;
+    }
     return `it may not be executed (EACCES). Make it executable: chmod +x ${file}; its directories must be searchable and the file system not mounted noexec.`;
   }
   if (errnoCode === 'ENOEXEC') return 'it is not in a format this machine runs (ENOEXEC).';
-  return `execve was refused (${errnoCode}).`;
+  if (errnoCode === 'E2BIG') return 'its arguments and environment are longer than the kernel takes (E2BIG).';
+  const remedy = REMEDIES[errnoCode];
+  return `execve was refused (${errnoCode}).${remedy === undefined ? '' : ` ${remedy}`}`;
 }
 
 async function interpreterOf(file: string): Promise<string | null> {

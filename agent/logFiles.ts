@@ -1,27 +1,30 @@
 /**
- * Where output lies: `<dataDir>/logs/<uid>.<slot>/<generation>.<run>.stdout|stderr`, apart from the records, so that
- * it outlives them. The newest 10 runs of an instance are kept; what belongs to no known instance and has not been
- * written for 7 days goes (looked for at the agent's start and every hour).
+ * Where output lies: `<dataDir>/logs/<uid>.<slot>/`, apart from the records, so that it outlives them. What is in there is
+ * written by shims (docs/shim.md, "Log files") and goes on over runs and generations, so that the limit holds for the instance.
  */
-import { mkdir, readdir, rm, stat, unlink } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../contract/workload';
 import { storing } from './files';
+import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, namesIn, unlessGone } from './logDirectory';
+import type { LogPlan } from './processHost';
 
-const RUNS_KEPT = 10;
 const UNKNOWN_KEPT_MS = 7 * 24 * 3_600_000;
-
-export type LogStream = 'stdout' | 'stderr';
 
 export interface LogOwner {
   uid: string;
   slot: string;
 }
 
-export interface LogFile {
-  path: string;
-  generation: number;
-  run: number;
+/** A log and its index. */
+export interface StoredLog {
+  /** `logOwnerKey`. */
+  owner: string;
   stream: LogStream;
+  number: number;
+  isNewest: boolean;
+  bytes: number;
+  changedAtMs: number;
 }
 
 export function logOwnerKey({ uid, slot }: LogOwner): string {
@@ -36,48 +39,57 @@ export class LogFiles {
   }
 
   /**
-   * Makes room for a run about to start, and tells where its output goes.
+   * Makes room for a run about to start, and tells where its output goes. Files beyond the limits are removed, except the
+   * newest of each stream. Not to be called while a run of the instance lives.
    *
    * @throws MorchError STORE_UNWRITABLE
    */
-  async provide(owner: LogOwner, generation: number, run: number): Promise<{ stdoutPath: string; stderrPath: string }> {
+  async provide(owner: LogOwner & { logs?: ProcessSpec['logs'] }): Promise<LogPlan> {
     const directory = this.directoryOf(owner);
-    await storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
+    const limits = logLimitsWithDefaults(owner.logs);
+    return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
       const made = await mkdir(directory, { recursive: true, mode: 0o750 });
-      if (made === undefined) await this.#prune(owner);
+      const stored = made === undefined ? await this.#stored(logOwnerKey(owner)) : [];
+      const newest = (stream: LogStream) => stored.filter((log) => log.stream === stream).at(-1)?.number ?? 1;
+      for (const stream of LOG_STREAMS) {
+        const surplus = chooseSurplus(
+          stored.filter((log) => log.stream === stream),
+          limits,
+        );
+        for (const log of surplus) await this.remove(log);
+      }
+      return { directory, firstStdout: newest('stdout'), firstStderr: newest('stderr'), ...limits };
     });
-    const path = join(directory, `${generation}.${run}`);
-    return { stdoutPath: `${path}.stdout`, stderrPath: `${path}.stderr` };
-  }
-
-  /** Oldest run first, stdout before stderr; empty when there is nothing. */
-  async list(owner: LogOwner): Promise<LogFile[]> {
-    const directory = this.directoryOf(owner);
-    const files: LogFile[] = [];
-    for (const name of await namesIn(directory)) {
-      const match = /^(\d+)\.(\d+)\.(stdout|stderr)$/.exec(name);
-      if (match === null) continue;
-      const stream = match[3] as LogStream;
-      files.push({ path: join(directory, name), generation: Number(match[1]), run: Number(match[2]), stream });
-    }
-    return files.sort((a, b) => a.generation - b.generation || a.run - b.run || (a.stream < b.stream ? 1 : -1));
   }
 
   async exists(owner: LogOwner): Promise<boolean> {
-    return stat(this.directoryOf(owner)).then(
-      () => true,
-      () => false,
-    );
+    return (await unlessGone(stat(this.directoryOf(owner)))) !== null;
   }
 
-  /** @param known keys (`logOwnerKey`) of the instances the agent still has records of */
+  /** All there are, by owner and stream, oldest first. */
+  async *all(): AsyncGenerator<StoredLog> {
+    for (const owner of await namesIn(this.#root)) yield* await this.#stored(owner);
+  }
+
+  async remove({ owner, stream, number }: StoredLog): Promise<void> {
+    const directory = join(this.#root, owner);
+    // The log first: an index left alone is found and removed again, a log left alone would have lost its times.
+    await rm(logPath(directory, stream, number), { force: true });
+    await rm(indexPath(directory, stream, number), { force: true });
+  }
+
+  /**
+   * Removes the output of instances that has not been written for 7 days.
+   *
+   * @param known keys (`logOwnerKey`) of the instances the agent still has records of, which are passed over
+   */
   async removeForgotten(known: ReadonlySet<string>, nowMs: number): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       if (known.has(name)) continue;
       const directory = join(this.#root, name);
       let newestMs = 0;
       for (const file of ['', ...(await namesIn(directory))]) {
-        const found = await stat(join(directory, file)).catch(() => null);
+        const found = await unlessGone(stat(join(directory, file)));
         newestMs = Math.max(newestMs, found?.mtimeMs ?? 0);
       }
       if (newestMs < nowMs - UNKNOWN_KEPT_MS) await rm(directory, { recursive: true, force: true });
@@ -88,22 +100,35 @@ export class LogFiles {
     return join(this.#root, logOwnerKey(owner));
   }
 
-  /** Leaves room for one run more. */
-  async #prune(owner: LogOwner): Promise<void> {
-    const files = await this.list(owner);
-    const runs = [...new Set(files.map(({ generation, run }) => `${generation}.${run}`))];
-    const excess = new Set(runs.slice(0, Math.max(0, runs.length - (RUNS_KEPT - 1))));
-    for (const { path, generation, run } of files) {
-      if (excess.has(`${generation}.${run}`)) await unlink(path);
-    }
+  async #stored(owner: string): Promise<StoredLog[]> {
+    const directory = join(this.#root, owner);
+    const numbers = logNumbersOf(await namesIn(directory));
+    const stored = LOG_STREAMS.flatMap((stream) =>
+      numbers[stream].map(async (number): Promise<StoredLog | null> => {
+        const log = await unlessGone(stat(logPath(directory, stream, number)));
+        const index = await unlessGone(stat(indexPath(directory, stream, number)));
+        if (log === null && index === null) return null;
+        const bytes = (log?.size ?? 0) + (index?.size ?? 0);
+        const isNewest = number === numbers[stream].at(-1);
+        return { owner, stream, number, isNewest, bytes, changedAtMs: (log ?? index!).mtimeMs };
+      }),
+    );
+    return (await Promise.all(stored)).filter((log) => log !== null);
   }
 }
 
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
+/**
+ * What has to go for a stream to be within its limits: the oldest files, as many as are beyond the number, and as many
+ * as were allowed to be larger before. Never the newest.
+ *
+ * @param stored of one stream, oldest first
+ */
+export function chooseSurplus(stored: readonly StoredLog[], { files, maxBytes }: LogLimits): StoredLog[] {
+  let bytes = stored.reduce((sum, log) => sum + log.bytes, 0);
+  let surplus = 0;
+  while (surplus < stored.length - 1 && (stored.length - surplus > files || bytes > files * maxBytes)) {
+    bytes -= stored[surplus]!.bytes;
+    surplus += 1;
   }
+  return stored.slice(0, surplus);
 }

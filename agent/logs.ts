@@ -1,17 +1,33 @@
-/** Reads an instance's output: all kept runs, the last lines of them, and what is still being written. */
-import { open } from 'node:fs/promises';
-import type { LogFile, LogStream } from './logFiles';
+/**
+ * Reads an instance's output for the log route: one stream, or both merged by the times of their indexes; all of it, what
+ * was written since a time, the last lines, what follows a position; and while following what comes.
+ *
+ * Merged, lines are in the order of their times, stdout first of two of the same time, and whole: what the other
+ * stream wrote while a line was under way comes after that line. While following, this order holds among what is there at each
+ * look. A line that is not ended is given out at once and the other stream held back for it, but not for long.
+ */
+import type { LogPosition, StreamPosition } from '../contract/logFrames';
+import { LogCursor } from './logCursor';
+import { LOG_STREAMS, LogDirectory, type LogNumbers, type LogStream } from './logDirectory';
+import { findEnd, findSince, type StreamFiles } from './logStart';
+import { findTail } from './logTail';
+import { BLOCK_BYTES } from './openLog';
 
-const BLOCK_BYTES = 64 * 1024;
 const POLL_MS = 100;
-const NEWLINE = 0x0a;
+/** How long a line not ended holds back the other stream. */
+const HOLD_MS = 250;
+const BEGINNING: StreamPosition = { number: 0, offset: 0 };
 
 export interface LogRequest {
-  /** The files there are now, oldest run first, stdout before stderr. */
-  list(): Promise<LogFile[]>;
+  /** The instance's; it need not be there. */
+  directory: string;
   stream: LogStream | 'all';
-  /** The last lines of the whole answer; absent: all. */
+  /** Nothing written before, in ms since 1970; absent: all that is kept. */
+  sinceMs?: number | undefined;
+  /** The last lines only, of what `sinceMs` leaves. */
   tail?: number | undefined;
+  /** Go on from there; then `sinceMs` and `tail` do not count. */
+  from?: LogPosition | undefined;
   follow: boolean;
   /** False once nothing more can be written; asked before a last look. */
   mayGrow(): boolean;
@@ -19,100 +35,114 @@ export interface LogRequest {
   signal: AbortSignal;
 }
 
-/** Bytes as written, in the order of the files, and while following as they come. */
-export async function* readLogs(request: LogRequest): AsyncGenerator<Buffer> {
-  /** How far each file has been given out. */
-  const offsets = new Map<string, number>();
-  if (request.tail !== undefined) {
-    for (const [path, offset] of await findTail(await listWanted(request), request.tail)) offsets.set(path, offset);
-  }
-  for (;;) {
-    const last = !request.follow || !request.mayGrow();
-    for (const { path } of await listWanted(request)) {
-      for await (const block of readFrom(path, offsets.get(path) ?? 0)) {
-        offsets.set(path, (offsets.get(path) ?? 0) + block.length);
-        yield block;
-        if (request.signal.aborted) return;
-      }
-    }
-    if (last || request.signal.aborted) return;
-    await pause(request.signal);
-  }
+export interface LogBlock {
+  /** At most 64 KiB. The first block is empty. */
+  bytes: Buffer;
+  /** After them; where to begin, with the first block. */
+  position: LogPosition;
 }
 
-async function listWanted({ list, stream }: LogRequest): Promise<LogFile[]> {
-  return (await list()).filter((file) => stream === 'all' || file.stream === stream);
-}
-
-/** To the end the file has now; nothing for a file that is gone. */
-async function* readFrom(path: string, offset: number): AsyncGenerator<Buffer> {
-  const file = await openIfThere(path);
-  if (file === null) return;
+/** Bytes as written. Files that are removed before they are reached are left out. */
+export async function* readLogs(request: LogRequest): AsyncGenerator<LogBlock> {
+  const { follow, signal } = request;
+  const directory = new LogDirectory(request.directory);
+  const isLast = !follow || !request.mayGrow();
+  const files = filesOf(request, await directory.numbers());
+  const ends = await Promise.all(files.map(findEnd));
+  const begins = await findBegins(request, files, ends);
+  const cursors = files.map(({ stream }, i) => new LogCursor(request.directory, stream, begins[i]!));
+  const position = (): LogPosition => {
+    const at = Object.fromEntries(files.map(({ stream }, i) => [stream, cursors[i]!.position]));
+    return { stdout: BEGINNING, stderr: BEGINNING, ...request.from, ...at };
+  };
   try {
-    let at = offset;
-    const { size } = await file.stat();
-    while (at < size) {
-      const { buffer, bytesRead } = await file.read({
-        buffer: Buffer.allocUnsafe(Math.min(BLOCK_BYTES, size - at)),
-        position: at,
-      });
-      if (bytesRead === 0) return;
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
+    yield { bytes: Buffer.alloc(0), position: position() };
+    for (const [i, { numbers }] of files.entries()) await cursors[i]!.extend(numbers, ends[i]!);
+    yield* gather(merge(cursors, isLast), position);
+    if (isLast) return;
+    for (let heldSinceMs: number | null = null; !signal.aborted; ) {
+      await pause(signal);
+      const isLastLook = !request.mayGrow();
+      const numbers = await directory.numbers();
+      for (const [i, { stream }] of files.entries()) await cursors[i]!.extend(numbers[stream], null);
+      const holds = heldSinceMs === null || performance.now() - heldSinceMs < HOLD_MS;
+      yield* gather(merge(cursors, isLastLook || !holds), position);
+      if (isLastLook) return;
+      heldSinceMs = (await isHeld(cursors)) ? (heldSinceMs ?? performance.now()) : null;
     }
   } finally {
-    await file.close();
+    for (const cursor of cursors) await cursor.close();
   }
 }
 
-/**
- * Where the last `lines` lines of the files, taken as one text, begin; read backwards, no further than needed.
- *
- * @returns the offset to begin at for each file
- */
-export async function findTail(files: readonly LogFile[], lines: number): Promise<Map<string, number>> {
-  const offsets = new Map<string, number>();
-  let wanted = lines;
-  /** A newline at the very end closes the last line and does not begin another. */
-  let atVeryEnd = true;
-  for (const { path } of files.toReversed()) {
-    const file = await openIfThere(path);
-    if (file === null) continue;
-    try {
-      let end = (await file.stat()).size;
-      if (wanted === 0) {
-        offsets.set(path, end);
-        continue;
-      }
-      offsets.set(path, 0);
-      while (end > 0 && wanted > 0) {
-        const begin = Math.max(0, end - BLOCK_BYTES);
-        const { buffer, bytesRead } = await file.read({ buffer: Buffer.allocUnsafe(end - begin), position: begin });
-        let at = bytesRead;
-        if (atVeryEnd && buffer[at - 1] === NEWLINE) at -= 1;
-        if (bytesRead > 0) atVeryEnd = false;
-        while (wanted > 0) {
-          at = at === 0 ? -1 : buffer.lastIndexOf(NEWLINE, at - 1);
-          if (at === -1) break;
-          wanted -= 1;
-          if (wanted === 0) offsets.set(path, begin + at + 1);
-        }
-        end = begin;
-      }
-    } finally {
-      await file.close();
+function filesOf({ directory, stream }: LogRequest, numbers: LogNumbers): StreamFiles[] {
+  const wanted = LOG_STREAMS.filter((one) => stream === 'all' || one === stream);
+  return wanted.map((one) => ({ directory, stream: one, numbers: numbers[one] }));
+}
+
+/** Leaves `tail` aside. */
+async function findBegin(files: StreamFiles, { from, sinceMs }: LogRequest): Promise<StreamPosition> {
+  if (from !== undefined) {
+    const position = from[files.stream];
+    // A number not reached yet is of files that have been removed with all the others: what is there is new.
+    return position.number > (files.numbers.at(-1) ?? 0) ? BEGINNING : position;
+  }
+  return sinceMs === undefined ? BEGINNING : findSince(files, sinceMs * 1_000);
+}
+
+async function findBegins(
+  request: LogRequest,
+  files: readonly StreamFiles[],
+  ends: readonly StreamPosition[],
+): Promise<StreamPosition[]> {
+  const begins = await Promise.all(files.map((one) => findBegin(one, request)));
+  if (request.from !== undefined || request.tail === undefined) return begins;
+  const ranges = files.map((one, i) => ({ ...one, begin: begins[i]!, end: ends[i]! }));
+  return findTail(ranges, request.tail);
+}
+
+/** @param breakLines whether a line not ended at the end there is now may be followed by what the other stream has */
+async function* merge(cursors: readonly LogCursor[], breakLines: boolean): AsyncGenerator<Buffer> {
+  const [first, second] = cursors as [LogCursor, LogCursor | undefined];
+  if (second === undefined) {
+    yield* first.take(Number.POSITIVE_INFINITY, true);
+    return;
+  }
+  for (;;) {
+    const [firstUs, secondUs] = [await first.peek(), await second.peek()];
+    if (firstUs === null && secondUs === null) return;
+    const stuck = firstUs === null ? first : secondUs === null ? second : null;
+    if (stuck?.midLine) {
+      if (!breakLines) return;
+      stuck.breakLine();
     }
+    const isFirst =
+      secondUs === null || (firstUs !== null && (first.midLine || (!second.midLine && firstUs <= secondUs)));
+    if (isFirst) yield* first.take(secondUs ?? Number.POSITIVE_INFINITY, true);
+    else yield* second.take(firstUs ?? Number.POSITIVE_INFINITY, false);
   }
-  return offsets;
 }
 
-async function openIfThere(path: string) {
-  try {
-    return await open(path, 'r');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null; // its run is no longer kept
-    throw error;
+async function isHeld(cursors: readonly LogCursor[]): Promise<boolean> {
+  for (const cursor of cursors) if ((await cursor.peek()) !== null) return true;
+  return false;
+}
+
+/** Makes blocks of many small pieces. */
+async function* gather(pieces: AsyncIterable<Buffer>, position: () => LogPosition): AsyncGenerator<LogBlock> {
+  let gathered: Buffer[] = [];
+  let length = 0;
+  let after = position();
+  for await (const piece of pieces) {
+    if (length > 0 && length + piece.length > BLOCK_BYTES) {
+      yield { bytes: Buffer.concat(gathered), position: after };
+      [gathered, length] = [[], 0];
+    }
+    gathered.push(piece);
+    length += piece.length;
+    after = position();
   }
+  if (length > 0) yield { bytes: gathered.length === 1 ? gathered[0]! : Buffer.concat(gathered), position: after };
 }
 
 function pause(signal: AbortSignal): Promise<void> {

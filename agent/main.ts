@@ -1,6 +1,6 @@
 /** The agent of one node: wires its parts, in the order in which they need each other, and ends them in reverse. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -9,29 +9,30 @@ import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/ag
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { capacityOf } from './capacity';
-import { DirectChildHost } from './directChild';
+import { Cgroups } from './cgroups';
 import { Events } from './events';
 import { makeHandlers } from './http/handlers';
 import { createAgentServer } from './http/server';
 import { LogFiles } from './logFiles';
+import { startLogUpkeep } from './logUpkeep';
 import { Membership } from './membership';
-import { loadNative, type Native } from './native/index';
+import { type LeasePage, loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
-import { Records } from './records';
+import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { startRegistration } from './registration';
 import { Sampler } from './sampler';
+import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
 import { Gate } from './timers';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
-const REMOVE_LOGS_EVERY_MS = 3_600_000;
-/** What the agent and its node offer beyond the plain running of programs; nothing so far. */
-const FEATURES: string[] = [];
+/** Well below what a shim takes for absence. */
+const REFRESH_LEASE_EVERY_MS = 1_000;
 
 /**
- * Runs an agent until SIGTERM or SIGINT, then exits the process with 0 once everything it ran is gone.
+ * Runs an agent until SIGTERM or SIGINT, then exits the process with 0; with `onExit: stop`, once everything it ran is gone.
  *
  * @param options see options.ts
  * @throws Error whose message names the flag to change: a bad option, a busy port, a locked data directory
@@ -56,37 +57,48 @@ interface RunningAgent {
 
 async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAgent> {
   const native = loadNative();
-  const dataDir = resolve(options.dataDir);
-  await provideDataDir(dataDir, native);
+  const dataDir = await provideDataDir(resolve(options.dataDir), native);
   const membership = await Membership.open(dataDir);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();
 
-  const host = new DirectChildHost(native, log);
+  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, log });
+  const features = [...(cgroups?.features() ?? []), ...(process.geteuid?.() === 0 ? ['user'] : [])];
+  const leasePath = join(dataDir, 'lease');
+  const lease = native.openLease(leasePath);
+  const endLease = keepLease(lease, () => membership.clusterId !== null);
+  const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
   const records = await Records.open(dataDir, log);
   const logFiles = new LogFiles(dataDir);
-  const left = await recover(records, host, { bootId, nowMs: Date.now(), log });
+  const cgroupOf = (key: string) => cgroups?.directoryOf(key) ?? null;
+  const recovered = await recover({ records, host, cgroupOf, bootId, nowMs: Date.now(), log });
+  await cgroups?.removeUnknown(recovered.resumed.map(({ intent }) => keyOf(intent.spec)));
   const sampler = await Sampler.open(host, log);
   const gate = new Gate(STARTS_AT_ONCE);
+  const { orphanAfterMs, allowNewPrivileges } = options;
   const supervisor = new Supervisor(
     options.name,
+    features,
     {
+      native,
       host,
+      cgroups,
       records,
       logFiles,
       bootId,
+      orphanAfterMs,
+      allowNewPrivileges,
       gate,
       log,
       onChange: (report, clusterId) => events.tellInstance(report, clusterId),
     },
     () => membership.clusterId !== null,
   );
-  supervisor.adopt(left);
 
   const { name, labels } = options;
   const capacity = capacityOf(sampler.system, options);
-  const self = { name, version: VERSION, nodeKey: membership.nodeKey, incarnation, bootId, features: FEATURES, labels };
+  const self = { name, version: VERSION, nodeKey: membership.nodeKey, incarnation, bootId, features, labels };
   const hello = (): HelloMessage => ({
     type: 'hello',
     ...self,
@@ -119,24 +131,29 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   });
 
   const events = new Events({ membership, hello, heartbeat, forget: (ids) => supervisor.forget(ids), log });
+  supervisor.adopt(recovered);
   const server = createAgentServer(makeHandlers({ supervisor, membership, logFiles, status }), log);
   events.attach(server);
   const { port } = await listen(server, options);
   sampler.start();
   const endRegistration = register(options, port, membership, events, supervisor, log);
-  const endRemoval = startLogRemoval(logFiles, supervisor, log);
+  const { maxLogBytes } = options;
+  const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
   return {
     address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     async stop() {
-      events.tellLeaving();
+      const stopsAll = options.onExit === 'stop';
+      if (stopsAll) events.tellLeaving();
       endRegistration();
-      endRemoval();
-      await supervisor.close();
+      endUpkeep();
+      await (stopsAll ? supervisor.closeAndStop() : supervisor.closeAndKeep());
       sampler.stop();
       await events.close();
       server.close();
       server.closeAllConnections();
+      host.close();
+      endLease();
     },
   };
 }
@@ -146,7 +163,7 @@ function untilTold(log: Logger): Promise<void> {
   return new Promise((resolveTold) => {
     let told = false;
     const tell = (signal: NodeJS.Signals) => {
-      log.info({ signal }, told ? 'already stopping' : 'stopping everything, then ending');
+      log.info({ signal }, told ? 'already ending' : 'ending');
       told = true;
       resolveTold();
     };
@@ -155,10 +172,11 @@ function untilTold(log: Logger): Promise<void> {
   });
 }
 
-async function provideDataDir(dataDir: string, native: Native): Promise<void> {
+/** @returns the directory with symbolic links resolved: shims carry its name */
+async function provideDataDir(dataDir: string, native: Native): Promise<string> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    if (native.lockFile(join(dataDir, 'lock'))) return;
+    if (native.lockFile(join(dataDir, 'lock'))) return await realpath(dataDir);
   } catch (cause) {
     throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });
   }
@@ -212,13 +230,13 @@ function register(
   });
 }
 
-function startLogRemoval(logFiles: LogFiles, supervisor: Supervisor, log: Logger): () => void {
-  const remove = () => {
-    logFiles.removeForgotten(supervisor.knownOwners(), Date.now()).catch((error) => {
-      log.error({ err: error }, 'cannot remove old output');
-    });
+/** Tells the shims that their agent is alive. */
+function keepLease(lease: LeasePage, hasScheduler: () => boolean): () => void {
+  const refresh = () => lease.refresh(null, hasScheduler());
+  refresh();
+  const timer = setInterval(refresh, REFRESH_LEASE_EVERY_MS);
+  return () => {
+    clearInterval(timer);
+    lease.close();
   };
-  remove();
-  const timer = setInterval(remove, REMOVE_LOGS_EVERY_MS);
-  return () => clearInterval(timer);
 }

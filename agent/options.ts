@@ -1,8 +1,9 @@
 /** What an agent is started with; the CLI makes it from flags and MORCH_* variables. Checked here, once. */
 import { hostname } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { parseInput } from '../contract/errors';
-import { dnsLabelOf, dnsLabelSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
+import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
 
 /** `HOST:PORT`, an IPv6 address in brackets. */
 const hostAndPortSchema = z
@@ -38,6 +39,23 @@ export const agentOptionsSchema = z.strictObject({
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
   memoryBytes: z.int().min(0).optional(),
+  /** Of all output on the node; 0: no cap. */
+  maxLogBytes: z
+    .int()
+    .min(0)
+    .default(10 * 2 ** 30),
+  /** What becomes of the workloads when the agent is told to end: a later one takes them over, or they end first. */
+  onExit: z.enum(['keep', 'stop']).default('keep'),
+  /** 0: never. */
+  orphanAfterMs: durationMsSchema.default(600_000),
+  allowNewPrivileges: z.boolean().default(false),
+  /** Where groups of instances are made: see cgroups.ts. */
+  cgroup: z
+    .string()
+    .refine((text) => text === 'auto' || text === 'none' || isAbsolute(text), {
+      message: '--cgroup must be auto, none or the absolute path of a group, such as /sys/fs/cgroup/morch',
+    })
+    .default('auto'),
 });
 export type AgentOptions = z.output<typeof agentOptionsSchema>;
 

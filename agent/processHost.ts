@@ -80,6 +80,8 @@ export interface RunPlan {
 export interface MainExit extends Exit {
   /** The main process ended unseen because its shim was killed; then code and signal are null. */
   shimLost: boolean;
+  /** The shim's record of it is on the disk. Until then the shim stays, unless it is acknowledged. */
+  recorded: boolean;
   /** Bytes of output that could not be written. */
   droppedBytes: number;
 }

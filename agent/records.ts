@@ -1,10 +1,11 @@
 /**
  * The state directory: one directory per instance generation, `<dataDir>/instances/<uid>.<slot>.<generation>/`.
  *
- *   intent.json  what is to run and which run it is; durable before the clone
- *   run.json     the process that came of it
- *   end.json     how the last run ended, or the generation; also the tombstone of a stop that came before the start
- *   work/        where a `command` runs
+ *   intent.json    what is to run and which run it is; durable before the clone
+ *   run.<n>.open   what came of it: written by its shim (docs/shim.md), `run.<n>.ended` once its main process has ended
+ *   stop.json      that the run was told to stop, and why
+ *   end.json       how the last run ended, or the generation; also the tombstone of a stop that came before the start
+ *   work/          where a `command` runs
  *
  * Of intent and end, the one with the higher run is the later; of the same run, the end.
  */
@@ -13,8 +14,9 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
-import { exitSchema, kindSchema, restartSchema, stopSchema } from '../contract/workload';
+import { exitSchema, kindSchema, processFields, restartSchema, stopSchema } from '../contract/workload';
 import { replaceFile, storing, syncDirectory, writeDurably } from './files';
+import { STOP_CAUSES } from './runEnd';
 
 const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), generation: z.int() };
 
@@ -22,12 +24,7 @@ const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), ge
 export const resolvedStartSchema = z.object({
   ...idFields,
   kind: kindSchema,
-  script: z.string().optional(),
-  command: z.array(z.string()).optional(),
-  args: z.array(z.string()).optional(),
-  env: z.record(z.string(), z.string()).optional(),
-  cwd: z.string().optional(),
-  maxRunMs: z.int().optional(),
+  ...processFields,
   restart: restartSchema,
   stop: stopSchema,
   attemptsUsed: z.int(),
@@ -48,8 +45,13 @@ const intentSchema = z.object({
 });
 export type Intent = z.infer<typeof intentSchema>;
 
-const runSchema = z.object({ run: z.int(), pid: z.int(), startTicks: z.number(), startedAt: z.string() });
-export type RunRecord = z.infer<typeof runSchema>;
+const stopRecordSchema = z.object({
+  run: z.int(),
+  /** Null: it ran too long, see `overranMs`; what follows is the policy's. */
+  cause: z.enum(STOP_CAUSES).nullable(),
+  overranMs: z.number().nullable(),
+});
+export type StopRecord = z.infer<typeof stopRecordSchema>;
 
 const endSchema = z.object({
   ...idFields,
@@ -58,11 +60,14 @@ const endSchema = z.object({
   status: z.enum(AGENT_INSTANCE_STATUSES),
   statusReason: z.string().nullable(),
   pid: z.int().nullable(),
+  shimPid: z.int().nullable(),
   startedAt: z.string().nullable(),
   exit: exitSchema.nullable(),
   /** How long the run lasted. */
   ranMs: z.number(),
   overranMs: z.number().nullable(),
+  /** When the next run is due, in backoff. */
+  nextRunAt: z.string().nullable(),
   attempts: z.int(),
   lost: z.boolean(),
   startError: startErrorSchema.nullable(),
@@ -79,7 +84,7 @@ export interface GenerationId {
 /** At least one of `intent` and `end` is there. */
 export interface StoredGeneration {
   intent: Intent | null;
-  run: RunRecord | null;
+  stop: StopRecord | null;
   end: EndRecord | null;
 }
 
@@ -117,13 +122,14 @@ export class Records {
       this.#inDirectory(intent.spec, async (directory) => {
         if (intent.spec.script === undefined) await mkdir(join(directory, 'work'), { recursive: true, mode: 0o750 });
         await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
+        if (intent.run > 1) await this.#removeRun(directory, intent.run - 1);
       }),
     );
   }
 
-  /** Needs no fsync: it serves to find the process again, and no process outlives the machine. */
-  async saveRun(id: GenerationId, run: RunRecord): Promise<void> {
-    await replaceFile(join(this.directoryOf(id), 'run.json'), JSON.stringify(run));
+  /** Needs no fsync: it tells what an exit came of, and no process outlives the machine. */
+  async saveStop(id: GenerationId, stop: StopRecord): Promise<void> {
+    await replaceFile(join(this.directoryOf(id), 'stop.json'), JSON.stringify(stop));
   }
 
   /** @throws MorchError STORE_UNWRITABLE */
@@ -143,11 +149,15 @@ export class Records {
     for (const name of await readdir(this.#root)) {
       const directory = join(this.#root, name);
       const intent = await this.#read(join(directory, 'intent.json'), intentSchema);
-      const run = await this.#read(join(directory, 'run.json'), runSchema);
+      const stop = await this.#read(join(directory, 'stop.json'), stopRecordSchema);
       const end = await this.#read(join(directory, 'end.json'), endSchema);
-      if (intent !== null || end !== null) found.push({ intent, run, end });
+      if (intent !== null || end !== null) found.push({ intent, stop, end });
     }
     return found;
+  }
+
+  async #removeRun(directory: string, run: number): Promise<void> {
+    await Promise.all(['ended', 'open'].map((state) => rm(join(directory, `run.${run}.${state}`), { force: true })));
   }
 
   /** The directory of a generation, its name as durable as what `write` puts into it. */

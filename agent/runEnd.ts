@@ -6,13 +6,14 @@ import { decideRestart } from '../contract/restartPolicy';
 import type { Exit, Restart } from '../contract/workload';
 
 export type RunEnd =
-  /** `overran`: it was stopped for running longer than this. */
-  | { kind: 'exited'; exit: Exit; ranMs: number; overranMs: number | null }
+  /** `overran`: it was stopped for running longer than this. `shimLost`: how it ended is not known. */
+  | { kind: 'exited'; exit: Exit; ranMs: number; overranMs: number | null; shimLost: boolean }
   | { kind: 'startFailed'; what: string }
   /** A stop came before it was started. */
   | { kind: 'notStarted' };
 
-export type StopCause = 'request' | 'replaced' | 'agent';
+export const STOP_CAUSES = ['request', 'replaced', 'agent'] as const;
+export type StopCause = (typeof STOP_CAUSES)[number];
 
 export interface StopAsked {
   cause: StopCause;
@@ -38,6 +39,13 @@ const STOP_REASONS: Record<StopCause, string> = {
   replaced: 'stopped for a later generation',
   agent: 'agent stopped',
 };
+
+export function overranReason(maxRunMs: number): string {
+  return `ran longer than ${maxRunMs} ms`;
+}
+
+/** Reason of a run that ended because its shim was killed. */
+export const SHIM_LOST = 'shim-lost';
 
 export function stopReason(cause: StopCause): string {
   return STOP_REASONS[cause];
@@ -80,7 +88,9 @@ function byPolicy(end: RunEnd, { restart, attempts, endsOnFailedStart }: RunCont
 export function describeEnd(end: RunEnd): string {
   if (end.kind === 'startFailed') return `could not be started (${end.what})`;
   if (end.kind === 'notStarted') return 'was not started';
-  if (end.overranMs !== null) return `ran longer than ${end.overranMs} ms`;
-  if (end.exit.signal !== null) return `killed by ${end.exit.signal}`;
-  return `exited with code ${end.exit.code}`;
+  if (end.shimLost) return SHIM_LOST;
+  if (end.overranMs !== null) return overranReason(end.overranMs);
+  const oom = end.exit.oomKilled ? ' (out of memory)' : '';
+  if (end.exit.signal !== null) return `killed by ${end.exit.signal}${oom}`;
+  return `exited with code ${end.exit.code}${oom}`;
 }

@@ -10,21 +10,28 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
+import { type Feature, lackInWords, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
-import { restartWithDefaults, stopWithDefaults } from '../contract/workload';
+import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
 import { type LogOwner, logOwnerKey } from './logFiles';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
+import type { Recovered } from './recovery';
 import { isDoneWithin } from './timers';
 
 /** How long after SIGKILL the kernel may take to let go before a stop is answered STILL_ALIVE. */
 const KILL_BUDGET_MS = 2_000;
+/** How long starts under way may hold up the end of the agent. */
+const START_BUDGET_MS = 5_000;
 /** Ended generations kept by an agent without a scheduler. */
 const ENDED_KEPT_ALONE = 100;
 
-type Known = { kind: 'live'; id: GenerationId; life: Generation } | { kind: 'ended'; id: GenerationId; end: EndRecord };
+type Known =
+  | { kind: 'live'; id: GenerationId; life: Generation }
+  /** `release` tells that nobody needs its end any more. */
+  | { kind: 'ended'; id: GenerationId; end: EndRecord; release: () => void };
 
 export interface StopTarget {
   instanceId?: string | undefined;
@@ -47,14 +54,20 @@ export class Supervisor {
 
   constructor(
     private readonly nodeName: string,
+    private readonly features: readonly string[],
     private readonly means: GenerationMeans,
     private readonly hasScheduler: () => boolean,
   ) {}
 
-  /** Takes in what an earlier agent of this data directory has left, all of it ended by now. */
-  adopt(ends: EndRecord[]): void {
-    for (const end of ends.sort((a, b) => (endedAt(a) < endedAt(b) ? -1 : 1))) {
-      this.#enter({ kind: 'ended', id: end, end });
+  /** Takes in what an earlier agent of this data directory has left. */
+  adopt({ ended, resumed }: Recovered): void {
+    for (const end of ended.sort((a, b) => (endedAt(a) < endedAt(b) ? -1 : 1))) {
+      this.#enter({ kind: 'ended', id: end, end, release: () => {} });
+    }
+    for (const resumption of resumed) {
+      const life = new Generation(resumption.intent.spec, this.means);
+      this.#live(life);
+      life.resume(resumption);
     }
     this.#pruneAlone();
   }
@@ -124,25 +137,34 @@ export class Supervisor {
     return this.#latestOf(owner)?.kind === 'live';
   }
 
+  /** Where its latest run is recorded; null: not known. */
+  latestRunOf(owner: LogOwner): { directory: string; generation: number; run: number } | null {
+    const known = this.#latestOf(owner);
+    if (known === undefined) return null;
+    const { generation, run } = reportOf(known);
+    return { directory: this.means.records.directoryOf(known.id), generation, run };
+  }
+
   /**
    * Starts an instance, or answers again for a generation it has started before.
    *
-   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
+   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, FEATURE_UNSUPPORTED, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
    */
   async start(command: StartInstance): Promise<Started> {
-    if (this.#closing)
-      throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
     const id = this.#identify(command);
     const same = this.#known.get(keyOf(id));
+    // Also while it ends: a refusal means that this generation does not run here.
     if (same !== undefined) return answerAgain(same);
+    if (this.#closing)
+      throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
+    const missing = missingFeatures(command, this.features);
+    if (missing.length > 0) throw unsupported(missing, this.nodeName);
     const before = this.#latestOf(id);
     if (before !== undefined && before.id.generation > id.generation) {
       throw staleGeneration(id.instanceId, id.generation, before.id.generation);
     }
     const life = new Generation(this.#resolve(command, id), this.means);
-    const known: Known = { kind: 'live', id, life };
-    this.#enter(known);
-    void life.ended.then((end) => this.#settle(known, end));
+    this.#live(life);
     life.begin(this.#replace(before));
     return life.started;
   }
@@ -175,17 +197,40 @@ export class Supervisor {
 
   /** Drops the records of ended generations; live ones and unknown ones are passed over. */
   async forget(ids: GenerationId[]): Promise<void> {
-    const ended = ids.flatMap((id) => this.#known.get(keyOf(id)) ?? []).filter(({ kind }) => kind === 'ended');
+    const ended = ids.flatMap((id) => {
+      const known = this.#known.get(keyOf(id));
+      return known?.kind === 'ended' ? [known] : [];
+    });
     for (const known of ended) this.#leave(known);
-    for (const { id } of ended) await this.means.records.remove(id);
+    for (const { id, release } of ended) {
+      release();
+      await this.means.records.remove(id);
+    }
+  }
+
+  /** Refuses starts from now on; resolves when those under way have come to something, or take too long. */
+  async closeAndKeep(): Promise<void> {
+    this.#closing = true;
+    const settled = this.#lives().map(({ started }) => started.catch(() => {}));
+    await isDoneWithin(Promise.all(settled), START_BUDGET_MS);
   }
 
   /** Refuses starts from now on, stops everything, resolves when all trees are gone. */
-  async close(): Promise<void> {
+  async closeAndStop(): Promise<void> {
     this.#closing = true;
-    const lives = [...this.#known.values()].flatMap((known) => (known.kind === 'live' ? [known.life] : []));
-    for (const life of lives) life.stop('agent');
+    const lives = this.#lives();
+    for (const life of lives) void life.stop('agent');
     await Promise.all(lives.map(({ ended }) => ended));
+  }
+
+  #lives(): Generation[] {
+    return [...this.#known.values()].flatMap((known) => (known.kind === 'live' ? [known.life] : []));
+  }
+
+  #live(life: Generation): void {
+    const known = { kind: 'live' as const, id: life.spec, life };
+    this.#enter(known);
+    void life.ended.then((end) => this.#settle(known, end));
   }
 
   /** Fills in uid, instance id and generation where the command leaves them open. */
@@ -208,16 +253,11 @@ export class Supervisor {
   }
 
   #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
-    const { kind, script, command: argv, args, env, cwd, maxRunMs, restart, stop, attemptsUsed = 0, node } = command;
+    const { kind, restart, stop, attemptsUsed = 0, node } = command;
     return {
       ...id,
       kind,
-      ...(script === undefined ? {} : { script }),
-      ...(argv === undefined ? {} : { command: argv }),
-      ...(args === undefined ? {} : { args }),
-      ...(env === undefined ? {} : { env }),
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(maxRunMs === undefined ? {} : { maxRunMs }),
+      ...pickProcess(command),
       restart: restartWithDefaults(kind, restart),
       stop: stopWithDefaults(stop),
       attemptsUsed,
@@ -230,7 +270,7 @@ export class Supervisor {
   async #replace(before: Known | undefined): Promise<void> {
     if (before?.kind !== 'live') return;
     const { life } = before;
-    life.stop('replaced');
+    await life.stop('replaced');
     if (!(await isDoneWithin(life.ended, life.spec.stop.graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
   }
 
@@ -244,7 +284,7 @@ export class Supervisor {
       }
       return this.#bury(instanceId!, uid, generation, target);
     }
-    if (known.kind === 'live') known.life.stop('request', target.graceMs);
+    if (known.kind === 'live') await known.life.stop('request', target.graceMs);
     return known;
   }
 
@@ -292,19 +332,21 @@ export class Supervisor {
       status: 'stopped',
       statusReason: 'stopped by request before it was started',
       pid: null,
+      shimPid: null,
       startedAt: null,
       exit: null,
       ranMs: 0,
       overranMs: null,
+      nextRunAt: null,
       attempts: 0,
       lost: false,
       startError: null,
       started: null,
     };
     const before = this.#latestOf(end);
-    const known: Known = { kind: 'ended', id: end, end };
+    const known: Known = { kind: 'ended', id: end, end, release: () => {} };
     this.#enter(known);
-    if (before?.kind === 'live') before.life.stop('request', graceMs);
+    if (before?.kind === 'live') void before.life.stop('request', graceMs);
     try {
       await this.means.records.saveEnd(end);
     } catch (error) {
@@ -316,9 +358,9 @@ export class Supervisor {
     return known;
   }
 
-  #settle(known: Known, end: EndRecord | null): void {
+  #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
     this.#leave(known);
-    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end });
+    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, release: () => known.life.release() });
     this.#pruneAlone();
   }
 
@@ -358,8 +400,8 @@ export class Supervisor {
 
 function reportOf(known: Known): InstanceReport {
   if (known.kind === 'live') return known.life.report();
-  const { ranMs: _ranMs, overranMs: _overranMs, started: _started, clusterId: _clusterId, ...report } = known.end;
-  return { ...report, pid: null, rev: revOf(report.run, report.status) };
+  const { ranMs: _1, overranMs: _2, nextRunAt: _3, started: _4, clusterId: _5, ...report } = known.end;
+  return { ...report, pid: null, shimPid: null, rev: revOf(report.run, report.status) };
 }
 
 /** In the order in which they ended; a tombstone first. */
@@ -390,6 +432,11 @@ async function answerAgain(known: Known): Promise<Started> {
   }
   const detail = `${instanceId} generation ${generation} is not started here any more: ${statusReason ?? 'it has ended'}.`;
   throw new MorchError('STALE_GENERATION', detail);
+}
+
+function unsupported(missing: Feature[], nodeName: string): MorchError {
+  const detail = `The node ${nodeName} lacks what is asked for: ${lackInWords(missing)}. Leave it out, or start it on a node that can.`;
+  return new MorchError('FEATURE_UNSUPPORTED', detail);
 }
 
 function staleGeneration(instanceId: string, generation: number, latest: number): MorchError {

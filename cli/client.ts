@@ -46,6 +46,8 @@ export type Query = Record<string, string | number | boolean | undefined>;
 
 export interface StreamAnswer {
   header(name: string): string | undefined;
+  /** Once the body has been read to its end. */
+  trailer(name: string): string | undefined;
   body: AsyncIterable<Buffer>;
 }
 
@@ -123,11 +125,10 @@ export class Client {
   /** An answer of bytes, told as it arrives; with `endless` the server may be silent for any time. */
   async stream(path: string, query: Query, headers: Record<string, string> = {}): Promise<StreamAnswer> {
     const answer = await this.call({ method: 'GET', path, query, headers, endless: true });
+    const textOf = (value: string | string[] | undefined) => (Array.isArray(value) ? value.join(', ') : value);
     return {
-      header: (name) => {
-        const value = answer.headers[name];
-        return Array.isArray(value) ? value.join(', ') : value;
-      },
+      header: (name) => textOf(answer.headers[name]),
+      trailer: (name) => textOf(answer.trailers[name]),
       body: this.chunks(answer.body),
     };
   }

@@ -1,5 +1,6 @@
 /** Parsers of flag values for commander, which turns what they throw into a usage error naming the flag. */
 import { InvalidArgumentError } from 'commander';
+import type { z } from 'zod';
 import { MorchError } from '../contract/errors';
 import type { Constraint } from '../contract/workload';
 
@@ -24,10 +25,19 @@ export function collect<T>(parse: (text: string) => T): (text: string, previous:
 export function integer(min: number, max: number): (text: string) => number {
   return flag((text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) {
+    if (!/^-?\d+$/.test(text) || value < min || value > max) {
       throw new MorchError('INVALID_INPUT', `It must be a whole number from ${min} to ${max}.`);
     }
     return value;
+  });
+}
+
+/** For what the contract takes as it is typed. */
+export function text(schema: z.ZodType<string>): (typed: string) => string {
+  return flag((typed) => {
+    const { data, error } = schema.safeParse(typed);
+    if (data === undefined) throw new MorchError('INVALID_INPUT', `"${typed}" ${error?.issues[0]?.message}.`);
+    return data;
   });
 }
 

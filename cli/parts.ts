@@ -15,7 +15,10 @@ export type PartName = 'scheduler' | 'agent';
 /** Set by `morch dev` for its children: they end when the channel to their parent closes. */
 export const PARENT_WATCH_VARIABLE = 'MORCH_PARENT_WATCH';
 
-/** Variables behind the flags of the parts; `dev` keeps its own from its children, which get flags. */
+/**
+ * Variables behind the flags of the parts; `dev` keeps its own from its children, which get flags. MORCH_CGROUP is not
+ * one of them: it holds for all agents of a machine.
+ */
 export const PART_VARIABLES = [
   'MORCH_HOST',
   'MORCH_PORT',
@@ -26,6 +29,10 @@ export const PART_VARIABLES = [
   'MORCH_LABEL',
   'MORCH_CPU_MILLIS',
   'MORCH_MEMORY_BYTES',
+  'MORCH_MAX_LOG_BYTES',
+  'MORCH_ON_EXIT',
+  'MORCH_ORPHAN_AFTER',
+  'MORCH_ALLOW_NEW_PRIVILEGES',
 ] as const;
 
 const RUNNERS: Record<PartName, string> = { scheduler: 'runScheduler', agent: 'runAgent' };

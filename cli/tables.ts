@@ -46,6 +46,7 @@ export const NODES: Listing<Node> = {
     { title: 'ADDRESS', value: (node) => `${node.host}:${node.port}`, wide: true },
     { title: 'VERSION', value: (node) => node.version, wide: true },
     { title: 'LABELS', value: (node) => labelText(node.labels), wide: true },
+    { title: 'FEATURES', value: (node) => node.features.join(',') || '-', wide: true },
     { title: 'REASON', value: (node) => node.statusReason ?? '' },
   ],
 };
@@ -85,11 +86,11 @@ export const WORKLOADS: Listing<Workload> = {
   ],
 };
 
-/** `exit 42`, `SIGSEGV`, `unknown`; empty while no run has ended. */
+/** `exit 42`, `SIGSEGV`, `SIGKILL (out of memory)`, `unknown`; `-` while no run has ended. */
 export function exitText(exit: Instance['exit']): string {
   if (exit === null) return '-';
-  if (exit.signal !== null) return exit.signal;
-  return exit.code === null ? 'unknown' : `exit ${exit.code}`;
+  if (exit.signal === null && exit.code === null) return 'unknown';
+  return `${exit.signal ?? `exit ${exit.code}`}${exit.oomKilled ? ' (out of memory)' : ''}`;
 }
 
 /** `3.1`: generation and run, which order all starts of an instance; `-` before the first placement. */
@@ -100,6 +101,7 @@ export const INSTANCE_COLUMNS: readonly Column<Instance>[] = [
   { title: 'STATUS', value: (instance) => instance.status, status: true },
   { title: 'NODE', value: (instance) => instance.node ?? '-' },
   { title: 'PID', value: (instance) => String(instance.pid ?? '-'), align: 'right' },
+  { title: 'SHIM', value: (instance) => String(instance.shimPid ?? '-'), align: 'right' },
   { title: 'GENERATION', value: generationText, align: 'right' },
   { title: 'ATTEMPTS', value: (instance) => String(instance.attempts), align: 'right' },
   { title: 'STARTED', value: (instance) => ago(instance.startedAt), align: 'right', volatile: true },

@@ -46,6 +46,7 @@ export const instanceReportSchema = z.object({
   status: z.enum(AGENT_INSTANCE_STATUSES),
   statusReason: z.string().nullable(),
   pid: z.int().nullable(),
+  shimPid: z.int().nullable().default(null),
   startedAt: timeSchema.nullable(),
   exit: exitSchema.nullable(),
   attempts: z.int(),
@@ -70,7 +71,7 @@ export const agentStatusSchema = z.object({
   clusterId: z.string().nullable(),
   epoch: z.int(),
   startedAt: timeSchema,
-  features: z.array(z.string()),
+  features: z.array(z.string()).describe('see features.ts'),
   labels: labelsSchema,
   capacity: amountsSchema,
   system: systemSchema,
@@ -110,6 +111,7 @@ export const startedSchema = z.object({
   generation: z.int(),
   run: z.int(),
   pid: z.int(),
+  shimPid: z.int().nullable().default(null),
   startedAt: timeSchema,
 });
 export type Started = z.infer<typeof startedSchema>;
@@ -186,7 +188,7 @@ export const heartbeatMessageSchema = z.object({
 /** At once at every change of an instance. */
 export const instanceMessageSchema = z.object({ type: z.literal('instance'), instance: instanceReportSchema });
 
-/** The agent stops its workloads and ends; it takes no more starts. */
+/** The agent stops its workloads and ends; it takes no more starts. Not sent by one that leaves them running. */
 export const leavingMessageSchema = z.object({ type: z.literal('leaving') });
 
 export const agentMessageSchema = z.discriminatedUnion('type', [

@@ -33,6 +33,7 @@ export const ERRORS = {
   BODY_TOO_LARGE: { status: 413, exitCode: 4, title: 'The body is too large' },
   NOT_JSON: { status: 415, exitCode: 4, title: 'The body is not application/json' },
   START_FAILED: { status: 422, exitCode: 1, title: 'The program could not be started' },
+  FEATURE_UNSUPPORTED: { status: 422, exitCode: 1, title: 'The node cannot do what the workload asks for' },
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
   SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
@@ -50,7 +51,7 @@ export interface SystemFailure {
   errnoCode: string;
 }
 
-/** One thing wrong with the input; `pointer` is a JSON pointer into the body, or the parameter's name. */
+/** One thing wrong with the input; `pointer` is a JSON pointer into the body, the query or the headers. */
 export interface InputError {
   pointer: string;
   message: string;
@@ -137,10 +138,15 @@ export function parseInput<S extends z.ZodType>(schema: S, value: unknown, what 
   throw new MorchError('INVALID_INPUT', `The ${what} is not valid: ${summary}${more}`, { errors });
 }
 
+/** One step of a JSON pointer (RFC 6901). */
+function pointerPart(name: string): string {
+  return `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+}
+
 function inputErrorsOf(issue: z.core.$ZodIssue): InputError[] {
-  const pointer = issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  const pointer = issue.path.map((part) => pointerPart(String(part))).join('');
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ pointer: `${pointer}/${key}`, message: 'unknown field' }));
+    return issue.keys.map((key) => ({ pointer: pointer + pointerPart(key), message: 'unknown field' }));
   }
   // A key of a record: what is wrong with it, rather than that something is.
   const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;

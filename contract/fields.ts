@@ -40,6 +40,18 @@ export const absolutePathSchema = kernelStringSchema
   .max(4095, 'is longer than a path may be (4,095)')
   .refine((text) => text.startsWith('/'), 'must be an absolute path, such as /opt/app/run.sh');
 
+/** As useradd takes names; a uid below 2^32 − 1, which the kernel's calls read as "leave it". */
+export const userSchema = z
+  .string()
+  .max(32)
+  .regex(
+    /^([a-z_][a-z0-9_-]*[$]?|[0-9]+)$/,
+    'must be a login name (a-z, 0-9, "_" and "-", beginning with a letter or "_") or a uid',
+  )
+  .refine((user) => !/^[0-9]/.test(user) || Number(user) < 2 ** 32 - 1, 'is no uid: it must be below 4294967295');
+
+export const umaskSchema = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "027"');
+
 /** A variable of the workload; `MORCH_*` is set by the agent. */
 export const envSchema = z.record(
   z

@@ -15,7 +15,9 @@ import {
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
 import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema } from './health';
+import { logPositionParameter } from './logFrames';
 import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
+import { sinceSchema } from './since';
 import { workloadStatusSchema } from './states';
 import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
 
@@ -35,10 +37,10 @@ export interface Route {
 
 /** `null` at the end of the list. */
 const nextCursor = z.string().nullable();
-const integerParameter = (min: number, max: number) =>
+const integerParameter = (min: number, max: number, message = 'must be a whole number') =>
   z
     .string()
-    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .regex(/^\d{1,15}$/, message)
     .meta({ type: 'integer', minimum: min, maximum: max })
     .transform(Number)
     .refine((n) => n >= min && n <= max, `must be ${min} to ${max}`);
@@ -66,10 +68,19 @@ export const eventsQuerySchema = z.strictObject({ since: integerParameter(0, Num
 export const logsQuerySchema = z.strictObject({
   instance: z.string().optional(),
   stream: z.enum(['stdout', 'stderr', 'all']).default('all'),
-  tail: integerParameter(0, 10_000_000).optional(),
+  since: sinceSchema.optional().describe('only what was written since: how long ago, or a time'),
+  tail: integerParameter(0, 10_000_000, 'must be a number of lines, such as 100')
+    .optional()
+    .describe('the last lines only, of the whole answer'),
   follow: flagParameter.default(false),
 });
-export const agentLogsQuerySchema = logsQuerySchema.omit({ instance: true }).extend({ uid: z.string().optional() });
+export const agentLogsQuerySchema = logsQuerySchema.omit({ instance: true }).extend({
+  uid: z.string().optional(),
+  frames: flagParameter.default(false).describe('for schedulers: each piece with the position after it'),
+  from: logPositionParameter.optional().describe('go on from a position that a frame told'),
+});
+/** Of the answers of both log routes, where it is not 0: output that could not be written; `tail` and following left aside. */
+export const DROPPED_BYTES_HEADER = 'X-Morch-Dropped-Bytes';
 export const stopQuerySchema = z.strictObject({ purge: flagParameter.default(false) });
 export const forgetQuerySchema = z.strictObject({ force: flagParameter.default(false) });
 export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.default(true) });

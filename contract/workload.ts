@@ -12,6 +12,8 @@ import {
   positiveMsSchema,
   SIGNALS,
   timeSchema,
+  umaskSchema,
+  userSchema,
 } from './fields';
 import { instanceStatusSchema, workloadStatusSchema } from './states';
 
@@ -69,15 +71,74 @@ const placementSchema = z.strictObject({
 });
 export type PlacementRules = z.infer<typeof placementSchema>;
 
-/** The part of a spec that an agent needs to run it. */
-const processFields = {
+/** What the processes of one run may use. The first three need a node with the feature of that name (features.ts). */
+export const limitsSchema = z
+  .strictObject({
+    cpuMillis: z.int().min(10).max(1_000_000_000).optional().describe('all of it together, throttled at this'),
+    memoryBytes: z
+      .int()
+      .min(2 ** 20)
+      .optional()
+      .describe('all of it together; more is killed, and told as oomKilled'),
+    pids: z.int().min(1).max(4_194_304).optional().describe('processes and threads at a time'),
+    openFiles: z.int().min(1).max(1_073_741_816).optional().describe('per process'),
+    coreBytes: z.int().min(0).optional().describe('largest core dump; default 0: none'),
+    fileBytes: z.int().min(0).optional().describe('largest file it may write, its output apart'),
+  })
+  .meta({ id: 'Limits' });
+export type Limits = z.infer<typeof limitsSchema>;
+
+/** How much output of one instance is kept, over all its runs: per stream so many files of such a size. */
+export const logsSchema = z
+  .strictObject({
+    maxBytes: z
+      .int()
+      .min(4_096)
+      .max(2 ** 40)
+      .optional()
+      .describe('of one file with its index; default 10485760 (10 MiB)'),
+    files: z.int().min(1).max(1_000).optional().describe('of stdout, and as many of stderr; default 10'),
+  })
+  .meta({ id: 'Logs' });
+export interface LogLimits {
+  maxBytes: number;
+  files: number;
+}
+
+export function logLimitsWithDefaults(given: z.infer<typeof logsSchema> | undefined): LogLimits {
+  return { maxBytes: given?.maxBytes ?? 10 * 2 ** 20, files: given?.files ?? 10 };
+}
+
+/** The part of a spec that an agent needs to run it, `restart` and `stop` apart. A field is added here and nowhere else. */
+export const processFields = {
   script: absolutePathSchema.optional(),
   command: z.array(kernelStringSchema).min(1).max(10_000).optional(),
   args: z.array(kernelStringSchema).max(10_000).optional(),
   env: envSchema.optional(),
   cwd: absolutePathSchema.optional(),
   maxRunMs: positiveMsSchema.optional(),
+  user: userSchema.optional().describe("a login name or uid of the node; default: the agent's own"),
+  limits: limitsSchema.optional(),
+  nice: z.int().min(-20).max(19).optional().describe('default 0; below it only where the agent runs as root'),
+  umask: umaskSchema.optional().describe('octal; default "022"'),
+  logs: logsSchema.optional(),
 };
+const processSchema = z.object(processFields);
+export type ProcessSpec = z.infer<typeof processSchema>;
+
+/** The process fields that are given, and nothing else of what holds them. */
+export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
+  const keys = Object.keys(processFields) as (keyof ProcessSpec)[];
+  return Object.fromEntries(keys.flatMap((key) => (spec[key] === undefined ? [] : [[key, spec[key]]]))) as ProcessSpec;
+}
+
+/** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
+export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs'>>(spec: S) {
+  const { nice = 0, umask = '022', limits = {}, logs } = spec;
+  const { coreBytes = 0 } = limits;
+  return { ...spec, nice, umask, limits: { ...limits, coreBytes }, logs: logLimitsWithDefaults(logs) };
+}
+
 export const processInputFields = {
   ...processFields,
   restart: restartInputSchema.optional(),
@@ -107,7 +168,7 @@ export const workloadInputSchema = z
     message: 'a daemon has one instance on every fitting node; it takes no replicas',
     path: ['replicas'],
   })
-  .meta({ id: 'WorkloadInput' });
+  .meta({ id: 'WorkloadInput', oneOf: [{ required: ['script'] }, { required: ['command'] }] });
 export type WorkloadInput = z.input<typeof workloadInputSchema>;
 
 /** A spec with every default filled in: what is stored, compared and answered. */
@@ -147,16 +208,11 @@ export function stopWithDefaults(given: z.infer<typeof stopInputSchema> | undefi
 
 /** @param id the id to store it under, where the input names none */
 export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id: string): WorkloadSpec {
-  const { kind, script, command, args, env, cwd, maxRunMs } = input;
+  const { kind } = input;
   return {
     id: input.id ?? id,
     kind,
-    ...(script === undefined ? {} : { script }),
-    ...(command === undefined ? {} : { command }),
-    ...(args === undefined ? {} : { args }),
-    ...(env === undefined ? {} : { env }),
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(maxRunMs === undefined ? {} : { maxRunMs }),
+    ...pickProcess(input),
     restart: restartWithDefaults(kind, input.restart),
     stop: stopWithDefaults(input.stop),
     labels: input.labels ?? {},
@@ -166,9 +222,14 @@ export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id
   };
 }
 
-/** How a run ended. Both null: not known (its agent was gone when it ended). */
+/** How a run ended. Code and signal both null: not known. */
 export const exitSchema = z
-  .object({ code: z.int().nullable(), signal: z.string().nullable(), at: timeSchema })
+  .object({
+    code: z.int().nullable(),
+    signal: z.string().nullable(),
+    at: timeSchema,
+    oomKilled: z.boolean().default(false).describe('the kernel killed a process of it for its memory limit'),
+  })
   .meta({ id: 'Exit' });
 export type Exit = z.infer<typeof exitSchema>;
 
@@ -184,6 +245,7 @@ export const instanceSchema = z
     statusReason: z.string().nullable(),
     node: z.string().nullable(),
     pid: z.int().nullable(),
+    shimPid: z.int().nullable().describe('parent of pid, which outlives the agent'),
     startedAt: timeSchema.nullable(),
     exit: exitSchema.nullable(),
     attempts: z.int(),

@@ -2,12 +2,14 @@
 import http from 'node:http';
 import { performance } from 'node:perf_hooks';
 import { Pool } from 'undici';
+import { z } from 'zod';
 import {
   type AgentStatus,
   agentStatusSchema,
   type Started,
   type StartInstance,
   type StopBatch,
+  startedSchema,
 } from '../contract/agentApi';
 import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
 
@@ -93,15 +95,20 @@ export class AgentClient {
 
   /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
   start(instances: readonly StartInstance[], timeoutMs: number): Promise<BatchAnswer<Started>[]> {
-    return this.batch<Started>('/start', instances, timeoutMs);
+    return this.batch('/start', instances, timeoutMs, startedSchema);
   }
 
   /** Begins to stop; what comes of it arrives on the event connection. @throws like `start` */
   stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]> {
-    return this.batch('/stop', instances, timeoutMs);
+    return this.batch('/stop', instances, timeoutMs, z.unknown());
   }
 
-  private async batch<T>(path: string, instances: readonly unknown[], timeoutMs: number): Promise<BatchAnswer<T>[]> {
+  private async batch<T>(
+    path: string,
+    instances: readonly unknown[],
+    timeoutMs: number,
+    answerSchema: z.ZodType<T>,
+  ): Promise<BatchAnswer<T>[]> {
     let body: unknown;
     try {
       const response = await this.pool.request({
@@ -124,22 +131,27 @@ export class AgentClient {
         },
       );
     }
-    const results = (body as { results?: unknown }).results;
-    if (!Array.isArray(results) || results.length !== instances.length) {
+    const { results } = body as { results?: unknown };
+    const answers = Array.isArray(results) ? results.map((result) => answerOf(result, answerSchema)) : [];
+    if (answers.length !== instances.length || answers.includes(null)) {
       throw new MorchError(
         'NODE_UNREACHABLE',
         `The agent at ${urlHost(this.address)} answered ${path} in a form that is not known.`,
       );
     }
-    return results.map((result: unknown) => {
-      const problem = problemSchema.safeParse(result);
-      return problem.success ? { ok: false, error: errorOfProblem(problem.data) } : { ok: true, value: result as T };
-    });
+    return answers as BatchAnswer<T>[];
   }
 
   async close(): Promise<void> {
     await this.pool.destroy();
   }
+}
+
+function answerOf<T>(result: unknown, schema: z.ZodType<T>): BatchAnswer<T> | null {
+  const problem = problemSchema.safeParse(result);
+  if (problem.success) return { ok: false, error: errorOfProblem(problem.data) };
+  const answer = schema.safeParse(result);
+  return answer.success ? { ok: true, value: answer.data } : null;
 }
 
 function problemError(body: unknown, status: number): MorchError {

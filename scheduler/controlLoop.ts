@@ -21,14 +21,20 @@ import type { State } from './state';
 /** What the loop needs of the nodes' links. */
 export interface NodeLinks {
   senderOf(nodeId: string): ConstructorParameters<typeof Outbox>[1] extends (id: string) => infer S ? S : never;
-  forget(nodeId: string, instances: { uid: string; slot: string; generation: number }[]): void;
+  forget(nodeId: string, instances: GenerationId[]): void;
+}
+
+interface GenerationId {
+  uid: string;
+  slot: string;
+  generation: number;
 }
 
 const REFUSED_RETRY_MS = 1_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
-  private readonly toForget = new Map<string, { uid: string; slot: string; generation: number }[]>();
+  private readonly toForget = new Map<string, GenerationId[]>();
   /** Monotonic time of the last report of an instance, to tell it from an inventory made before. */
   private readonly heardAtMs = new WeakMap<InstanceRecord, number>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
@@ -87,11 +93,11 @@ export class ControlLoop implements OutboxListener {
     this.outbox.restart(nodeId);
     const present = new Set<string>();
     for (const report of reports) {
-      present.add(`${instanceKey(report)}/${report.generation}`);
+      present.add(generationKey(report));
       this.takeIn(nodeId, report);
     }
     for (const instance of [...this.state.instancesOn(nodeId)]) {
-      if (present.has(`${instanceKey(instance)}/${instance.generation}`)) {
+      if (present.has(generationKey(instance))) {
         this.state.instancesToVisit.add(instance);
       } else if (instance.rev < 0 || (this.heardAtMs.get(instance) ?? 0) > connectStartedAtMs) {
         // A start under way, or heard of after the inventory was made: (re)sent or settled by its own answer.
@@ -109,14 +115,13 @@ export class ControlLoop implements OutboxListener {
     if (ended) {
       this.outbox.settled(nodeId, report);
       this.forgetLater(nodeId, report);
+      this.staleGone(nodeId, report);
     }
     const judgement = judgeReport(instance, nodeId, report);
-    if (judgement === 'stale') {
-      this.takeInStale(nodeId, report, ended);
-      return;
-    }
+    if (judgement === 'stale' && !ended) this.stopStale(nodeId, report);
+    if (judgement !== 'current') return;
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
-    if (judgement === 'old' || instance === undefined || workload === undefined) return;
+    if (instance === undefined || workload === undefined) return;
     this.heardAtMs.set(instance, performance.now());
     const intake = takeInReport(instance, workload, nodeId, report, Date.now(), Math.random());
     this.state.updateInstance(instance, intake.patch);
@@ -129,14 +134,10 @@ export class ControlLoop implements OutboxListener {
     this.wake();
   }
 
-  /** A generation that is not wanted there: stopped, then forgotten. */
-  private takeInStale(nodeId: string, report: InstanceReport, ended: boolean): void {
+  /** A generation that is not wanted there: nothing is placed there until it is gone. */
+  private stopStale(nodeId: string, report: InstanceReport): void {
     const { stale } = this.state.runtimeOf(nodeId);
-    const key = `${instanceKey(report)}/${report.generation}`;
-    if (ended) {
-      if (stale.delete(key) && stale.size === 0) this.wake();
-      return;
-    }
+    const key = generationKey(report);
     if (!stale.has(key))
       this.log.info(
         { node: nodeId, instance: report.instanceId, generation: report.generation },
@@ -144,6 +145,11 @@ export class ControlLoop implements OutboxListener {
       );
     stale.add(key);
     this.outbox.stop(nodeId, { ...report, graceMs: null });
+  }
+
+  private staleGone(nodeId: string, generation: GenerationId): void {
+    const { stale } = this.state.runtimeOf(nodeId);
+    if (stale.delete(generationKey(generation)) && stale.size === 0) this.wake();
   }
 
   /** The verdict: what ran there is to run elsewhere. */
@@ -163,6 +169,7 @@ export class ControlLoop implements OutboxListener {
         lingersOn: node.id,
         ...(workload.spec.kind === 'daemon' ? { preferredNode: node.id } : {}),
         pid: null,
+        shimPid: null,
         attempts:
           instance.rev < 0
             ? instance.attempts
@@ -182,11 +189,11 @@ export class ControlLoop implements OutboxListener {
     this.wake();
   }
 
-  /** The node's record goes: what it held is taken for gone. */
-  nodeForgotten(node: NodeRecord): void {
+  /** The node's record goes, or has become another agent's: what it held is taken for gone, starts on their way too. */
+  nodeGone(node: NodeRecord, reason: string): void {
     this.outbox.drop(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
-      this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason: 'its node was forgotten' }));
+      this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
     }
     for (const instance of this.state.unplaced) {
       if (instance.lingersOn === node.id) this.state.updateInstance(instance, { lingersOn: null });
@@ -207,13 +214,14 @@ export class ControlLoop implements OutboxListener {
     if (instance.node !== nodeId || instance.generation !== generation) return;
     const attempts = attemptsUsed + 1;
     if (answer.ok) {
-      const { run, pid, startedAt } = answer.value;
+      const { run, pid, shimPid, startedAt } = answer.value;
       this.takeIn(nodeId, {
         ...endedReport(instance, 'failed', { lost: false, reason: null }),
         status: 'running',
         run,
         rev: run * 8 + 1,
         pid,
+        shimPid,
         startedAt,
         exit: null,
         attempts,
@@ -270,8 +278,7 @@ export class ControlLoop implements OutboxListener {
         this.takeIn(nodeId, endedReport(instance, 'stopped', { lost: false, reason: 'stopped by request' }));
     } else {
       this.outbox.settled(nodeId, target);
-      const { stale } = this.state.runtimeOf(nodeId);
-      if (stale.delete(`${target.uid}/${target.slot}/${target.generation}`) && stale.size === 0) this.wake();
+      this.staleGone(nodeId, target);
     }
   }
 
@@ -357,16 +364,15 @@ export class ControlLoop implements OutboxListener {
     this.timer = setTimeout(() => this.wake(), Math.min(next - nowMs + 1, 2 ** 31 - 1));
   }
 
-  private forgetLater(
-    nodeId: string,
-    { uid, slot, generation }: { uid: string; slot: string; generation: number },
-  ): void {
+  private forgetLater(nodeId: string, { uid, slot, generation }: GenerationId): void {
     const list = this.toForget.get(nodeId) ?? [];
     list.push({ uid, slot, generation });
     this.toForget.set(nodeId, list);
     this.wake();
   }
 }
+
+const generationKey = (id: GenerationId): string => `${instanceKey(id)}/${id.generation}`;
 
 /** What an agent would be told of it. */
 function commandOf({ generation, node, status }: InstanceRecord): string {
@@ -389,6 +395,7 @@ function endedReport(
     status,
     statusReason: why.reason,
     pid: null,
+    shimPid: null,
     startedAt: null,
     exit: null,
     attempts: instance.attempts,

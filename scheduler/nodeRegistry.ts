@@ -144,10 +144,15 @@ export class NodeRegistry {
   private rejoin(node: NodeRecord, input: RegisterNode, status: AgentStatus): void {
     node.host = input.host;
     node.port = input.port;
-    node.nodeKey = status.nodeKey;
+    if (node.nodeKey !== status.nodeKey) {
+      node.nodeKey = status.nodeKey;
+      this.loop!.nodeGone(node, 'another agent is its node now');
+    }
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
+    node.features = status.features;
+    node.version = status.version;
     this.state.saveNode(node);
     const link = this.links.get(node.id);
     link?.moveTo(node);
@@ -202,7 +207,7 @@ export class NodeRegistry {
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);
     this.state.removeNode(node);
-    this.loop!.nodeForgotten(node);
+    this.loop!.nodeGone(node, 'its node was forgotten');
   }
 
   async check(): Promise<HealthCheck> {

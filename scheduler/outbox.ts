@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import type { Started, StartInstance, StopBatch } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
+import { pickProcess } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
 import type { InstanceRecord } from './core/model';
@@ -240,18 +241,13 @@ export class Outbox {
   private commandOf(instance: InstanceRecord, nodeId: string): StartInstance | null {
     const workload = this.state.workloads.get(instance.uid);
     if (workload === undefined) return null;
-    const { kind, script, command, args, env, cwd, maxRunMs, restart, stop } = workload.spec;
+    const { kind, restart, stop } = workload.spec;
     const { clusterId, epoch } = this.state.meta;
     return {
       kind,
+      ...pickProcess(workload.spec),
       restart,
       stop,
-      ...(script === undefined ? {} : { script }),
-      ...(command === undefined ? {} : { command }),
-      ...(args === undefined ? {} : { args }),
-      ...(env === undefined ? {} : { env }),
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(maxRunMs === undefined ? {} : { maxRunMs }),
       instanceId: instance.id,
       uid: instance.uid,
       generation: instance.generation,

@@ -13,7 +13,7 @@ function decodeCursor(cursor: string): string {
   const text = Buffer.from(cursor, 'base64url').toString();
   if (text.startsWith('after:')) return text.slice('after:'.length);
   throw new MorchError('INVALID_INPUT', 'The cursor is not one that a list has answered. Leave it out to begin anew.', {
-    errors: [{ pointer: 'cursor', message: 'is not a cursor of this server' }],
+    errors: [{ pointer: '/cursor', message: 'is not a cursor of this server' }],
   });
 }
 

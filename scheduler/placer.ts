@@ -1,9 +1,16 @@
 /** Gives nodes to the instances that wait for one, by core/placement's choice; a part of the control loop's pass. */
+import { neededFeatures } from '../contract/features';
 import type { Amounts } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
 import { FRESH, type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
-import { type Candidate, choosePlacement, explainRejections, type Placement } from './core/placement';
+import {
+  type Candidate,
+  choosePlacement,
+  explainRejections,
+  type Placement,
+  type PlacementRequest,
+} from './core/placement';
 import { emitAbout } from './instanceEvents';
 import { recoveryPlaced } from './recoveryLog';
 import type { State } from './state';
@@ -51,14 +58,18 @@ export function chooseElsewhere(
       workloadInstanceCount: perNode.get(node.id) ?? 0,
     };
   });
-  const { resources, placement: rules } = workload.spec;
-  return choosePlacement({ resources, rules, excludedNode: instance.node ?? '' }, candidates);
+  return choosePlacement({ ...askedBy(workload), excludedNode: instance.node ?? '' }, candidates);
+}
+
+/** What every instance of a workload asks of its node. */
+function askedBy({ spec }: WorkloadRecord): Pick<PlacementRequest, 'resources' | 'rules' | 'features'> {
+  return { resources: spec.resources, rules: spec.placement, features: neededFeatures(spec) };
 }
 
 /** Candidates are made once, and kept up to date with what the pass itself places. */
 class Pass {
   private readonly candidates: Candidate[];
-  /** Refused resources and rules → reason: within a pass room only shrinks. */
+  /** What was asked and refused → reason: within a pass room only shrinks. */
   private readonly refused = new Map<string, string>();
   private readonly shapes = new Map<string, string>();
   private readonly perNode = new Map<string, Map<string, number>>();
@@ -70,7 +81,7 @@ class Pass {
 
   /** @returns whether it was placed; else it has been told why not */
   place(instance: InstanceRecord, workload: WorkloadRecord): boolean {
-    const { resources, placement: rules, kind } = workload.spec;
+    const { kind } = workload.spec;
     const onlyNode = kind === 'daemon' ? { onlyNode: instance.slot } : {};
     const shape = kind === 'daemon' ? null : this.shapeOf(workload);
     const known = shape === null ? undefined : this.refused.get(shape);
@@ -81,7 +92,10 @@ class Pass {
     const counts = this.countsOf(workload);
     for (const candidate of this.candidates) candidate.workloadInstanceCount = counts.get(candidate.id) ?? 0;
     const { preferredNode, triedNodes } = instance;
-    const placement = choosePlacement({ resources, rules, preferredNode, triedNodes, ...onlyNode }, this.candidates);
+    const placement = choosePlacement(
+      { ...askedBy(workload), preferredNode, triedNodes, ...onlyNode },
+      this.candidates,
+    );
     if (placement.kind === 'unplaceable') {
       const reason = explainRejections(placement.rejections, onlyNode.onlyNode);
       if (shape !== null) this.refused.set(shape, reason);
@@ -99,7 +113,8 @@ class Pass {
   private shapeOf(workload: WorkloadRecord): string {
     let shape = this.shapes.get(workload.uid);
     if (shape === undefined) {
-      shape = JSON.stringify([workload.spec.resources, workload.spec.placement.constraints]);
+      const { resources, rules, features } = askedBy(workload);
+      shape = JSON.stringify([resources, rules.constraints, features]);
       this.shapes.set(workload.uid, shape);
     }
     return shape;
@@ -141,6 +156,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     node: nodeId,
     lingersOn: null,
     pid: null,
+    shimPid: null,
     startedAt: null,
     reserved: { ...workload.spec.resources },
     retryAtMs: 0,
@@ -159,6 +175,7 @@ function candidateOf(state: State, node: NodeRecord): Candidate {
     labels: labelsOf(node),
     closed: closedReason(state, node),
     cordoned: node.cordoned,
+    features: node.features,
     capacity: node.capacity,
     allocated: state.allocatedOn(node.id),
     cpuPercent: runtime.usage?.cpuPercent ?? null,

@@ -131,6 +131,7 @@ function stoppedAtOnce(state: State, instance: InstanceRecord, workload: Workloa
     statusReason: 'stopped by request',
     replacing: null,
     pid: null,
+    shimPid: null,
   });
   state.endRecovery(instance, 'failed');
   emitAbout(state, 'instance.stopped', workload, instance);
@@ -180,6 +181,7 @@ function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
     node: null,
     lingersOn: null,
     pid: null,
+    shimPid: null,
     startedAt: null,
     exit: null,
     attempts: 0,

@@ -35,6 +35,13 @@ interface Meta {
 
 export const SCHEMA_VERSION = 1;
 
+/** What records of earlier versions lack. */
+function withLaterFields(instance: InstanceRecord): InstanceRecord {
+  instance.shimPid ??= null;
+  if (instance.exit !== null) instance.exit.oomKilled ??= false;
+  return instance;
+}
+
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
   readonly instances = new Map<string, InstanceRecord>();
@@ -91,7 +98,9 @@ export class State {
     const state = new State(meta, lastSeq, recoveries);
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
-    for await (const [, instance] of store.range(prefixes.instance)) state.indexInstance(instance as InstanceRecord);
+    for await (const [, instance] of store.range(prefixes.instance)) {
+      state.indexInstance(withLaterFields(instance as InstanceRecord));
+    }
     for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
     for (const instance of state.instances.values()) {
       if (!isTerminal(instance.status)) state.instancesToVisit.add(instance);

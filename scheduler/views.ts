@@ -23,6 +23,7 @@ export function instanceView(state: State, instance: InstanceRecord): Instance {
     statusReason: instance.statusReason,
     node: instance.node,
     pid: instance.pid,
+    shimPid: instance.shimPid,
     startedAt: instance.startedAt,
     exit: instance.exit,
     attempts: instance.attempts,

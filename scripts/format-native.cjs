@@ -10,7 +10,7 @@ const { findProgram } = require('./steps/buildTools.cjs');
 const { listFiles } = require('./steps/fingerprint.cjs');
 
 const ROOT = path.dirname(__dirname);
-const FOLDERS = ['agent/native', 'bench'];
+const FOLDERS = ['agent/native', 'bench', 'test/fixtures'];
 const SOURCE = /\.(c|cc|cpp|h|hpp)$/;
 const NOT_OURS = new Set(['build', 'node_modules']);
 const EXIT_SKIPPED = 77;

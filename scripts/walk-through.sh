@@ -208,6 +208,22 @@ kill_part() {
   holds_within 5 is_gone "${pid_of[$1]}"
 }
 
+# shims_of DIRECTORY: pids of the shims of agents whose data directory it is, or lies in it.
+shims_of() {
+  local file words
+  for file in $(grep -lsaF morch-shim /proc/[0-9]*/cmdline); do
+    mapfile -d '' -t words <"$file" 2>/dev/null || continue
+    [ "${words[0]-}" = morch-shim ] || continue
+    case ${words[1]-}/ in "$1"/*) file=${file#/proc/} && echo "${file%/cmdline}" ;; esac
+  done
+}
+
+# kill_shims DIRECTORY: kill -9; their workloads' main processes die with them.
+kill_shims() {
+  local pid
+  for pid in $(shims_of "$1"); do kill -s KILL "$pid" 2>/dev/null || true; done
+}
+
 # marked [TEXT]: pids whose environment holds the mark followed by TEXT; zombies have no environment.
 marked() {
   local file
@@ -246,6 +262,7 @@ clean_up() {
   for name in "${!pid_of[@]}"; do
     holds_within 15 is_gone "${pid_of[$name]}" || kill -s KILL "${pid_of[$name]}" 2>/dev/null
   done
+  kill_shims "$work"
   for pid in $(marked); do kill -s KILL "$pid" 2>/dev/null; done
   rm -rf "$work"
   exit "$status"

@@ -11,10 +11,14 @@ import {
 } from '../../contract/agentApi';
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
-import type { agentLogsQuerySchema, agentStatusQuerySchema } from '../../contract/routes';
+import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
+import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
+import { resolveSince } from '../../contract/since';
+import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logFiles';
-import { readLogs } from '../logs';
+import { type LogBlock, type LogRequest, readLogs } from '../logs';
 import type { Commander, Membership } from '../membership';
+import { readStateFile } from '../shim/stateFile';
 import type { Supervisor } from '../supervisor';
 import { readCommand } from './body';
 import type { Call, Handlers } from './router';
@@ -74,19 +78,23 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
     },
 
     'GET /instances/:id/logs': async (call) => {
-      const { stream, tail, follow, uid } = call.query as z.output<typeof agentLogsQuerySchema>;
-      const owner = await findLogOwner(call.params.id!, uid);
+      const query = call.query as z.output<typeof agentLogsQuerySchema>;
+      const { stream, since, tail, from, follow, frames } = query;
+      const owner = await findLogOwner(call.params.id!, query.uid);
       const leaving = new AbortController();
       call.response.on('close', () => leaving.abort());
-      const chunks = readLogs({
-        list: () => logFiles.list(owner),
+      const request: LogRequest = {
+        directory: logFiles.directoryOf(owner),
         stream,
+        sinceMs: since === undefined ? undefined : resolveSince(since, Date.now()),
         tail,
+        from,
         follow,
         mayGrow: () => supervisor.mayWrite(owner),
         signal: leaving.signal,
-      });
-      await sendText(call, chunks);
+      };
+      const dropped = follow ? 0 : await countDropped(request, await dropsOfLastRun(owner));
+      await sendLogs(call, request, frames, dropped);
     },
 
     'GET /events': () => {
@@ -98,6 +106,15 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
     'GET /readyz': ({ response }) =>
       supervisor.isClosing ? sendLine(response, 503, 'stopping') : sendLine(response, 200, 'ok'),
   };
+
+  async function dropsOfLastRun(owner: LogOwner): Promise<RunDrops | null> {
+    const latest = supervisor.latestRunOf(owner);
+    if (latest === null) return null;
+    const { directory, generation, run } = latest;
+    const exited = (await readStateFile(directory, run, null)).find(({ kind }) => kind === 'exited');
+    if (exited?.kind !== 'exited') return null;
+    return { generation, run, endedAtMs: exited.exitedAtMs, droppedBytes: exited.droppedBytes };
+  }
 
   /** With a uid, also of an instance whose record has been forgotten while its output is still there. */
   async function findLogOwner(instanceId: string, uid: string | undefined): Promise<LogOwner> {
@@ -126,14 +143,31 @@ function sendLine(response: ServerResponse, status: number, line: string): void 
 }
 
 /** Waits for a slow reader; ends quietly when it leaves. */
-async function sendText({ request, response }: Call, chunks: AsyncIterable<Buffer>): Promise<void> {
-  response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' });
+async function sendLogs(
+  { request, response }: Call,
+  logs: LogRequest,
+  frames: boolean,
+  droppedBytes: number,
+): Promise<void> {
+  response.writeHead(200, {
+    'Content-Type': frames ? LOG_FRAMES_MEDIA : 'text/plain; charset=utf-8',
+    'Cache-Control': 'no-store',
+    ...(droppedBytes === 0 ? {} : { [DROPPED_BYTES_HEADER]: droppedBytes }),
+  });
   response.flushHeaders();
   if (request.method !== 'HEAD') {
-    for await (const chunk of chunks) {
+    for await (const block of readLogs(logs)) {
       if (response.destroyed) return;
-      if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!writeBlock(response, block, frames)) {
+        await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      }
     }
   }
   response.end();
+}
+
+/** @returns false when the reader is to be waited for */
+function writeBlock(response: ServerResponse, { bytes, position }: LogBlock, frames: boolean): boolean {
+  if (frames) response.write(frameHead(bytes.length, position));
+  return bytes.length === 0 ? !response.writableNeedDrain : response.write(bytes);
 }

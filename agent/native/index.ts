@@ -192,6 +192,7 @@ interface Binding {
 }
 
 const ADDON_PATH = 'agent/native/build/Release/morch_native.node';
+const SHIM_PATH = 'agent/native/build/Release/morch-shim';
 const PACKAGE_NAME = 'micro-orchestrator';
 
 let loaded: Native | undefined;
@@ -226,6 +227,11 @@ function loadBinding(): Binding {
 /** In a checkout, or where npm has installed the package (and may have left its install script out). */
 function buildCommand(addonPath: string): string {
   return addonPath.split(sep).includes('node_modules') ? `npm rebuild ${PACKAGE_NAME}` : 'npm run build:native';
+}
+
+/** Where the shim is built, beside the addon. */
+export function shimPath(): string {
+  return join(findPackageRoot(__dirname), SHIM_PATH);
 }
 
 /** This file runs from agent/native and from dist/agent/native; the addon lies beside the sources in both cases. */

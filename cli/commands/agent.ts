@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
 import { collect, flag, parsePair, parsePairs, port } from '../flags';
 import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
-import { parseCpuMillisFlag, parseMemoryBytes } from '../quantities';
+import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
   host: string;
@@ -16,6 +16,11 @@ interface AgentFlags {
   label?: string[];
   cpuMillis?: number;
   memoryBytes?: number;
+  maxLogBytes?: number;
+  onExit: 'keep' | 'stop';
+  orphanAfter: number;
+  allowNewPrivileges: boolean;
+  cgroup: string;
 }
 
 export function registerAgent(program: Command): void {
@@ -51,11 +56,44 @@ export function registerAgent(program: Command): void {
         .env('MORCH_MEMORY_BYTES')
         .argParser(flag(parseMemoryBytes)),
     )
+    .addOption(
+      new Option('--max-log-bytes <amount>', 'most output kept of all instances together, such as 10GiB; 0: no limit')
+        .default(10 * 2 ** 30, '10GiB')
+        .env('MORCH_MAX_LOG_BYTES')
+        .argParser(flag(parseMemoryBytes)),
+    )
+    .addOption(
+      new Option(
+        '--on-exit <what>',
+        'when it ends in order: keep its workloads running for its successor, or stop them',
+      )
+        .choices(['keep', 'stop'])
+        .default('keep')
+        .env('MORCH_ON_EXIT'),
+    )
+    .addOption(
+      new Option('--orphan-after <time>', 'stop workloads of a cluster whose agent has been gone so long; 0: never')
+        .default(600_000, '10m')
+        .env('MORCH_ORPHAN_AFTER')
+        .argParser(flag(parseDurationMs)),
+    )
+    .addOption(
+      new Option('--allow-new-privileges', 'let workloads gain rights, such as by sudo')
+        .default(false)
+        .env('MORCH_ALLOW_NEW_PRIVILEGES'),
+    )
+    .addOption(
+      new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
+        .default('auto')
+        .env('MORCH_CGROUP'),
+    )
     .addHelpText(
       'after',
-      '\nExample:\n  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB',
+      '\nExamples:\n' +
+        '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
-    .action(async ({ label = [], ...options }: AgentFlags, command: Command) => {
+    .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);
       demandLoopback(options.host);
       const fromEnv = command.getOptionValueSource('label') === 'env';
@@ -69,6 +107,7 @@ export function registerAgent(program: Command): void {
       await runPart('agent', {
         ...options,
         dataDir: path.resolve(options.dataDir),
+        orphanAfterMs: orphanAfter,
         labels: Object.fromEntries(pairs),
       });
     });

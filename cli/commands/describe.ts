@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { MorchEvent } from '../../contract/events';
 import type { NodeDetail } from '../../contract/node';
-import type { Instance, Workload } from '../../contract/workload';
+import type { Instance, Limits, Workload } from '../../contract/workload';
 import { clientOf } from '../client';
 import {
   addOutputOptions,
@@ -55,7 +55,11 @@ function renderWorkload(workload: Workload, events: readonly MorchEvent[], optio
     ['program', programText(workload)],
     ['directory', workload.cwd ?? ''],
     ['replicas', workload.replicas === undefined ? '' : String(workload.replicas)],
+    ['user', workload.user ?? ''],
     ['reserves', reservesText(resources)],
+    ['limits', limitsText(workload.limits)],
+    ['nice', workload.nice === undefined ? '' : String(workload.nice)],
+    ['umask', workload.umask ?? ''],
     ['placement', [placement.strategy, ...placement.constraints.map(constraintText)].join(', ')],
     [
       'restart',
@@ -120,6 +124,19 @@ const pairs = (labels: Record<string, string>): string =>
 function reservesText({ cpuMillis, memoryBytes }: Workload['resources']): string {
   if (cpuMillis === 0 && memoryBytes === 0) return 'nothing';
   return `${formatCpu(cpuMillis)} cores, ${formatBytes(memoryBytes)} each`;
+}
+
+/** `0.5 cores, 512MiB memory, 64 processes, 1024 open files`; empty where there are none. */
+export function limitsText({ cpuMillis, memoryBytes, pids, openFiles, fileBytes, coreBytes }: Limits = {}): string {
+  const limits: [number | undefined, (amount: number) => string][] = [
+    [cpuMillis, (amount) => `${formatCpu(amount)} cores`],
+    [memoryBytes, (amount) => `${formatBytes(amount)} memory`],
+    [pids, (amount) => `${amount} processes`],
+    [openFiles, (amount) => `${amount} open files`],
+    [fileBytes, (amount) => `files of ${formatBytes(amount)}`],
+    [coreBytes, (amount) => `core dumps of ${formatBytes(amount)}`],
+  ];
+  return limits.flatMap(([amount, text]) => (amount === undefined ? [] : [text(amount)])).join(', ');
 }
 
 /** As `submit --constraint` takes it. */

@@ -1,14 +1,18 @@
 /** `morch logs`: a workload's output, byte for byte. */
 import { once } from 'node:events';
 import { type Command, Option } from 'commander';
+import { parseInput } from '../../contract/errors';
+import { DROPPED_BYTES_HEADER } from '../../contract/routes';
+import { sinceSchema } from '../../contract/since';
 import { clientOf } from '../client';
-import { integer } from '../flags';
+import { flag, integer } from '../flags';
 import { say } from '../output';
 import { resolveWorkload, workloadPath } from '../resolve';
 
 interface LogsFlags {
   follow?: boolean;
   instance?: string;
+  since?: string;
   stream?: string;
   tail?: number;
 }
@@ -21,20 +25,40 @@ export function registerLogs(program: Command): void {
     .option('-f, --follow', 'go on until the workload has ended')
     .option('--instance <id>', 'of this instance only: web.0, or just 0')
     .addOption(new Option('--stream <stream>', 'which output (default: all)').choices(['stdout', 'stderr', 'all']))
+    .option('--since <time>', 'what was written since: 10m, 1h30m, or 2026-01-31T08:00:00Z', flag(since))
     .option('--tail <lines>', 'the last lines only', integer(0, 10_000_000))
-    .addHelpText('after', '\nExamples:\n  $ morch logs web --tail 20 -f\n  $ morch logs web.0 --stream stderr');
-  command.action(async (typed: string, { follow, instance, stream, tail }: LogsFlags) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ morch logs web --tail 20 -f\n  $ morch logs web.0 --stream stderr --since 10m',
+    );
+  command.action(async (typed: string, { follow, instance, since, stream, tail }: LogsFlags) => {
     const client = clientOf(command);
     // A workload's id has no dot in it, an instance's has one.
     const dot = typed.indexOf('.');
     const id = await resolveWorkload(client, dot > 0 ? typed.slice(0, dot) : typed);
     const slot = instance?.slice(instance.indexOf('.') + 1) ?? (dot > 0 ? typed.slice(dot + 1) : undefined);
-    const query = { follow, stream, tail, instance: slot === undefined ? undefined : `${id}.${slot}` };
+    const query = { follow, since, stream, tail, instance: slot === undefined ? undefined : `${id}.${slot}` };
     const answer = await client.stream(`${workloadPath(id)}/logs`, query);
-    const missing = answer.header('x-morch-incomplete');
-    if (missing !== undefined) say(`morch: not all of it: no answer from ${missing}`);
+    tellMissing(answer.header('x-morch-incomplete'));
     for await (const chunk of answer.body) {
       if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
     }
+    tellMissing(answer.trailer('x-morch-incomplete'));
+    const dropped = DROPPED_BYTES_HEADER.toLowerCase();
+    tellDropped(Number(answer.trailer(dropped) ?? answer.header(dropped) ?? 0));
   });
+}
+
+function tellMissing(nodes: string | undefined): void {
+  if (nodes !== undefined) say(`morch: not all of it: no answer from ${nodes}`);
+}
+
+function tellDropped(bytes: number): void {
+  if (bytes > 0) say(`morch: ${bytes} bytes of output were dropped: the node's disk was full or not writable`);
+}
+
+/** Checked here and passed on as it is: what it is relative to is the scheduler's clock. */
+function since(text: string): string {
+  parseInput(sinceSchema, text, 'time');
+  return text;
 }

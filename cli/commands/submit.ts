@@ -3,11 +3,19 @@ import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
+import { umaskSchema, userSchema } from '../../contract/fields';
 import { isTerminal } from '../../contract/states';
-import { type Constraint, kindSchema, type Workload, type WorkloadInput } from '../../contract/workload';
+import {
+  type Constraint,
+  kindSchema,
+  type Limits,
+  pickProcess,
+  type Workload,
+  type WorkloadInput,
+} from '../../contract/workload';
 import { type Client, clientOf } from '../client';
 import { isOnLoopback } from '../context';
-import { collect, flag, integer, parseConstraint, parsePair } from '../flags';
+import { collect, flag, integer, parseConstraint, parsePair, text } from '../flags';
 import { print, say } from '../output';
 import { describeProgress, loadWorkload, waitUntil } from '../progress';
 import { parseCpuMillis, parseDurationMs, parseMemoryBytes } from '../quantities';
@@ -33,6 +41,13 @@ interface SubmitFlags {
   attempts?: number;
   grace?: number;
   maxRun?: number;
+  user?: string;
+  limitCpu?: number;
+  limitMemory?: number;
+  limitPids?: number;
+  limitOpenFiles?: number;
+  nice?: number;
+  umask?: string;
   wait?: boolean;
   timeout?: number;
   quiet?: boolean;
@@ -75,12 +90,24 @@ export function registerSubmit(program: Command): void {
     )
     .option('--grace <duration>', 'from the stop signal to SIGKILL, such as 10s (the default)', flag(parseDurationMs))
     .option('--max-run <duration>', 'longest run, such as 1h', flag(parseDurationMs))
+    .option('--user <name>', "login name or uid to run as (default: the agent's)", text(userSchema))
+    .option('--limit-cpu <amount>', 'CPU that all its processes together may use, such as 500m', flag(parseCpuMillis))
+    .option(
+      '--limit-memory <amount>',
+      'memory that all its processes together may use, such as 512MiB',
+      flag(parseMemoryBytes),
+    )
+    .option('--limit-pids <n>', 'processes and threads it may have at a time', integer(1, 4_194_304))
+    .option('--limit-open-files <n>', 'files that each of its processes may have open', integer(1, 1_073_741_816))
+    .option('--nice <n>', 'nice value, -20 (first served) to 19 (default: 0)', integer(-20, 19))
+    .option('--umask <octal>', 'file mode creation mask (default: 022)', text(umaskSchema))
     .option('--wait', 'wait like `morch wait`, and end with its exit code')
     .option('--timeout <duration>', 'with --wait: how long at most, such as 30s', flag(parseDurationMs))
     .option('-q, --quiet', 'print the id only, as soon as it is accepted')
     .addHelpText(
       'after',
       '\nExamples:\n  $ morch submit ./job.sh --wait\n  $ morch submit ./web.sh --name web --kind service --replicas 3 --memory 256MiB\n' +
+        '  $ morch submit ./job.sh --user www-data --limit-memory 512MiB --limit-cpu 500m --limit-pids 64\n' +
         '  $ morch submit ./job.sh -- --verbose input.txt\n  $ morch submit --command -- sleep 60',
     );
   command.action(async (program_: string, args: string[], flags: SubmitFlags) => {
@@ -107,16 +134,24 @@ export function registerSubmit(program: Command): void {
 /** Pure: the spec that the flags stand for. */
 export function specOf(program: string, args: readonly string[], flags: SubmitFlags, cwd: string): WorkloadInput {
   const { name, kind, replicas, env, label, cpu, memory, constraint, strategy, restart, attempts, grace } = flags;
+  const { maxRun, user, nice, umask } = flags;
   return {
     ...(name === undefined ? {} : { id: name }),
     ...(kind === undefined ? {} : { kind }),
-    ...(flags.command === true
-      ? { command: [program, ...args] }
-      : { script: path.resolve(cwd, program), ...(args.length === 0 ? {} : { args: [...args] }) }),
+    ...pickProcess({
+      ...(flags.command === true
+        ? { command: [program, ...args] }
+        : { script: path.resolve(cwd, program), args: args.length === 0 ? undefined : [...args] }),
+      env: env === undefined ? undefined : Object.fromEntries(env),
+      cwd: flags.cwd === undefined ? undefined : path.resolve(cwd, flags.cwd),
+      maxRunMs: maxRun,
+      user,
+      limits: limitsOf(flags),
+      nice,
+      umask,
+    }),
     ...(replicas === undefined ? {} : { replicas }),
-    ...(env === undefined ? {} : { env: Object.fromEntries(env) }),
     ...(label === undefined ? {} : { labels: Object.fromEntries(label) }),
-    ...(flags.cwd === undefined ? {} : { cwd: path.resolve(cwd, flags.cwd) }),
     ...(cpu === undefined && memory === undefined
       ? {}
       : { resources: { cpuMillis: cpu ?? 0, memoryBytes: memory ?? 0 } }),
@@ -132,8 +167,17 @@ export function specOf(program: string, args: readonly string[], flags: SubmitFl
           },
         }),
     ...(grace === undefined ? {} : { stop: { graceMs: grace } }),
-    ...(flags.maxRun === undefined ? {} : { maxRunMs: flags.maxRun }),
   };
+}
+
+function limitsOf({ limitCpu, limitMemory, limitPids, limitOpenFiles }: SubmitFlags): Limits | undefined {
+  const limits: Limits = {
+    ...(limitCpu === undefined ? {} : { cpuMillis: limitCpu }),
+    ...(limitMemory === undefined ? {} : { memoryBytes: limitMemory }),
+    ...(limitPids === undefined ? {} : { pids: limitPids }),
+    ...(limitOpenFiles === undefined ? {} : { openFiles: limitOpenFiles }),
+  };
+  return Object.keys(limits).length === 0 ? undefined : limits;
 }
 
 /**

@@ -213,7 +213,17 @@ function planParts({ agents, port, dataDir }: ClusterPlan, address: string, logD
     return {
       name,
       port: port + at + 1,
-      args: ['agent', ...listen(name, port + at + 1), '--scheduler', address, '--name', name, ...amounts],
+      args: [
+        'agent',
+        ...listen(name, port + at + 1),
+        '--scheduler',
+        address,
+        '--name',
+        name,
+        '--on-exit',
+        'stop',
+        ...amounts,
+      ],
       logFile: logFile(name),
     };
   });

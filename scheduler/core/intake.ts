@@ -103,6 +103,7 @@ export function takeInReport(
         statusReason:
           status === 'stopping' && instance.status === 'stopping' ? instance.statusReason : report.statusReason,
         pid: alive ? report.pid : null,
+        shimPid: alive ? report.shimPid : null,
         ...(report.status === 'running' ? { triedNodes: [], preferredNode: null } : {}),
         ...(report.status === 'running' && instance.status !== 'stopping' ? { replacing: null } : {}),
       },
@@ -111,7 +112,7 @@ export function takeInReport(
   }
   const end = endOf(instance, workload, nodeId, report, nowMs, jitter);
   if (end.patch.status === 'stopped') events.push({ type: 'instance.stopped', data: { run: report.run } });
-  return { patch: { ...known, pid: null, ...end.patch }, events: [...events, ...end.events] };
+  return { patch: { ...known, pid: null, shimPid: null, ...end.patch }, events: [...events, ...end.events] };
 }
 
 /** An inventory may tell of the next run together with the exit of the one before. */

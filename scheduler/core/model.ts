@@ -47,6 +47,7 @@ export interface InstanceRecord {
   /** The lost node on which the current generation may still run; null once that is settled. */
   lingersOn: string | null;
   pid: number | null;
+  shimPid: number | null;
   startedAt: string | null;
   exit: Exit | null;
   attempts: number;

@@ -2,6 +2,7 @@
  * Chooses a node for one instance: filter, then score. Pure; asked by the control loop for every unplaced
  * instance and by a drain that wants to know whether an instance fits elsewhere.
  */
+import { type Feature, lackInWords } from '../../contract/features';
 import type { Amounts } from '../../contract/node';
 import type { Constraint, PlacementRules } from '../../contract/workload';
 
@@ -12,6 +13,7 @@ export interface Candidate {
   closed: string | null;
   /** Takes only what was there before. */
   cordoned: boolean;
+  features: readonly string[];
   capacity: Amounts;
   allocated: Amounts;
   /** Of the whole node, 0–100; null when not measured yet. */
@@ -26,6 +28,8 @@ export interface Candidate {
 export interface PlacementRequest {
   resources: Amounts;
   rules: PlacementRules;
+  /** Which the node must have. */
+  features: readonly Feature[];
   /** A daemon's instance: this node or none. */
   onlyNode?: string;
   /** Where it was before: taken if it fits, whatever the scores, and although it is cordoned. */
@@ -38,7 +42,7 @@ export interface PlacementRequest {
 
 export interface Rejection {
   nodeId: string;
-  reason: 'closed' | 'constraint' | 'cpu' | 'memory';
+  reason: 'closed' | 'constraint' | 'feature' | 'cpu' | 'memory';
   /** In words, such as `short of 512 MiB memory`. */
   detail: string;
 }
@@ -78,6 +82,8 @@ function rejectionOf(request: PlacementRequest, c: Candidate): Rejection | null 
   const broken = request.rules.constraints.find((constraint) => !satisfies(c.labels, constraint));
   if (broken !== undefined)
     return { nodeId: c.id, reason: 'constraint', detail: `does not satisfy ${inWords(broken)}` };
+  const missing = request.features.filter((feature) => !c.features.includes(feature));
+  if (missing.length > 0) return { nodeId: c.id, reason: 'feature', detail: `lacks ${lackInWords(missing)}` };
   const shortCpu = request.resources.cpuMillis - (c.capacity.cpuMillis - c.allocated.cpuMillis);
   if (request.resources.cpuMillis > 0 && shortCpu > 0) {
     return { nodeId: c.id, reason: 'cpu', detail: `short of ${shortCpu}m cpu` };

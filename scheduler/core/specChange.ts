@@ -1,13 +1,15 @@
 /** What a new spec means for instances that run the old one. Pure. */
-import type { WorkloadSpec } from '../../contract/workload';
+import { type WorkloadSpec, withProcessDefaults } from '../../contract/workload';
 
 /** `adjust`: only the number of replicas or the labels differ, and nothing is restarted. */
 export type SpecChange = 'none' | 'adjust' | 'replace';
 
 export function compareSpecs(before: WorkloadSpec, after: WorkloadSpec): SpecChange {
-  if (canonical(before) === canonical(after)) return 'none';
-  const { replicas: _r1, labels: _l1, ...runBefore } = before;
-  const { replicas: _r2, labels: _l2, ...runAfter } = after;
+  // A default that is spelt out changes nothing.
+  const [specBefore, specAfter] = [withProcessDefaults(before), withProcessDefaults(after)];
+  if (canonical(specBefore) === canonical(specAfter)) return 'none';
+  const { replicas: _r1, labels: _l1, ...runBefore } = specBefore;
+  const { replicas: _r2, labels: _l2, ...runAfter } = specAfter;
   return canonical(runBefore) === canonical(runAfter) ? 'adjust' : 'replace';
 }
 

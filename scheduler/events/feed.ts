@@ -111,7 +111,7 @@ export class EventLog implements EventFeed {
 export function assertPosition(feed: EventFeed, since: number): void {
   if (since > feed.lastSeq) {
     throw new MorchError('INVALID_INPUT', `since=${since} lies after the last event, which is ${feed.lastSeq}`, {
-      errors: [{ pointer: 'since', message: `must be at most ${feed.lastSeq}` }],
+      errors: [{ pointer: '/since', message: `must be at most ${feed.lastSeq}` }],
     });
   }
   if (since !== 0 && since + 1 < feed.firstSeq) throw gone(since, feed.firstSeq);

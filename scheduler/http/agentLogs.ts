@@ -1,5 +1,6 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
 import { Agent, request } from 'undici';
+import { DROPPED_BYTES_HEADER } from '../../contract/routes';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -18,12 +19,18 @@ export function pieceKey({ instanceId, node }: Piece): string {
 
 export interface PieceQuery {
   stream: 'stdout' | 'stderr' | 'all';
+  /** A time, so that every agent and every further question means the same. */
+  since?: string | undefined;
   tail?: number | undefined;
+  /** As a frame told it. */
+  from?: string | undefined;
   follow?: boolean;
+  /** Whether the answer is to be frames (contract/logFrames.ts). */
+  frames?: boolean;
 }
 
 export type PieceAnswer =
-  | { kind: 'output'; chunks: AsyncIterable<Buffer> }
+  | { kind: 'output'; chunks: AsyncIterable<Buffer>; droppedBytes: number }
   /** The node has nothing of this instance. */
   | { kind: 'nothing' }
   /** The node answered something else. */
@@ -38,23 +45,41 @@ const BODY_MS = 30_000;
 
 const agents = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
 
-/** Never throws; `chunks` does when the node goes away in the middle, or `signal` aborts. */
-export async function askForPiece(piece: Piece, query: PieceQuery, signal: AbortSignal): Promise<PieceAnswer> {
+/**
+ * Never throws; `chunks` does when the node goes away in the middle, or `signal` aborts.
+ *
+ * @param method HEAD: only what the head of the answer tells
+ */
+export async function askForPiece(
+  piece: Piece,
+  query: PieceQuery,
+  signal: AbortSignal,
+  method: 'GET' | 'HEAD' = 'GET',
+): Promise<PieceAnswer> {
   const { node, instanceId, uid } = piece;
   if (!node.reachable) return { kind: 'unreachable' };
-  const parameters = new URLSearchParams({ uid, stream: query.stream });
-  if (query.tail !== undefined) parameters.set('tail', String(query.tail));
-  if (query.follow) parameters.set('follow', 'true');
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries({ uid, ...query })) {
+    if (value !== undefined && value !== false) parameters.set(name, String(value));
+  }
   const host = node.host.includes(':') ? `[${node.host}]` : node.host;
   // undici counts its own limits in coarse ticks
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   try {
-    const { statusCode, body } = await request(
+    const { statusCode, headers, body } = await request(
       `http://${host}:${node.port}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
-      { dispatcher: agents, bodyTimeout: query.follow ? 0 : BODY_MS, signal: AbortSignal.any([signal, late.signal]) },
+      {
+        method,
+        dispatcher: agents,
+        bodyTimeout: query.follow ? 0 : BODY_MS,
+        signal: AbortSignal.any([signal, late.signal]),
+      },
     );
-    if (statusCode === 200) return { kind: 'output', chunks: body };
+    if (statusCode === 200) {
+      const dropped = Number(headers[DROPPED_BYTES_HEADER.toLowerCase()] ?? 0);
+      return { kind: 'output', chunks: body, droppedBytes: Number.isSafeInteger(dropped) ? dropped : 0 };
+    }
     await body.dump();
     return { kind: statusCode === 404 ? 'nothing' : 'refused' };
   } catch {

@@ -3,8 +3,10 @@
  * workload is terminal and everything has been read, or the client leaves.
  *
  * An agent ends the following of an instance when that has ended there. What comes then is learnt from the
- * events: another node (read on there), or a new start on the same one (read again, without what was seen).
+ * events: another node (read on there), or a new start on the same one (read on from the position we have come to, as
+ * after a break of the connection).
  */
+import { FrameReader } from '../../contract/logFrames';
 import type { LogSource } from '../api';
 import { askForPiece, type Piece, pieceKey, piecesOf } from './agentLogs';
 import type { HttpContext } from './handlers';
@@ -55,8 +57,8 @@ interface Followed {
   generation: number;
 }
 
-/** By node: how many bytes of its whole output lie behind us; `unknown` after a beginning in the middle. */
-type Passed = Map<string, number | 'unknown'>;
+/** By node: the position in its files that we have come to. */
+type Passed = Map<string, string>;
 
 type Outcome = 'ended' | 'nothing' | 'broken';
 
@@ -181,7 +183,8 @@ class FollowRun {
       const { generation } = followed;
       const knewTheEnd = this.#terminal;
       const outcome = await this.#read(piece, isLast, passed, prefixer);
-      await this.#out.write(prefixer.end());
+      // After a break the line may go on.
+      if (outcome !== 'broken') await this.#out.write(prefixer.end());
       const again = () =>
         (outcome !== 'broken' && followed.generation > generation) ||
         // It may have started and ended between the reading and the news.
@@ -190,6 +193,7 @@ class FollowRun {
         if (this.#out.left.aborted) return;
         if (this.#terminal) {
           if (outcome === 'broken') this.#out.missing(piece.node.id);
+          await this.#out.write(prefixer.end());
           return;
         }
         await this.#change(outcome === 'broken' ? RETRY_MS : undefined);
@@ -198,7 +202,10 @@ class FollowRun {
           break;
         }
       }
-      if (!isLast(piece) && outcome === 'broken') this.#out.missing(piece.node.id);
+      if (!isLast(piece) && outcome === 'broken') {
+        this.#out.missing(piece.node.id);
+        await this.#out.write(prefixer.end());
+      }
       piece = nextOf(piece, followed.pieces);
     }
   }
@@ -210,11 +217,9 @@ class FollowRun {
     prefixer: LinePrefixer,
   ): Promise<Outcome> {
     const nodeId = piece.node.id;
-    const before = passed.get(nodeId);
-    const tail =
-      before === undefined ? this.#following.share.get(pieceKey(piece)) : before === 'unknown' ? 0 : undefined;
+    const from = passed.get(nodeId);
+    const tail = from === undefined ? this.#following.share.get(pieceKey(piece)) : undefined;
     const last = isLast(piece);
-    const skip = typeof before === 'number' ? await this.#stillPassed(piece, before) : 0;
     if (tail === 0 && !last) return 'ended';
     const reading: Reading = {
       lastByteAtMs: performance.now(),
@@ -224,17 +229,18 @@ class FollowRun {
     };
     const signal = AbortSignal.any([this.#out.left, reading.end.signal]);
     const follow = last && !this.#terminal;
-    const answer = await askForPiece(piece, { stream: this.#out.stream, tail, follow }, signal);
+    const query = { ...this.#out.selection, tail, from, follow, frames: true };
+    const answer = await askForPiece(piece, query, signal);
     if (answer.kind !== 'output') return answer.kind === 'nothing' ? 'nothing' : 'broken';
-    const known = tail === undefined;
-    let position = 0;
+    const frames = new FrameReader();
     this.#reading.add(reading);
     try {
       for await (const chunk of answer.chunks) {
-        const fresh = chunk.subarray(Math.min(Math.max(skip - position, 0), chunk.length));
-        position += chunk.length;
         reading.lastByteAtMs = Number.POSITIVE_INFINITY;
-        await this.#out.write(this.#out.prefixed ? prefixer.push(fresh) : fresh);
+        for (const { bytes, position } of frames.push(chunk)) {
+          await this.#out.write(this.#out.prefixed ? prefixer.push(bytes) : bytes);
+          passed.set(nodeId, position);
+        }
         reading.lastByteAtMs = performance.now();
       }
       return 'ended';
@@ -242,27 +248,6 @@ class FollowRun {
       return reading.end.signal.aborted ? 'ended' : 'broken';
     } finally {
       this.#reading.delete(reading);
-      if (known) passed.set(nodeId, Math.max(position, skip));
-      else passed.set(nodeId, this.#terminal ? 'unknown' : await this.#sizeOf(piece));
-    }
-  }
-
-  /** An agent keeps the newest runs only: where less is left than was seen, all of it is shown rather than too little. */
-  async #stillPassed(piece: Piece, passed: number): Promise<number> {
-    const size = passed === 0 ? 0 : await this.#sizeOf(piece);
-    return size === 'unknown' || size >= passed ? passed : 0;
-  }
-
-  /** Where a reading that began in the middle has come to is known only by the whole. */
-  async #sizeOf(piece: Piece): Promise<number | 'unknown'> {
-    const answer = await askForPiece(piece, { stream: this.#out.stream }, this.#out.left);
-    if (answer.kind !== 'output') return 'unknown';
-    let size = 0;
-    try {
-      for await (const chunk of answer.chunks) size += chunk.length;
-      return size;
-    } catch {
-      return 'unknown';
     }
   }
 

@@ -1,14 +1,18 @@
 /** The answer of GET `/workloads/{id}/logs` while it is under way. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { DROPPED_BYTES_HEADER } from '../../contract/routes';
 import { drained } from '../events/drained';
-import { askForPiece, type Piece, type PieceAnswer, type PieceQuery } from './agentLogs';
+import { askForPiece, type Piece, type PieceAnswer, type PieceQuery, pieceKey } from './agentLogs';
 
 /** How many pieces are asked at a time, and how many at most one by one: beyond that, one of each node. */
 const ASK_AT_ONCE = 64;
 const INCOMPLETE = 'X-Morch-Incomplete';
 
+/** What of every piece is asked for. */
+export type LogSelection = Pick<PieceQuery, 'stream' | 'since'>;
+
 export class LogOutput {
-  readonly stream: PieceQuery['stream'];
+  readonly selection: LogSelection;
   /** Lines bear the names of their instances. */
   prefixed: boolean;
   /** Aborts when the client leaves. */
@@ -18,19 +22,22 @@ export class LogOutput {
   readonly #missing = new Set<string>();
   readonly #missingLate = new Set<string>();
   readonly #silent = new Set<string>();
+  /** By `pieceKey`. */
+  readonly #dropped = new Map<string, number>();
+  #droppedTold = 0;
   #draining: Promise<void> | undefined;
 
-  constructor(req: IncomingMessage, res: ServerResponse, stream: PieceQuery['stream'], prefixed: boolean) {
+  constructor(req: IncomingMessage, res: ServerResponse, selection: LogSelection, prefixed: boolean) {
     this.#req = req;
     this.#res = res;
-    this.stream = stream;
+    this.selection = selection;
     this.prefixed = prefixed;
     const left = new AbortController();
     this.left = left.signal;
     res.on('close', () => left.abort());
   }
 
-  /** Asks each node once for nothing, to know in time for the header who does not answer. */
+  /** Asks each node once for the head of its answer, to know in time for our own who does not answer and what was dropped. */
   async findMissing(pieces: readonly Piece[]): Promise<void> {
     const nodes = new Set<string>();
     const asked = pieces.filter(({ node }, i) => {
@@ -41,29 +48,34 @@ export class LogOutput {
     const queue = asked.values();
     const ask = async () => {
       for (const piece of queue) {
-        const answer = await this.ask(piece, 0);
-        if (answer.kind === 'output') await drop(answer.chunks);
-        if (answer.kind === 'refused' || answer.kind === 'unreachable') this.#missing.add(piece.node.id);
+        const { kind } = await this.ask(piece, undefined, 'HEAD');
+        if (kind === 'refused' || kind === 'unreachable') this.#missing.add(piece.node.id);
       }
     };
     await Promise.all(Array.from({ length: ASK_AT_ONCE }, ask));
   }
 
   /** Asks for what there is now; a node that once did not answer is not waited for again. */
-  async ask(piece: Piece, tail: number | undefined): Promise<PieceAnswer> {
+  async ask(piece: Piece, tail: number | undefined, method: 'GET' | 'HEAD' = 'GET'): Promise<PieceAnswer> {
     if (this.#silent.has(piece.node.id)) return { kind: 'unreachable' };
-    const answer = await askForPiece(piece, { stream: this.stream, tail }, this.left);
+    const answer = await askForPiece(piece, { ...this.selection, tail }, this.left, method);
     if (answer.kind === 'unreachable') this.#silent.add(piece.node.id);
+    if (answer.kind === 'output') this.#dropped.set(pieceKey(piece), answer.droppedBytes);
+    if (answer.kind === 'output' && method === 'HEAD') await drop(answer.chunks);
     return answer;
   }
 
-  begin(): void {
+  /** @param follow then the count of dropped bytes is not told: more may be dropped */
+  begin(follow: boolean): void {
     const chunked = this.#req.method !== 'HEAD' && this.#req.httpVersion === '1.1';
+    this.#droppedTold = follow ? Number.POSITIVE_INFINITY : this.#sumDropped();
+    const tellsDropped = !follow && this.#droppedTold > 0;
     this.#res.writeHead(200, {
       'Content-Type': 'text/plain; charset=utf-8',
       'Cache-Control': 'no-store',
       ...(this.#missing.size === 0 ? {} : { [INCOMPLETE]: [...this.#missing].sort().join(',') }),
-      ...(chunked ? { Trailer: INCOMPLETE } : {}),
+      ...(tellsDropped ? { [DROPPED_BYTES_HEADER]: this.#droppedTold } : {}),
+      ...(chunked ? { Trailer: `${INCOMPLETE}, ${DROPPED_BYTES_HEADER}` } : {}),
     });
     this.#res.flushHeaders();
   }
@@ -85,10 +97,18 @@ export class LogOutput {
 
   end(): void {
     if (this.left.aborted || !this.#res.headersSent) return;
-    if (this.#missingLate.size > 0 && this.#res.chunkedEncoding) {
-      this.#res.addTrailers({ [INCOMPLETE]: [...this.#missingLate].sort().join(',') });
+    if (this.#res.chunkedEncoding) {
+      const dropped = this.#sumDropped();
+      this.#res.addTrailers({
+        ...(this.#missingLate.size === 0 ? {} : { [INCOMPLETE]: [...this.#missingLate].sort().join(',') }),
+        ...(dropped > this.#droppedTold ? { [DROPPED_BYTES_HEADER]: String(dropped) } : {}),
+      });
     }
     this.#res.end();
+  }
+
+  #sumDropped(): number {
+    return [...this.#dropped.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 }
 

@@ -3,8 +3,10 @@
  * passed on as it comes, never faster than the client reads.
  *
  * Nodes whose part is missing are named in `X-Morch-Incomplete`: in the header those that could not be reached
- * when the answer began, in the trailer of the same name those that broke off later.
+ * when the answer began, in the trailer of the same name those that broke off later. Likewise `X-Morch-Dropped-Bytes`,
+ * whose trailer, where it is there, counts what the header knew as well.
  */
+import { resolveSince } from '../../contract/since';
 import { type Piece, pieceKey, piecesOf } from './agentLogs';
 import { followLogs } from './followLogs';
 import type { HandlersOf } from './handlers';
@@ -15,13 +17,14 @@ export const logHandlers: HandlersOf<'GET /workloads/:id/logs'> = {
   'GET /workloads/:id/logs': async ({ id, query, req, res }, context) => {
     const { instance, stream, tail, follow } = query;
     const sources = context.api.logSources(id, instance);
-    const out = new LogOutput(req, res, stream, sources.length > 1);
+    const since = query.since && new Date(resolveSince(query.since, Date.now())).toISOString();
+    const out = new LogOutput(req, res, { stream, since }, sources.length > 1);
     try {
       const pieces = sources.flatMap(piecesOf);
       await out.findMissing(pieces);
       const share = tail === undefined ? new Map<string, number>() : await shareTail(pieces, tail, out);
       if (out.left.aborted) return undefined;
-      out.begin();
+      out.begin(follow);
       if (req.method !== 'HEAD') {
         if (follow) await followLogs({ context, id, instance, sources, pieces, share, out });
         else for (const piece of pieces) await copyPiece(piece, share.get(pieceKey(piece)), out);

@@ -32,6 +32,6 @@ export function idempotencyOf(req: IncomingMessage, rawBody: Buffer): Idempotenc
 
 function invalidHeader(name: string, message: string): MorchError {
   return new MorchError('INVALID_INPUT', `The header ${name} is not valid: ${message}`, {
-    errors: [{ pointer: name, message }],
+    errors: [{ pointer: `/${name}`, message }],
   });
 }

@@ -13,11 +13,15 @@ const AT = '2026-01-01T00:00:00.000Z';
 const BATCH = restartWithDefaults('batch', undefined);
 const SERVICE = restartWithDefaults('service', undefined);
 
-const exited = (code: number | null, more: { signal?: string; ranMs?: number; overranMs?: number } = {}): RunEnd => ({
+const exited = (
+  code: number | null,
+  more: { signal?: string; ranMs?: number; overranMs?: number; shimLost?: boolean } = {},
+): RunEnd => ({
   kind: 'exited',
-  exit: { code, signal: more.signal ?? null, at: AT },
+  exit: { code, signal: more.signal ?? null, at: AT, oomKilled: false },
   ranMs: more.ranMs ?? 10,
   overranMs: more.overranMs ?? null,
+  shimLost: more.shimLost ?? false,
 });
 const context = (restart: Restart, more: Partial<RunContext> = {}): RunContext => ({
   restart,
@@ -44,6 +48,18 @@ describe('what follows the end of a run', () => {
       exited(1),
       context(BATCH),
       { kind: 'restart', delayMs: 1_000, reason: 'exited with code 1, restart 2 of 3 in 1.0 s' },
+    ],
+    [
+      'a lost shim',
+      exited(null, { shimLost: true }),
+      context(BATCH),
+      { kind: 'restart', delayMs: 1_000, reason: 'shim-lost, restart 2 of 3 in 1.0 s' },
+    ],
+    [
+      'a lost shim, the last attempt',
+      exited(null, { shimLost: true }),
+      context(BATCH, { attempts: 3 }),
+      end('failed', 'shim-lost; 3 attempts used'),
     ],
     [
       'a failure without a limit',
@@ -138,60 +154,59 @@ describe('what an earlier agent left', () => {
     status: 'backoff',
     statusReason: 'x',
     pid: 5,
+    shimPid: 4,
     startedAt: AT,
-    exit: { code: 1, signal: null, at: AT },
+    exit: { code: 1, signal: null, at: AT, oomKilled: false },
     ranMs: 5,
     overranMs: null,
+    nextRunAt: null,
     attempts: 2,
     lost: false,
     startError: null,
     started: null,
   };
-  const run = { run: 2, pid: 7, startTicks: 1, startedAt: AT };
+  const stop = null;
+  const starting = 'agent restarted while it was being started';
 
   test.each([
-    ['a run', { intent, run, end: null }, 'boot', 'failed', true, 'agent restarted; its exit is unknown', null],
+    ['an intent', { intent, stop, end: null }, 'boot', 'failed', true, starting, undefined],
+    ['a run before a reboot', { intent, stop, end: null }, 'later', 'failed', true, 'node rebooted', null],
     [
-      'an intent',
-      { intent, run: null, end: null },
+      'an intent after an earlier run’s end',
+      { intent, stop, end: { ...ended, run: 1 } },
       'boot',
       'failed',
       true,
-      'agent restarted; its exit is unknown',
-      null,
+      starting,
+      undefined,
     ],
-    ['a run before a reboot', { intent, run, end: null }, 'later', 'failed', true, 'node rebooted', null],
+    ['a backoff before a reboot', { intent, stop, end: ended }, 'later', 'failed', true, 'node rebooted', 1],
     [
-      'a run after an earlier one’s end',
-      { intent, run, end: { ...ended, run: 1 } },
-      'boot',
-      'failed',
-      true,
-      'agent restarted; its exit is unknown',
-      null,
-    ],
-    ['a backoff', { intent, run, end: ended }, 'boot', 'failed', true, 'agent restarted before its next run', 1],
-    [
-      'a tree still being stopped after success',
-      { intent, run, end: { ...ended, status: 'stopping' as const, exit: { code: 0, signal: null, at: AT } } },
-      'boot',
+      'a tree that was still being stopped after success',
+      {
+        intent,
+        stop,
+        end: { ...ended, status: 'stopping' as const, exit: { code: 0, signal: null, at: AT, oomKilled: false } },
+      },
+      'later',
       'completed',
       false,
       'exited with code 0',
       0,
     ],
     [
-      'a tree still being stopped before a restart',
-      { intent, run, end: { ...ended, status: 'stopping' as const } },
-      'boot',
+      'a tree that was still being stopped before a restart',
+      { intent, stop, end: { ...ended, status: 'stopping' as const } },
+      'later',
       'failed',
       true,
-      'agent restarted before its next run',
+      'node rebooted',
       1,
     ],
   ])('%s', (_what, stored, bootId, status, lost, statusReason, code) => {
     const record = endOf(stored, bootId, AT);
-    expect(record).toMatchObject({ status, lost, statusReason, run: 2, exit: { code } });
+    expect(record).toMatchObject({ status, lost, statusReason, run: 2 });
+    expect(record.exit?.code).toBe(code);
     expect(revOf(record.run, record.status)).toBe(20);
   });
 });

@@ -29,16 +29,23 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
   const gone = deferred<void>();
   const stops: number[] = [];
   const run: HostedRun = {
-    identity: { pid: 4_000_000, startTicks: 1 },
+    identity: { pid: 4_000_000, startTicks: 1, shimPid: 3_999_999, shimStartTicks: 1 },
+    startedAt: new Date().toISOString(),
     exited: exited.promise,
     gone: gone.promise,
-    stop: ({ graceMs }) => stops.push(graceMs),
+    stop: (graceMs) => stops.push(graceMs!),
+    acknowledge: () => {},
   };
   const host = { start: async () => run } as unknown as ProcessHost;
   const reports: InstanceReport[] = [];
   const supervisor = new Supervisor(
     'n1',
+    [],
     {
+      native: { lookUpUser: async () => null },
+      cgroups: null,
+      orphanAfterMs: 0,
+      allowNewPrivileges: false,
       host,
       records: await Records.open(directory, log),
       logFiles: new LogFiles(directory),
@@ -57,10 +64,19 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
   // Nothing takes its place while it lives.
   await expect(supervisor.start(command(2))).rejects.toMatchObject({ code: 'STILL_ALIVE' });
   expect(stops).toEqual([10, 1]);
-  exited.resolve({ code: null, signal: 'SIGKILL', at: new Date().toISOString(), treeLeft: false });
+  const at = new Date().toISOString();
+  exited.resolve({
+    code: null,
+    signal: 'SIGKILL',
+    at,
+    oomKilled: false,
+    shimLost: false,
+    recorded: true,
+    droppedBytes: 0,
+  });
   gone.resolve();
   await until(() => reports.at(-1)?.status === 'stopped', { what: 'it has ended' });
-  await supervisor.close();
+  await supervisor.closeAndStop();
 }, 15_000);
 
 test('a reader that does not read is cut off', async () => {

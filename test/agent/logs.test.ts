@@ -1,9 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
-import type { LogFile } from '../../agent/logFiles';
-import { findTail, readLogs } from '../../agent/logs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Agents, type TestAgent } from '../support/agent';
 import { until } from '../support/until';
 
@@ -17,6 +15,10 @@ afterAll(() => agents.endAll());
 
 async function readAll(instanceId: string, query: string): Promise<string> {
   return (await agent.request('GET', `/instances/${instanceId}/logs${query}`)).body;
+}
+
+function directoryOf(uid: string): string {
+  return join(agent.dataDir, 'logs', `${uid}.0`);
 }
 
 /** Follows in the background; `text` grows as it comes. */
@@ -51,16 +53,77 @@ test('of something that never started are empty', async () => {
   expect(await agent.request('GET', '/instances/never.0/logs?follow=true')).toMatchObject({ status: 200, body: '' });
 });
 
-test('hold all runs and generations, oldest first, and the newest ten at most', async () => {
+test('hold all runs and generations, oldest first', async () => {
   const restart = { attempts: 2, backoffMs: 1 };
   for (const generation of [1, 2, 3, 4, 5, 6, 7]) {
     const script = 'echo $MORCH_GENERATION.$MORCH_RUN; exit 1';
     await agent.startShell(script, { instanceId: 'kept.0', generation, restart });
     await agent.untilStatus('kept.0', 'failed');
   }
-  const runs = [3, 4, 5, 6, 7].flatMap((generation) => [`${generation}.1\n`, `${generation}.2\n`]);
+  const runs = [1, 2, 3, 4, 5, 6, 7].flatMap((generation) => [`${generation}.1\n`, `${generation}.2\n`]);
   expect(await readAll('kept.0', '')).toBe(runs.join(''));
   expect(await readAll('kept.0', '?tail=3')).toBe('6.2\n7.1\n7.2\n');
+});
+
+test('have both streams in the order in which they were written', async () => {
+  const script = 'for i in 1 2 3 4 5; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done';
+  await agent.startShell(script, { instanceId: 'both.0' });
+  await agent.untilStatus('both.0', 'completed');
+  const lines = [1, 2, 3, 4, 5].flatMap((i) => [`out ${i}\n`, `err ${i}\n`]);
+  expect(await readAll('both.0', '')).toBe(lines.join(''));
+  expect(await readAll('both.0', '?tail=3')).toBe(lines.slice(-3).join(''));
+  expect(await readAll('both.0', '?stream=stderr&tail=1')).toBe('err 5\n');
+});
+
+test('begin at a time', async () => {
+  await agent.startShell('echo before; sleep 2; echo after', { instanceId: 'timed.0' });
+  await agent.untilSaid('timed.0', 'before\n');
+  await delay(200);
+  const since = new Date().toISOString();
+  await agent.untilStatus('timed.0', 'completed');
+  expect(await readAll('timed.0', `?since=${since}`)).toBe('after\n');
+  expect(await readAll('timed.0', '?since=1h')).toBe('before\nafter\n');
+  expect(await readAll('timed.0', '?since=1ms&stream=stderr')).toBe('');
+});
+
+test.each(['since=yesterday', 'since=10', 'tail=ten', 'stream=both', 'from=1', 'follow=maybe'])(
+  'are refused with %s, which is named',
+  async (query) => {
+    const { status, body } = await agent.request('GET', `/instances/plain.0/logs?${query}`);
+    expect([status, body.errors[0].pointer]).toEqual([400, `/${query.split('=')[0]}`]);
+    expect(body.errors[0].message).toMatch(/such as|one of/);
+  },
+);
+
+test('of an instance keep within its limits, over runs and generations', async () => {
+  const uid = randomUUID();
+  const limits = { logs: { maxBytes: 4_096, files: 3 } };
+  const script = 'i=0; while [ $i -lt 400 ]; do echo $MORCH_GENERATION $i; i=$((i+1)); done; exit 1';
+  for (const generation of [1, 2]) {
+    const restart = { attempts: 3, backoffMs: 1 };
+    await agent.startShell(script, { instanceId: 'limited.0', uid, generation, restart, ...limits });
+    await agent.untilStatus('limited.0', 'failed');
+  }
+  const sizes = readdirSync(directoryOf(uid)).map((name) => statSync(join(directoryOf(uid), name)).size);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(3 * 4_096);
+  const lines = (await readAll('limited.0', '')).split('\n').slice(0, -1);
+  expect(lines.at(-1)).toBe('2 399');
+  expect(lines.length).toBeGreaterThan(400);
+  const written = Array.from({ length: 2_400 }, (_, n) => `${n < 1_200 ? 1 : 2} ${n % 400}`);
+  expect(lines).toEqual(written.slice(-lines.length));
+  await agent.startShell('true', { instanceId: 'limited.0', uid, generation: 3, logs: { maxBytes: 4_096, files: 1 } });
+  await agent.untilStatus('limited.0', 'completed');
+  expect(readdirSync(directoryOf(uid)).filter((name) => name.endsWith('.log'))).toHaveLength(1);
+});
+
+test('follow across rotations, every line once', async () => {
+  const script = 'i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done';
+  await agent.startShell(`sleep 0.3; ${script}`, { instanceId: 'rotated.0', logs: { maxBytes: 20_000, files: 100 } });
+  const following = follow('rotated.0');
+  await until(() => following.ended, { what: 'the answer has ended', timeoutMs: 20_000 });
+  const lines = Array.from({ length: 20_000 }, (_, i) => `line ${i}\n`).join('');
+  expect(following.text === lines).toBe(true);
+  expect((await readAll('rotated.0', '')) === lines).toBe(true);
 });
 
 test('follow from the start to the end, through restarts', async () => {
@@ -104,78 +167,4 @@ test('are still there when the instance has been forgotten, for those who know t
   expect((await own.request('GET', '/instances/gone.0/logs')).status).toBe(404);
   expect(await own.logs('gone.0', `?uid=${id.uid}`)).toBe('remembered\n');
   scheduler.close();
-});
-
-describe('reading', () => {
-  const directory = join(agents.directory, 'files');
-  let set = 0;
-
-  function write(contents: string[]): LogFile[] {
-    const place = join(directory, String(++set));
-    mkdirSync(place, { recursive: true });
-    return contents.map((text, index) => {
-      const path = join(place, `1.${index + 1}.stdout`);
-      writeFileSync(path, text);
-      return { path, generation: 1, run: index + 1, stream: 'stdout' };
-    });
-  }
-
-  async function tailOf(files: LogFile[], tail: number): Promise<string> {
-    const request = { list: async () => files, stream: 'all' as const, follow: false, mayGrow: () => false };
-    const chunks: Buffer[] = [];
-    for await (const chunk of readLogs({ ...request, tail, signal: new AbortController().signal })) chunks.push(chunk);
-    return Buffer.concat(chunks).toString();
-  }
-
-  function expectedTail(text: string, tail: number): string {
-    const lines = text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
-    return tail === 0 ? '' : lines.slice(-tail).join('');
-  }
-
-  test('tail counts lines of all files taken as one text', async () => {
-    const piece = fc.string({ unit: fc.constantFrom('a', '\n', 'b'), maxLength: 12 });
-    await fc.assert(
-      fc.asyncProperty(fc.array(piece, { maxLength: 4 }), fc.nat(8), async (contents, tail) => {
-        expect(await tailOf(write(contents), tail)).toBe(expectedTail(contents.join(''), tail));
-      }),
-      { numRuns: 200, seed: 7 },
-    );
-  });
-
-  test('tail of long lines across blocks', async () => {
-    const lines = Array.from({ length: 50 }, (_, i) => `${i}${'x'.repeat(i * 1_000)}\n`);
-    const files = write([lines.slice(0, 30).join(''), lines.slice(30).join('')]);
-    for (const tail of [1, 5, 20, 21, 49, 50, 51]) {
-      expect(await tailOf(files, tail)).toBe(lines.slice(-tail).join(''));
-    }
-  });
-
-  test('tail touches only as much as it needs', async () => {
-    const files = write(['old\n'.repeat(10), 'new\n'.repeat(10)]);
-    const offsets = await findTail(files, 3);
-    expect([...offsets.values()]).toEqual([28, 40]);
-  });
-
-  test('following loses nothing that is written between two looks', async () => {
-    const files = write(['']);
-    const { path } = files[0]!;
-    let growing = true;
-    const reading = (async () => {
-      let text = '';
-      const signal = new AbortController().signal;
-      const list = async () => files;
-      for await (const chunk of readLogs({ list, stream: 'all', follow: true, mayGrow: () => growing, signal })) {
-        text += chunk;
-      }
-      return text;
-    })();
-    let written = '';
-    for (let i = 0; i < 200; i += 1) {
-      appendFileSync(path, `${i}\n`);
-      written += `${i}\n`;
-      if (i % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
-    }
-    growing = false;
-    expect(await reading).toBe(written);
-  });
 });

@@ -294,6 +294,18 @@ describe('submit', () => {
     expect(scheduler.seen).toEqual([]);
   });
 
+  test('takes limits and a user as people write them, and refuses what cannot be', async () => {
+    acceptSubmissions();
+    const flags = ['--user', 'nobody', '--limit-cpu', '0.5', '--limit-memory', '512MiB', '--limit-pids', '64'];
+    expect(await morch('submit', '-q', '--command', ...flags, '--nice', '-5', '--umask', '077', 'true')).toMatchObject({
+      exitCode: 0,
+    });
+    const limits = { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64 };
+    expect(scheduler.seen[0]?.body).toEqual({ command: ['true'], user: 'nobody', limits, nice: -5, umask: '077' });
+    const refused = await morch('submit', '--command', '--user', 'No Body', 'true');
+    expect(refused).toMatchObject({ exitCode: 4, stderr: expect.stringContaining('"No Body" must be a login name') });
+  });
+
   test('shows each thing that is wrong with the input', async () => {
     const errors = ['/replicas', '/id'].map((pointer) => ({ pointer, message: 'is wrong' }));
     scheduler.handlers.set('POST /workloads', () => {
@@ -308,10 +320,34 @@ describe('submit', () => {
     acceptSubmissions();
     const { child: _, output, ended } = startMorch(['submit', '--wait', '--command', 'true'], { env: env() });
     await until(() => output.stderr.includes('job: running'), { what: 'progress is shown' });
-    const exit = { code: null, signal: 'SIGSEGV', at: '2026-01-01T00:00:00.000Z' };
+    const exit = { code: null, signal: 'SIGSEGV', at: '2026-01-01T00:00:00.000Z', oomKilled: false };
     const instances = [anInstance('job.0', { status: 'failed', exit })];
     scheduler.workloads.set('job', aWorkload('job', { status: 'failed', counts: { failed: 1 }, instances }));
     expect(await ended).toMatchObject({ exitCode: 139, stdout: 'job\n' });
+  });
+});
+
+describe('describe', () => {
+  test('shows who a workload runs as, what bounds it, and what it died of', async () => {
+    const exit = { code: null, signal: 'SIGKILL', at: '2026-01-01T00:00:00.000Z', oomKilled: true };
+    const limits = { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64, fileBytes: 2 ** 30 };
+    const instances = [anInstance('job.0', { shimPid: 815, exit }), anInstance('job.1', { shimPid: null })];
+    scheduler.workloads.set('job', aWorkload('job', { user: 'www-data', limits, nice: 5, umask: '027', instances }));
+    const { stdout } = await morch('describe', 'job');
+    expect(stdout).toMatch(/^user: +www-data$/m);
+    expect(stdout).toMatch(/^limits: +0.5 cores, 512MiB memory, 64 processes, files of 1GiB$/m);
+    expect(stdout).toMatch(/^nice: +5$/m);
+    expect(stdout).toMatch(/^umask: +027$/m);
+    expect(stdout).toMatch(/^INSTANCE .* PID +SHIM +GENERATION/m);
+    expect(stdout).toMatch(/^job\.0 .* 4711 +815 .* SIGKILL \(out of memory\)/m);
+    expect(stdout).toMatch(/^job\.1 .* 4711 +- /m);
+  });
+
+  test('leaves out what a workload does not ask for, and shows what a node offers', async () => {
+    scheduler.workloads.set('job', aWorkload('job', {}));
+    expect((await morch('describe', 'job')).stdout).not.toMatch(/^(user|limits|nice|umask):/m);
+    scheduler.nodes.set('n1', aNode('n1', { features: ['cgroup', 'limits.memory'] }));
+    expect((await morch('nodes', '-o', 'wide')).stdout).toMatch(/FEATURES.*\n.* cgroup,limits\.memory/);
   });
 });
 
@@ -422,6 +458,31 @@ describe('logs', () => {
     expect(Buffer.concat(chunks)).toEqual(bytes);
     expect(warnings.join('')).toContain('no answer from n2');
     expect(scheduler.seen.at(-1)?.url).toBe('/workloads/web/logs?follow=true&stream=stderr&tail=5&instance=web.3');
+  });
+
+  test('tell what was dropped, and who broke off', async () => {
+    scheduler.handlers.set('GET /workloads/web/logs', (_, response) => {
+      response.writeHead(200, { 'x-morch-dropped-bytes': 12, trailer: 'x-morch-incomplete, x-morch-dropped-bytes' });
+      response.write('line\n');
+      response.addTrailers({ 'x-morch-incomplete': 'n3', 'x-morch-dropped-bytes': '345' });
+      response.end();
+    });
+    const all = await run(['logs', 'web', '--since', '1h30m'], { env: env() });
+    expect(all).toMatchObject({ exitCode: 0, stdout: 'line\n' });
+    expect(all.stderr).toContain('no answer from n3');
+    expect(all.stderr).toContain("345 bytes of output were dropped: the node's disk was full or not writable");
+    expect(scheduler.seen.at(-1)?.url).toBe('/workloads/web/logs?since=1h30m');
+  });
+
+  test.each([
+    ['--since', 'yesterday', 'such as 10m'],
+    ['--tail', 'all', 'whole number'],
+    ['--stream', 'both', 'Allowed choices'],
+  ])('with a wrong %s name the flag and what it takes', async (flag, value, hint) => {
+    const { exitCode, stderr } = await run(['logs', 'web', flag, value], { env: env() });
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain(flag);
+    expect(stderr).toContain(hint);
   });
 
   test('end quietly when nobody reads on', async () => {

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
-import { collect, integer, parseConstraint, parsePair, parsePairs } from '../../cli/flags';
+import { collect, integer, parseConstraint, parsePair, parsePairs, text } from '../../cli/flags';
 import { MorchError } from '../../contract/errors';
+import { umaskSchema, userSchema } from '../../contract/fields';
 import { constraintSchema } from '../../contract/workload';
 
 describe('constraints', () => {
@@ -50,7 +51,16 @@ describe('pairs', () => {
   });
 });
 
+describe('texts of the contract', () => {
+  test('are taken as they are, or refused in its words', () => {
+    expect(text(userSchema)('www-data')).toBe('www-data');
+    expect(() => text(userSchema)('No Body')).toThrow('"No Body" must be a login name');
+    expect(() => text(umaskSchema)('9')).toThrow('"9" must be three octal digits, such as "027".');
+  });
+});
+
 describe('whole numbers', () => {
+  test('may be negative where the range says so', () => expect(integer(-20, 19)('-5')).toBe(-5));
   const parse = integer(0, 10);
   test('are taken within their range', () => expect(['0', '10'].map(parse)).toEqual([0, 10]));
   test.each(['-1', '11', '1.5', '1e1', '', ' 1', 'x'])('are refused as "%s"', (text) => {

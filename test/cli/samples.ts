@@ -20,6 +20,7 @@ export function anInstance(id: string, more: Partial<Instance>): Instance {
     statusReason: null,
     node: 'n1',
     pid: 4711,
+    shimPid: 4710,
     startedAt: AT,
     exit: null,
     attempts: 1,

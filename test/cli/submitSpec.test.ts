@@ -27,6 +27,13 @@ describe('the spec that the flags of submit stand for', () => {
         attempts: 5,
         grace: 1_000,
         maxRun: 60_000,
+        user: 'www-data',
+        limitCpu: 500,
+        limitMemory: 2 ** 29,
+        limitPids: 64,
+        limitOpenFiles: 1_024,
+        nice: -5,
+        umask: '027',
       },
       '/srv',
     );
@@ -43,6 +50,10 @@ describe('the spec that the flags of submit stand for', () => {
       restart: { attempts: 5 },
       stop: { graceMs: 1_000 },
       maxRunMs: 60_000,
+      user: 'www-data',
+      limits: { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64, openFiles: 1_024 },
+      nice: -5,
+      umask: '027',
     });
     expect(workloadInputSchema.safeParse(spec).success).toBe(true);
   });

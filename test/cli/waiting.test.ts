@@ -13,7 +13,8 @@ function ended(status: WorkloadStatus, ...instances: Ended[]): Workload {
     instances: instances.map(([instanceStatus, code, signal = null], index) =>
       anInstance(`job.${index}`, {
         status: instanceStatus,
-        exit: code === null && signal === null ? null : { code, signal, at: '2026-01-01T00:00:00.000Z' },
+        exit:
+          code === null && signal === null ? null : { code, signal, at: '2026-01-01T00:00:00.000Z', oomKilled: false },
       }),
     ),
   });
@@ -39,8 +40,11 @@ describe('the exit code of a workload that has ended', () => {
   test('numbers instances as numbers', () => {
     const workload = ended('failed', ...Array.from({ length: 11 }, (): Ended => ['completed', 0]));
     const instances = workload.instances ?? [];
-    instances[2] = anInstance('job.2', { status: 'failed', exit: { code: 2, signal: null, at: '' } });
-    instances[10] = anInstance('job.10', { status: 'failed', exit: { code: 10, signal: null, at: '' } });
+    instances[2] = anInstance('job.2', { status: 'failed', exit: { code: 2, signal: null, at: '', oomKilled: false } });
+    instances[10] = anInstance('job.10', {
+      status: 'failed',
+      exit: { code: 10, signal: null, at: '', oomKilled: false },
+    });
     expect(exitCodeOfWorkload({ ...workload, instances: [...instances].reverse() })).toBe(2);
     expect(['d.b', 'd.a'].map((id) => ({ id })).sort(byNumber)[0]).toEqual({ id: 'd.a' });
   });

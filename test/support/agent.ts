@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WebSocket } from 'ws';
 import type { AgentMessage, AgentProcess, AgentStatus, InstanceReport } from '../../contract/agentApi';
+import { childrenOf } from './pidNamespace';
+import { endShims } from './shims';
 import { until } from './until';
 
 const ROOT = join(__dirname, '..', '..');
@@ -32,27 +34,41 @@ export interface AgentOptions {
   labels?: Record<string, string>;
   cpuMillis?: number;
   memoryBytes?: number;
+  /** Default here: stop, so that what a suite leaves is its own doing. */
+  onExit?: 'keep' | 'stop';
+  /** Default here: none. */
+  cgroup?: string;
+  orphanAfterMs?: number;
 }
 
-/** The agents of one suite; `endAll` in `afterAll` ends them and fails if one has left a process. */
+/** @returns argv that runs a program somewhere else, as its only child */
+export type Enter = (argv: readonly string[]) => string[];
+
+/** The agents of one suite; `endAll` in `afterAll` ends them with all they run, and fails if a process is left outside its shim. */
 export class Agents {
   readonly #started: TestAgent[] = [];
   readonly #names = new Set<string>();
   readonly directory = mkdtempSync(join(tmpdir(), 'morch-agent-test-'));
 
   /** Starts one and waits until it is ready; `dataDir` and `name` of an earlier one make it a restart. */
-  async start(options: AgentOptions = {}): Promise<TestAgent> {
+  async start(options: AgentOptions = {}, enter?: Enter): Promise<TestAgent> {
     const name = options.name ?? `t-${randomBytes(4).toString('hex')}`;
     const dataDir = options.dataDir ?? join(this.directory, name);
-    const agent = new TestAgent({ port: 0, ...options, name, dataDir });
+    const agent = new TestAgent({ port: 0, onExit: 'stop', cgroup: 'none', ...options, name, dataDir }, enter);
     this.#started.push(agent);
     this.#names.add(name);
     await agent.ready();
     return agent;
   }
 
+  /** A new agent in the place of one that has ended: same name, data directory and port. */
+  restart(ended: TestAgent): Promise<TestAgent> {
+    return this.start({ ...ended.options, port: ended.port }, ended.enter);
+  }
+
   async endAll(): Promise<void> {
     for (const agent of this.#started) await agent.end();
+    await endShims([...new Set(this.#started.map(({ dataDir }) => dataDir))]);
     const left = [...this.#names].flatMap((name) => processesOf(name));
     for (const pid of left) process.kill(pid, 'SIGKILL');
     rmSync(this.directory, { recursive: true, force: true });
@@ -68,10 +84,15 @@ export class TestAgent {
   stderr = '';
   #address = '';
 
-  constructor(readonly options: AgentOptions & { name: string; dataDir: string }) {
+  constructor(
+    readonly options: AgentOptions & { name: string; dataDir: string },
+    readonly enter?: Enter,
+  ) {
     this.name = options.name;
     this.dataDir = options.dataDir;
-    this.child = spawn(process.execPath, ['-e', LAUNCH], {
+    const argv = [process.execPath, '-e', LAUNCH];
+    const [file, ...args] = enter?.(argv) ?? argv;
+    this.child = spawn(file!, args, {
       env: { ...process.env, OPTIONS: JSON.stringify(options), SECRET_OF_THE_AGENT: 'hidden' },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -84,7 +105,7 @@ export class TestAgent {
   }
 
   get pid(): number {
-    return this.child.pid!;
+    return this.enter === undefined ? this.child.pid! : childrenOf(this.child.pid!)[0]!;
   }
 
   get address(): string {
@@ -174,14 +195,17 @@ export class TestAgent {
   async kill(signal: NodeJS.Signals): Promise<number | null> {
     if (this.child.exitCode === null && this.child.signalCode === null) {
       const exited = once(this.child, 'exit');
-      this.child.kill(signal);
+      process.kill(this.pid, signal);
       await exited;
     }
     return this.child.exitCode;
   }
 
   async end(): Promise<void> {
+    if (this.child.exitCode === null && this.child.signalCode === null) process.kill(this.pid, 'SIGCONT');
+    const timer = setTimeout(() => process.kill(this.pid, 'SIGKILL'), 15_000);
     await this.kill('SIGTERM');
+    clearTimeout(timer);
   }
 }
 

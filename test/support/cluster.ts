@@ -9,6 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { MorchEvent } from '../../contract/events';
 import type { Instance, Workload } from '../../contract/workload';
+import { endShims, killShims } from './shims';
 import { until } from './until';
 
 const ROOT = path.resolve(__dirname, '../..');
@@ -87,11 +88,21 @@ export class Cluster {
       labels: {},
       cpuMillis: 4_000,
       memoryBytes: 4 * 2 ** 30,
+      onExit: 'stop',
+      cgroup: 'none',
       ...more,
     });
     const part = { name, port, dataDir, child };
     this.agents.set(name, part);
     return part;
+  }
+
+  /** The death of a node, as far as one can have it here: its agent and all that runs on it. */
+  async killNode(name: string): Promise<void> {
+    const { child, dataDir } = this.agents.get(name)!;
+    await end(child, 'SIGKILL');
+    killShims(dataDir);
+    await endShims([dataDir]);
   }
 
   private run(name: string, entry: 'runScheduler' | 'runAgent', options: object): ChildProcess {
@@ -210,6 +221,7 @@ export class Cluster {
   async close(): Promise<void> {
     await end(this.scheduler.child, 'SIGTERM');
     await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));
+    await endShims([...this.agents.values()].map(({ dataDir }) => dataDir));
     await until(async () => (await this.workloadPids()).length === 0, {
       timeoutMs: 5_000,
       what: 'no process of a workload is left',

@@ -50,8 +50,8 @@ it('keeps its books through scaling up and down faster than starts are answered'
 it('does not take another agent at a lost node’s address for that node', async () => {
   await cluster.submit({ id: 'web', ...SLEEP, replicas: 4 });
   await cluster.untilRunning('web', 4);
-  const { port, child } = cluster.agents.get('n1')!;
-  await end(child, 'SIGKILL');
+  const { port } = cluster.agents.get('n1')!;
+  await cluster.killNode('n1');
   await cluster.untilNode('n1', 'lost');
   await cluster.startAgent('n9', { port });
   await cluster.untilHealthy(2);

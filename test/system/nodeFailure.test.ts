@@ -16,7 +16,7 @@ it('moves the instances of a killed node to healthy ones: verdict in under 5 s, 
   await cluster.submit(SERVICE);
   const before = await cluster.untilRunning('web', 9);
   const killedAtMs = Date.now();
-  await end(cluster.agents.get('n2')!.child, 'SIGKILL');
+  await cluster.killNode('n2');
   await cluster.untilNode('n2', 'lost');
   expect(Date.now() - killedAtMs).toBeLessThan(5_000);
   const after = await cluster.untilWorkload(
@@ -74,21 +74,35 @@ it('replaces those of a hung node, and stops its stale copies when it goes on', 
   expect((await cluster.workload('web')).counts).toEqual({ running: 9 });
 }, 60_000);
 
-it('gives no verdict on an agent that is back within 4 s, and starts what ended with it anew', async () => {
+it('changes nothing for an agent that is back within 4 s', async () => {
+  await cluster.submit(SERVICE);
+  const before = await cluster.untilRunning('web', 9);
+  await end(cluster.agents.get('n3')!.child, 'SIGKILL');
+  await cluster.untilNode('n3', 'suspect');
+  await cluster.startAgent('n3');
+  await cluster.untilNode('n3', 'healthy');
+  const identities = (w: typeof before) =>
+    w.instances.map(({ id, generation, run, pid, node }) => [id, generation, run, pid, node]);
+  expect(identities(await cluster.untilRunning('web', 9))).toEqual(identities(before));
+  expect(await metrics()).toMatchObject({ verdicts: 0 });
+  expect(await cluster.workloadPids()).toHaveLength(9);
+}, 60_000);
+
+it('starts anew what was lost with a node that is back within 4 s', async () => {
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 9);
-  await end(cluster.agents.get('n3')!.child, 'SIGKILL');
+  await cluster.killNode('n3');
   await cluster.startAgent('n3');
   await cluster.untilWorkload(
     'web',
     'runs again',
-    (w) => w.counts.running === 9 && w.instances.filter((i) => i.generation === 2).length === 3,
+    (w) => w.counts.running === 9 && w.instances.filter((i) => i.generation + i.run === 3).length === 3,
   );
   expect(await metrics()).toMatchObject({ verdicts: 0 });
   expect(await cluster.workloadPids()).toHaveLength(9);
 }, 60_000);
 
-it('moves the work of an agent that is told to stop, at once', async () => {
+it('moves the work of an agent that is told to stop it, at once', async () => {
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 9);
   const stoppedAtMs = Date.now();
@@ -104,7 +118,7 @@ it('moves the work of an agent that is told to stop, at once', async () => {
 it('waits with a reason while no node is left, and recovers as soon as one is there', async () => {
   await cluster.submit({ ...SERVICE, replicas: 2 });
   await cluster.untilRunning('web', 2);
-  await Promise.all([...cluster.agents.values()].map(({ child }) => end(child, 'SIGKILL')));
+  await Promise.all([...cluster.agents.keys()].map((name) => cluster.killNode(name)));
   const waiting = await cluster.untilWorkload(
     'web',
     'is recovering',
@@ -139,7 +153,7 @@ it('keeps a stop on a lost node stopping until the node is back, and then stops 
 it('forgets a lost node and lets go of what it held', async () => {
   await cluster.submit({ id: 'd', kind: 'daemon', command: ['sleep', '1000'] });
   await cluster.untilWorkload('d', 'runs on three', (w) => w.counts.running === 3);
-  await end(cluster.agents.get('n3')!.child, 'SIGKILL');
+  await cluster.killNode('n3');
   await cluster.untilWorkload('d', 'is recovering', (w) => w.status === 'recovering');
   expect((await cluster.request('DELETE', '/nodes/n3')).status).toBe(204);
   await cluster.untilWorkload('d', 'is on two nodes', (w) => w.status === 'running' && w.instances.length === 2);

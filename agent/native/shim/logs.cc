@@ -105,8 +105,10 @@ void LogStream::append(const uint8_t* bytes, size_t length) {
     const bool full = length > room;
     const size_t part = full ? cut(bytes, room) : length;
     if (part > 0) {
+      const uint64_t dropped = dropped_since_entry_;
       if (entry && !write_entry(now_us)) return drop(length);
       const size_t written = write_all(log_, bytes, part);
+      if (entry && written == 0) take_back_entry(dropped);
       log_bytes_ += written;
       if (written > 0) at_line_start_ = bytes[written - 1] == '\n';
       if (written < part) return drop(length - written);
@@ -188,6 +190,13 @@ bool LogStream::write_entry(uint64_t now_us) {
   other_wrote_ = false;
   file_has_entry_ = true;
   return true;
+}
+
+// The room that a full disk leaves in the index is for the entry that tells of all that was dropped.
+void LogStream::take_back_entry(uint64_t dropped_before) {
+  if (sys::ftruncate(index_, static_cast<long>(index_bytes_ - sizeof(Entry))) < 0) return;
+  index_bytes_ -= sizeof(Entry);
+  dropped_since_entry_ = dropped_before;
 }
 
 void LogStream::drop(size_t bytes) {

@@ -41,6 +41,7 @@ class LogStream {
   void remove_old() const;
   bool needs_entry(uint64_t now_us) const;
   bool write_entry(uint64_t now_us);
+  void take_back_entry(uint64_t dropped_before);
   size_t cut(const uint8_t* bytes, uint64_t room) const;
   void drop(size_t bytes);
 

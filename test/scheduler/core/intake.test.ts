@@ -36,6 +36,7 @@ function instance(more: Partial<InstanceRecord> = {}): InstanceRecord {
     node: 'n1',
     lingersOn: null,
     pid: 42,
+    shimPid: 41,
     startedAt: at(0),
     exit: null,
     attempts: 1,
@@ -61,8 +62,9 @@ function report(more: Partial<InstanceReport> = {}): InstanceReport {
     status: 'failed',
     statusReason: 'exited with code 1',
     pid: null,
+    shimPid: null,
     startedAt: at(0),
-    exit: { code: 1, signal: null, at: at(10) },
+    exit: { code: 1, signal: null, at: at(10), oomKilled: false },
     attempts: 1,
     lost: false,
     startError: null,
@@ -73,7 +75,7 @@ function report(more: Partial<InstanceReport> = {}): InstanceReport {
 const stopped = report({
   status: 'stopped',
   statusReason: 'stopped by request',
-  exit: { code: null, signal: 'SIGTERM', at: at(10) },
+  exit: { code: null, signal: 'SIGTERM', at: at(10), oomKilled: false },
 });
 const startFailed = report({
   startError: { detail: 'no such file', syscall: 'execve', errno: 2, errnoCode: 'ENOENT' },

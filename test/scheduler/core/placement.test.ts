@@ -11,6 +11,7 @@ const node = (id: string, more: Partial<Candidate> = {}): Candidate => ({
   labels: {},
   closed: null,
   cordoned: false,
+  features: [],
   capacity: { cpuMillis: 4_000, memoryBytes: 8 * 2 ** 30 },
   allocated: { cpuMillis: 0, memoryBytes: 0 },
   cpuPercent: null,
@@ -22,6 +23,7 @@ const node = (id: string, more: Partial<Candidate> = {}): Candidate => ({
 const request = (more: Partial<PlacementRequest> = {}): PlacementRequest => ({
   resources: { cpuMillis: 1_000, memoryBytes: 2 ** 30 },
   rules: { strategy: 'spread', constraints: [] },
+  features: [],
   ...more,
 });
 const constrained = (...constraints: PlacementRequest['rules']['constraints']) =>
@@ -137,6 +139,22 @@ describe('placement', () => {
       'a',
     ],
     [
+      'takes a node only if it has every feature that is needed',
+      request({ features: ['limits.memory', 'user'] }),
+      [
+        node('a', { features: ['user'] }),
+        node('b', { features: ['user', 'limits.memory'], cpuPercent: 90 }),
+        node('c'),
+      ],
+      'b',
+    ],
+    [
+      'never takes a node that lacks a feature, though it is preferred',
+      request({ features: ['limits.cpu'], preferredNode: 'a' }),
+      [node('a', { features: ['limits.pids'] })],
+      ['a:feature'],
+    ],
+    [
       'looks at one node only for a daemon',
       request({ onlyNode: 'b' }),
       [node('a'), node('b', { closed: 'is lost' })],
@@ -179,7 +197,7 @@ describe('placement', () => {
         (asks, strategy) => {
           const nodes = ['a', 'b', 'c'].map((id) => node(id));
           for (const resources of asks) {
-            const placement = choosePlacement({ resources, rules: { strategy, constraints: [] } }, nodes);
+            const placement = choosePlacement(request({ resources, rules: { strategy, constraints: [] } }), nodes);
             if (placement.kind === 'unplaceable') continue;
             const taken = nodes.find((n) => n.id === placement.nodeId)!;
             taken.allocated.cpuMillis += resources.cpuMillis;
@@ -202,5 +220,10 @@ describe('placement', () => {
     }));
     expect(explainRejections(rejections)).toBe('no node fits (5 nodes: short of 500m cpu)');
     expect(explainRejections([])).toBe('no node has joined yet');
+    const asked = request({ features: ['limits.memory', 'user'] });
+    const placement = choosePlacement(asked, [node('a'), node('b', { features: ['user'] })]);
+    expect(placement.kind === 'unplaceable' && explainRejections(placement.rejections)).toBe(
+      'no node fits (a: lacks limits.memory (no cgroup v2 memory controller), user (its agent does not run as root); b: lacks limits.memory (no cgroup v2 memory controller))',
+    );
   });
 });

@@ -224,6 +224,18 @@ describe('a body', () => {
     [{ command: ['a'], stop: { signal: 'SIGNOPE' } }, '/stop/signal'],
     [{ command: ['a'], resources: { cpuMillis: -5 } }, '/resources/cpuMillis'],
     [{ command: ['a'], restart: { nope: 1 } }, '/restart/nope'],
+    [{ command: ['a'], restart: { 'a/b~c': 1 } }, '/restart/a~1b~0c'],
+    [{ command: ['a'], user: 'Nobody' }, '/user'],
+    [{ command: ['a'], user: '4294967295' }, '/user'],
+    [{ command: ['a'], user: 1000 }, '/user'],
+    [{ command: ['a'], limits: { memory: 1 } }, '/limits/memory'],
+    [{ command: ['a'], limits: { memoryBytes: 2 ** 20 - 1 } }, '/limits/memoryBytes'],
+    [{ command: ['a'], limits: { cpuMillis: 9 } }, '/limits/cpuMillis'],
+    [{ command: ['a'], limits: { pids: 0 } }, '/limits/pids'],
+    [{ command: ['a'], limits: { openFiles: 1_073_741_817 } }, '/limits/openFiles'],
+    [{ command: ['a'], nice: 20 }, '/nice'],
+    [{ command: ['a'], umask: '088' }, '/umask'],
+    [{ command: ['a'], umask: 18 }, '/umask'],
   ])('%j is refused, and %s named', async (body, pointer) => {
     for (const [method, path] of [
       ['POST', '/workloads'],
@@ -261,7 +273,7 @@ describe('a header', () => {
       const sent = body === undefined ? {} : post(body);
       const headers = { ...('headers' in sent ? sent.headers : {}), 'if-match': value };
       const problem = await problemFor(path, { ...sent, headers, method });
-      expect([problem.code, problem.errors?.[0]?.pointer]).toEqual(['INVALID_INPUT', 'If-Match']);
+      expect([problem.code, problem.errors?.[0]?.pointer]).toEqual(['INVALID_INPUT', '/If-Match']);
     }
     expect(served.api.calls).toEqual([]);
   });
@@ -288,7 +300,7 @@ describe('a header', () => {
         ),
       );
       expect(answer).toMatch(/^HTTP\/1.1 400 /);
-      expect(answer).toContain('"pointer":"Idempotency-Key"');
+      expect(answer).toContain('"pointer":"/Idempotency-Key"');
     }
     expect(served.api.calls).toEqual([]);
   });

@@ -2,11 +2,15 @@
  * The log route of an agent on a real port, over texts that a test writes. It stands in for the agent because the
  * tests of the log proxy need one that breaks off, hangs or refuses at a given byte.
  */
+
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { frameHead, LOG_FRAMES_MEDIA } from '../../../contract/logFrames';
 
 interface Output {
   bytes: Buffer;
   mayGrow: boolean;
+  /** Removed from the front, as by rotation. */
+  removed: number;
 }
 
 export class FakeAgent {
@@ -17,6 +21,8 @@ export class FakeAgent {
   status: number | undefined;
   /** Accepts and never answers. */
   hangs = false;
+  /** Told of every instance. */
+  droppedBytes = 0;
   readonly #outputs = new Map<string, Output>();
   readonly #server: Server;
   readonly #changed = new Set<() => void>();
@@ -40,9 +46,18 @@ export class FakeAgent {
   }
 
   write(instanceId: string, text: string | Buffer, mayGrow = false): void {
-    const before = this.#outputs.get(instanceId)?.bytes ?? Buffer.alloc(0);
-    this.#outputs.set(instanceId, { bytes: Buffer.concat([before, Buffer.from(text)]), mayGrow });
+    const before = this.#outputs.get(instanceId) ?? { bytes: Buffer.alloc(0), removed: 0 };
+    this.#outputs.set(instanceId, {
+      ...before,
+      bytes: Buffer.concat([before.bytes, Buffer.from(text as string)]),
+      mayGrow,
+    });
     this.#tell();
+  }
+
+  /** From now on answers leave out the first bytes. */
+  prune(instanceId: string, bytes: number): void {
+    this.#outputs.get(instanceId)!.removed = bytes;
   }
 
   /** Nothing more comes of the instance for now. */
@@ -85,16 +100,25 @@ export class FakeAgent {
       this.open -= 1;
       this.#tell();
     });
-    res.writeHead(200, { 'Content-Type': 'text/plain' }).flushHeaders();
+    const frames = url.searchParams.get('frames') === 'true';
+    const dropped = this.droppedBytes === 0 ? {} : { 'X-Morch-Dropped-Bytes': this.droppedBytes };
+    res.writeHead(200, { 'Content-Type': frames ? LOG_FRAMES_MEDIA : 'text/plain', ...dropped }).flushHeaders();
     const tail = url.searchParams.get('tail');
+    const from = url.searchParams.get('from');
     const follow = url.searchParams.get('follow') === 'true';
-    let at = tail === null ? 0 : startOfTail(output()!.bytes, Number(tail));
+    let at = tail === null ? output()!.removed : startOfTail(output()!.bytes, Number(tail));
+    if (from !== null) at = Math.max(output()!.removed, Number(/^1:(\d+),0:0$/.exec(from)![1]));
+    const write = (bytes: Buffer) => {
+      at += bytes.length;
+      const position = { stdout: { number: 1, offset: at }, stderr: { number: 0, offset: 0 } };
+      return res.write(frames ? Buffer.concat([Buffer.from(frameHead(bytes.length, position)), bytes]) : bytes);
+    };
+    if (frames) write(Buffer.alloc(0));
     for (;;) {
+      if (req.method === 'HEAD') break;
       const { bytes, mayGrow } = output()!;
       if (at < bytes.length && !left) {
-        const piece = bytes.subarray(at, at + 64 * 1024);
-        at += piece.length;
-        if (!res.write(piece)) await this.#until(() => left || !res.writableNeedDrain, res);
+        if (!write(bytes.subarray(at, at + 64 * 1024))) await this.#until(() => left || !res.writableNeedDrain, res);
         continue;
       }
       if (left || !follow || !mayGrow) break;

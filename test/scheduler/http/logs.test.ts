@@ -89,6 +89,57 @@ describe('the logs of one instance', () => {
     expect(agent.requests.at(-1)).toBe('/instances/web.0/logs?uid=u1&stream=stderr&tail=2');
   });
 
+  it('are asked for with a time, the same for every agent and question', async () => {
+    const agent = await newAgent();
+    agent.write('web.0', '1\n');
+    agent.write('web.1', '2\n');
+    served.api.sources = [source('web.0', agent.node('n1')), source('web.1', agent.node('n1'))];
+    const beforeMs = Date.now();
+    await logs('?since=10m&tail=2');
+    const times = agent.requests.map((url) => new URL(url, 'http://agent').searchParams.get('since'));
+    expect(times.length).toBeGreaterThan(3);
+    expect(new Set(times).size).toBe(1);
+    const atMs = Date.parse(times[0]!);
+    expect(atMs).toBeGreaterThanOrEqual(beforeMs - 600_000);
+    expect(atMs).toBeLessThanOrEqual(Date.now() - 600_000);
+    await logs('?since=2026-01-31T08:00:00%2B01:00');
+    expect(agent.requests.at(-1)).toContain('since=2026-01-31T07%3A00%3A00.000Z');
+  });
+
+  it.each(['since=yesterday', 'since=10', 'since=2026-99-01T00:00:00Z', 'tail=-1', 'tail=all', 'stream=both'])(
+    'are refused with %s',
+    async (query) => {
+      served.api.sources = [];
+      const { statusCode, text } = await logs(`?${query}`);
+      const { errors } = JSON.parse(text);
+      expect([statusCode, errors[0].pointer]).toEqual([400, `/${query.split('=')[0]}`]);
+      expect(errors[0].message).toMatch(/such as|one of/);
+    },
+  );
+
+  it('come with the sum of what was dropped', async () => {
+    const [a, b] = [await newAgent(), await newAgent()];
+    a.write('web.0', 'a\n');
+    b.write('web.1', 'b\n');
+    served.api.sources = [source('web.0', a.node('n1')), source('web.1', b.node('n2'))];
+    expect((await logs()).headers['x-morch-dropped-bytes']).toBeUndefined();
+    a.droppedBytes = 100;
+    b.droppedBytes = 23;
+    const { headers, trailers } = await logs('?tail=1');
+    expect(headers['x-morch-dropped-bytes']).toBe('123');
+    expect(trailers['x-morch-dropped-bytes']).toBeUndefined();
+  });
+
+  it('tell in the trailer what was dropped by instances too many to ask beforehand', async () => {
+    const agent = await newAgent();
+    const ids = Array.from({ length: 100 }, (_, i) => `web.${i}`);
+    for (const id of ids) agent.write(id, 'x\n');
+    agent.droppedBytes = 1;
+    served.api.sources = ids.map((id) => source(id, agent.node('n1')));
+    const { headers, trailers } = await logs();
+    expect([headers['x-morch-dropped-bytes'], trailers['x-morch-dropped-bytes']]).toEqual(['64', '100']);
+  });
+
   it('are had by name, or 404', async () => {
     const agent = await newAgent();
     agent.write('web.1', 'one\n');
@@ -314,6 +365,32 @@ describe('following', () => {
     served.api.endWorkload();
     await until(() => state.ended, { what: 'the following has ended' });
   });
+
+  it.each(['', '&tail=2'])(
+    'goes on after a break without a byte missing or twice, also when files were removed%s',
+    async (query) => {
+      const agent = await newAgent();
+      agent.write('web.0', 'one\ntwo, ', true);
+      agent.write('web.1', 'other\n', true);
+      served.api.sources = [source('web.0', agent.node('n1')), source('web.1', agent.node('n1'))];
+      const { state } = await follow(query);
+      await until(() => agent.requests.filter((url) => url.includes('follow')).length === 2, {
+        what: 'both are followed',
+      });
+      agent.prune('web.0', 6);
+      agent.breakOff();
+      agent.write('web.0', 'its end\nthree\n', true);
+      await until(() => state.text.endsWith('web.0 three\n'), { what: 'it goes on', timeoutMs: 10_000 });
+      expect(state.text.split('\n').filter((line) => line.startsWith('web.0'))).toEqual([
+        ...(query === '' ? ['web.0 one'] : []),
+        'web.0 two, its end',
+        'web.0 three',
+      ]);
+      for (const id of ['web.0', 'web.1']) agent.end(id);
+      served.api.endWorkload();
+      await until(() => state.ended, { what: 'the following has ended' });
+    },
+  );
 
   it('shows instances that are added, with names from then on', async () => {
     const agent = await newAgent();

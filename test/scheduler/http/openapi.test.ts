@@ -77,6 +77,10 @@ describe('the OpenAPI document', () => {
     expect(document.paths['/workloads']!.post!.requestBody!.required).toBe(true);
     expect(document.paths['/nodes/{id}/drain']!.post!.requestBody!.required).toBe(false);
     expect(document.components.schemas.WorkloadInput).toMatchObject({ type: 'object', additionalProperties: false });
+    expect(document.components.schemas.WorkloadInput!.oneOf).toEqual([
+      { required: ['script'] },
+      { required: ['command'] },
+    ]);
     expect(document.components.schemas.WorkloadInput!.required ?? []).not.toContain('kind');
     expect(document.components.schemas.Workload!.additionalProperties).toBeUndefined();
   });

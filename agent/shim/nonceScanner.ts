@@ -2,8 +2,8 @@
  * Finds a run's processes by the nonce in their environment, whatever group or session they have moved to. One
  * look through /proc serves everyone who waits, and looks are spaced so that they take a quarter of a core at most.
  */
-import type { Native } from './native/index';
-import { type Deferred, deferred, sleep } from './timers';
+import type { Native } from '../native/index';
+import { type Deferred, deferred, sleep } from '../timers';
 
 export interface FoundProcess {
   pid: number;

@@ -1,0 +1,86 @@
+/** Makes of a start command what its shim is given: names are looked up and groups made on this node. */
+import { chown } from 'node:fs/promises';
+import { constants } from 'node:os';
+import type { Limits } from '../contract/workload';
+import { withProcessDefaults } from '../contract/workload';
+import type { Cgroups } from './cgroups';
+import { argvOf, cwdOf, environmentOf, fileOf } from './launch';
+import { type Native, NativeError, type SystemUser } from './native/index';
+import { type Fence, type LogPlan, type Rlimit, type RunPlan, StartFailure } from './processHost';
+import { keyOf, type Records, type ResolvedStart } from './records';
+
+export interface RunPlanMeans {
+  native: Pick<Native, 'lookUpUser'>;
+  /** Null: none are used on this node. */
+  cgroups: Pick<Cgroups, 'create'> | null;
+  records: Records;
+  /** How long an instance of a cluster may go on while its agent is absent; 0: for ever. */
+  orphanAfterMs: number;
+  allowNewPrivileges: boolean;
+}
+
+/** @throws StartFailure when the user is not known here, or its directory or group cannot be had */
+export async function planRun(
+  spec: ResolvedStart,
+  { run, nonce, logs }: { run: number; nonce: string; logs: LogPlan },
+  means: RunPlanMeans,
+): Promise<RunPlan> {
+  const { instanceId, generation, node, limits, nice, umask } = withProcessDefaults(spec);
+  const workDirectory = means.records.workDirectoryOf(spec);
+  const privateCwd = spec.cwd === undefined && spec.script === undefined;
+  const user = spec.user === undefined ? null : await lookUp(spec.user, means.native);
+  if (user !== null && privateCwd) await call('chown', () => chown(workDirectory, user.uid, user.gid));
+  const { cgroups } = means;
+  return {
+    key: `${keyOf(spec)}.${run}`,
+    generation,
+    run,
+    file: fileOf(spec),
+    argv: argvOf(spec),
+    env: environmentOf(spec, { instanceId, generation, run, node, nonce }, user ?? undefined),
+    cwd: cwdOf(spec, workDirectory),
+    privateCwd,
+    stateDirectory: means.records.directoryOf(spec),
+    nonce,
+    stop: spec.stop,
+    logs,
+    fence: fenceOf(spec, means),
+    user,
+    rlimits: rlimitsOf(limits),
+    umask: Number.parseInt(umask, 8),
+    nice,
+    noNewPrivileges: !means.allowNewPrivileges,
+    cgroup: cgroups === null ? null : await call('cgroup', () => cgroups.create(keyOf(spec), limits)),
+  };
+}
+
+/** Started without a scheduler, nobody would start it again elsewhere: it goes on. */
+function fenceOf({ clusterId }: ResolvedStart, { orphanAfterMs }: RunPlanMeans): Fence {
+  return clusterId === null ? { kind: 'keep' } : { kind: 'replace', orphanAfterMs };
+}
+
+function rlimitsOf({ coreBytes, fileBytes, openFiles }: Limits): Rlimit[] {
+  const limits: [Rlimit['resource'], number | undefined][] = [
+    ['core', coreBytes],
+    ['fileSize', fileBytes],
+    ['openFiles', openFiles],
+  ];
+  return limits.flatMap(([resource, value]) => (value === undefined ? [] : [{ resource, value }]));
+}
+
+async function lookUp(name: string, native: RunPlanMeans['native']): Promise<SystemUser> {
+  const user = await native.lookUpUser(name);
+  if (user === null) throw new StartFailure('getpwnam', constants.errno.ENOENT, 'ENOENT');
+  return user;
+}
+
+async function call<T>(step: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (cause) {
+    if (cause instanceof NativeError) throw new StartFailure(cause.syscall, cause.errno, cause.code, { cause });
+    const { errno = 0, code } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    throw new StartFailure(step, Math.abs(errno), code, { cause });
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Runs as trees of their shims (docs/shim.md): starts a shim per run, listens to its notices, and, after a restart,
+ * finds the shims that an earlier agent of this data directory has left and takes them over.
+ *
+ * A shim is signalled only through a pidfd that was opened when it was certain who it is. Of a run whose shim was
+ * killed, what is left is found by cgroup, and by the nonce in its environment.
+ */
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Cgroups } from '../cgroups';
+import { type FoundShim, type Native, NativeError } from '../native/index';
+import {
+  type Adoption,
+  type HostedRun,
+  type HostSample,
+  type Leftover,
+  type ProcessHost,
+  type RunIdentity,
+  type RunPlan,
+  StartFailure,
+} from '../processHost';
+import { isAlive, readProcessStat } from '../processStat';
+import { sleep } from '../timers';
+import { NonceScanner } from './nonceScanner';
+import { Notices } from './notices';
+import { encodePlan } from './plan';
+import { type RunFiles, ShimRun, type SignalShim } from './run';
+import { readStateFile } from './stateFile';
+
+const POLL_MS = 20;
+const SAY_STILL_ALIVE_MS = 5_000;
+/** What nobody knows any more is given no longer than this to end by itself. */
+const UNKNOWN_GRACE_MS = 3_000;
+/** So long after its grace such a shim may take to end. */
+const KILL_BUDGET_MS = 2_000;
+const LONGEST_GRACE_MS = 2 ** 31 - 1;
+
+export interface ShimHostOptions {
+  native: Native;
+  /** Null: none are used here. */
+  cgroups: Pick<Cgroups, 'kill'> | null;
+  /** The `morch-shim` to start. */
+  shimPath: string;
+  /** Absolute, symbolic links resolved: shims are known for ours by it. */
+  dataDir: string;
+  leasePath: string;
+  log: Logger;
+}
+
+export class ShimHost implements ProcessHost {
+  readonly #runs = new Map<string, ShimRun>();
+  readonly #byHandle = new Map<number, ShimRun>();
+  readonly #scanner: NonceScanner;
+  readonly #notices: Notices;
+  readonly #noticesPath: string;
+  readonly #signals: Record<'SIGTERM' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
+
+  /** @throws Error when the shim is not built; NativeError when the FIFO of the notices cannot be made */
+  constructor(private readonly options: ShimHostOptions) {
+    const { native, shimPath, dataDir, log } = options;
+    if (!existsSync(shimPath))
+      throw new Error(`the shim is missing (${shimPath}); build it with \`npm run build:native\``);
+    const numberOf = (name: string) => native.signalNumber(name)!;
+    this.#signals = {
+      SIGTERM: numberOf('SIGTERM'),
+      SIGUSR1: numberOf('SIGUSR1'),
+      SIGUSR2: numberOf('SIGUSR2'),
+      SIGKILL: numberOf('SIGKILL'),
+    };
+    this.#scanner = new NonceScanner(native);
+    this.#noticesPath = join(dataDir, 'notices');
+    this.#notices = Notices.open(native, this.#noticesPath, (line) => this.#runs.get(line.nonce)?.take(line), log);
+    native.onExit((exits) => {
+      for (const { handle, code } of exits) {
+        const run = this.#byHandle.get(handle);
+        this.#byHandle.delete(handle);
+        if (run !== undefined) this.#conclude(run, code).catch((error) => this.#cannotConclude(run, error));
+      }
+    });
+  }
+
+  async start(plan: RunPlan): Promise<HostedRun> {
+    const { shimPath, dataDir, leasePath, native } = this.options;
+    let handle: number | null = null;
+    const run = new ShimRun(plan, (...signal) => this.#signal(handle, ...signal));
+    const input = encodePlan(plan, { notices: this.#noticesPath, lease: leasePath });
+    // Its notices may come before the call below has answered.
+    this.#runs.set(plan.nonce, run);
+    try {
+      const argv = ['morch-shim', dataDir, plan.key, plan.nonce];
+      const spawned = await native.spawn({ file: shimPath, argv, cwd: '/', input });
+      handle = spawned.handle;
+      this.#byHandle.set(handle, run);
+      await run.started;
+      return run;
+    } catch (error) {
+      if (handle === null) this.#runs.delete(plan.nonce);
+      if (!(error instanceof NativeError)) throw error;
+      throw new StartFailure(`shim ${error.syscall}`, error.errno, error.code, { cause: error });
+    }
+  }
+
+  async adopt(leftovers: Leftover[]): Promise<Adoption[]> {
+    const shims = new Map(
+      (await this.options.native.findShims(this.options.dataDir)).map((shim) => [shim.nonce, shim]),
+    );
+    const adoptions = leftovers.map((leftover) => {
+      const shim = shims.get(leftover.nonce);
+      shims.delete(leftover.nonce);
+      return this.#adoptOne(leftover, shim);
+    });
+    const dismissals = [...shims.values()].map((shim) => this.#dismiss(shim));
+    await Promise.all(dismissals);
+    return Promise.all(adoptions);
+  }
+
+  async sample(): Promise<HostSample> {
+    const { processes, ...node } = await this.options.native.sample();
+    const runs: HostSample['runs'] = new Map();
+    for (const [handle, usage] of processes) {
+      const run = this.#byHandle.get(handle);
+      if (run !== undefined) runs.set(run.files.nonce, usage);
+    }
+    return { ...node, runs };
+  }
+
+  /** Leaves the shims to themselves. */
+  close(): void {
+    this.options.native.onExit(null);
+    this.#notices.close();
+  }
+
+  async #adoptOne(leftover: Leftover, shim: { pid: number; startTicks: number } | undefined): Promise<Adoption> {
+    const handle = shim === undefined ? null : this.options.native.watch(shim.pid, shim.startTicks);
+    const run = new ShimRun(leftover, (...signal) => this.#signal(handle, ...signal));
+    this.#runs.set(leftover.nonce, run);
+    if (handle === null) {
+      await this.#conclude(run, null);
+    } else {
+      this.#byHandle.set(handle, run);
+      await this.#readInto(run);
+      // A notice that was written while no agent was there is not in the file when the record could not be written.
+      this.#signal(handle, 'SIGUSR1');
+      while (!run.isSettled && this.#byHandle.has(handle)) {
+        await sleep(POLL_MS);
+        await this.#readInto(run);
+      }
+      if (!run.isSettled) await run.gone;
+    }
+    if (!run.isSettled) return { kind: 'unknown' };
+    if (run.hasStarted && !run.isGone) return { kind: 'hosted', run };
+    try {
+      await run.started;
+    } catch (failure) {
+      // A shim that ended without a word may never have begun.
+      return failure instanceof StartFailure && failure.syscall !== NO_WORD
+        ? { kind: 'startFailed', failure }
+        : { kind: 'unknown' };
+    }
+    return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit: await run.exited };
+  }
+
+  /** The shim has ended: whatever it has not told stands in its state file, or is lost. */
+  async #conclude(run: ShimRun, exitCode: number | null): Promise<void> {
+    if (!run.isGone) await this.#readInto(run);
+    if (!run.isSettled) {
+      await this.#killLeft(run.files, null);
+      run.fail(new StartFailure(NO_WORD, exitCode ?? 0, exitCode === null ? 'killed' : `exit code ${exitCode}`));
+    }
+    if (run.hasStarted && !run.hasExited) run.loseShim(Date.now());
+    if (!run.isGone) {
+      await this.#killLeft(run.files, run.identity);
+      run.finish();
+    }
+    this.#runs.delete(run.files.nonce);
+  }
+
+  #cannotConclude(run: ShimRun, error: unknown): void {
+    this.options.log.error({ err: error, nonce: run.files.nonce }, 'cannot find out how a run ended; trying again');
+    void sleep(1_000).then(() => this.#conclude(run, null).catch((again) => this.#cannotConclude(run, again)));
+  }
+
+  async #readInto(run: ShimRun): Promise<void> {
+    const { stateDirectory, run: number, nonce } = run.files;
+    for (const line of await readStateFile(stateDirectory, number, nonce)) run.take(line);
+  }
+
+  /** SIGKILL to what is provably left of a run that has no shim any more; resolves when that is nothing. */
+  async #killLeft({ nonce, cgroup }: Pick<RunFiles, 'nonce' | 'cgroup'>, main: RunIdentity | null): Promise<void> {
+    const { native, cgroups, log } = this.options;
+    if (cgroup !== null) await cgroups?.kill(basename(cgroup));
+    let saidAtMs = performance.now();
+    for (;;) {
+      const alive = [...(main === null ? [] : await findAlive(main)), ...(await this.#scanner.find(nonce))];
+      if (alive.length === 0) return;
+      for (const { pid, startTicks } of alive) native.signalProcess(pid, startTicks, this.#signals.SIGKILL);
+      if (performance.now() - saidAtMs >= SAY_STILL_ALIVE_MS) {
+        saidAtMs = performance.now();
+        log.warn({ pids: alive.map(({ pid }) => pid) }, 'processes of a run without a shim do not end; waiting');
+      }
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** A shim of this data directory that no record speaks of: its state was deleted, or it has nothing to tell. */
+  async #dismiss({ pid, startTicks, key, nonce }: FoundShim): Promise<void> {
+    const { native, log } = this.options;
+    const handle = native.watch(pid, startTicks);
+    if (handle === null) return;
+    log.warn({ pid, key }, 'stopping a run that no record speaks of');
+    this.#signal(handle, 'SIGUSR2');
+    this.#signal(handle, 'SIGTERM', UNKNOWN_GRACE_MS);
+    const killAtMs = performance.now() + UNKNOWN_GRACE_MS + KILL_BUDGET_MS;
+    while ((await findAlive({ pid, startTicks })).length > 0) {
+      if (performance.now() > killAtMs) native.signal(handle, this.#signals.SIGKILL);
+      await sleep(POLL_MS);
+    }
+    await this.#killLeft({ nonce, cgroup: null }, null);
+  }
+
+  #signal(handle: number | null, ...[signal, value]: Parameters<SignalShim>): void {
+    if (handle === null) return;
+    const grace = value === undefined ? undefined : Math.min(Math.max(0, value), LONGEST_GRACE_MS);
+    this.options.native.signal(handle, this.#signals[signal], grace);
+  }
+}
+
+/** What a start failed of when its shim ended without a word. */
+const NO_WORD = 'shim';
+
+/** A zombie counts as ended: whether it is reaped is its parent's affair. */
+async function findAlive({ pid, startTicks }: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
+  const stat = await readProcessStat(pid);
+  return stat !== null && stat.startTicks === startTicks && isAlive(stat) ? [{ pid, startTicks }] : [];
+}

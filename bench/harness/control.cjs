@@ -59,10 +59,13 @@ async function holdSleepsInC(program, count) {
   };
 }
 
-/** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */
-async function measureTruesInC(program, count, concurrency) {
+/**
+ * `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time, from a parent of `rssMb`.
+ * @returns { seconds, cpuSeconds }
+ */
+async function measureTruesInC(program, count, concurrency, rssMb = 1) {
   const { childrenCpuSeconds: before } = statOf(process.pid);
-  const stdout = await runC(program, [count, concurrency, 1, '/bin/true']);
+  const stdout = await runC(program, [count, concurrency, rssMb, '/bin/true']);
   return { seconds: Number(stdout) / 1e9, cpuSeconds: statOf(process.pid).childrenCpuSeconds - before };
 }
 

@@ -29,6 +29,7 @@ const FULL = {
   },
   nice: 5,
   umask: '027',
+  logs: { maxBytes: 2 ** 20, files: 3 },
 } satisfies WorkloadInput;
 
 const accepts = (field: object) => workloadInputSchema.safeParse({ command: ['serve'], ...field }).success;

@@ -117,14 +117,19 @@ export async function makeGroup(path: string): Promise<boolean> {
 /**
  * Enables for the groups below what is available and not enabled yet.
  *
- * @throws NativeError EBUSY when processes are in the group itself, EACCES when it is not ours
+ * @throws NativeError of the kernel's refusal; Error when the reason is that processes are in the group itself
  */
 export async function enableControllers(group: string): Promise<void> {
   const failures: unknown[] = [];
   for (const controller of await missingControllers(group)) {
     await setGroupFile(group, 'cgroup.subtree_control', `+${controller}`).catch((error) => failures.push(error));
   }
-  if (failures.length > 0) throw failures[0];
+  if (failures.length === 0) return;
+  // The kernel says EBUSY or EOPNOTSUPP then.
+  const inhabited = !isRootOfAll(group) && (await processesIn(group)).size > 0;
+  throw inhabited
+    ? new Error(`${group} holds processes itself, so that groups below it cannot be limited`)
+    : failures[0];
 }
 
 async function missingControllers(group: string): Promise<Controller[]> {
@@ -136,6 +141,10 @@ async function missingControllers(group: string): Promise<Controller[]> {
 /** What the groups below `group` can be limited in. */
 export async function enabledControllers(group: string): Promise<Set<string>> {
   return readWords(join(group, 'cgroup.subtree_control'));
+}
+
+async function processesIn(group: string): Promise<Set<string>> {
+  return readWords(join(group, 'cgroup.procs'));
 }
 
 async function readWords(path: string): Promise<Set<string>> {
@@ -151,7 +160,7 @@ export async function emptyGroup(group: string): Promise<void> {
   if (isRootOfAll(group)) return;
   const leaf = join(group, LEAF);
   for (let attempt = 1; (await missingControllers(group)).length > 0; attempt += 1) {
-    const pids = await readWords(join(group, 'cgroup.procs'));
+    const pids = await processesIn(group);
     if (pids.size === 0) return;
     await makeGroup(leaf);
     for (const pid of pids) await moveProcess(pid, leaf, attempt === EMPTY_ATTEMPTS);

@@ -111,7 +111,10 @@ export class Cgroups {
    */
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
-    const isNew = await makeGroup(directory);
+    // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
+    // with that of the group the cloning process is in (kill_seq in cgroup_css_set_fork and cgroup_post_fork).
+    await removeTree(directory).catch(ignoringGone);
+    const isNew = await this.#makeGroup(directory);
     try {
       for (const [file, value] of this.#settings(limits, isNew)) await setGroupFile(directory, file, value);
     } catch (error) {
@@ -119,6 +122,18 @@ export class Cgroups {
       throw error;
     }
     return directory;
+  }
+
+  /** Empty groups are anybody's to clean away, this agent's own directory included. */
+  async #makeGroup(directory: string): Promise<boolean> {
+    try {
+      return await makeGroup(directory);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ENOENT') throw error;
+      await provideGroup(this.directory);
+      await enableControllers(this.directory);
+      return makeGroup(directory);
+    }
   }
 
   /** Whatever is not given is at the kernel's default in a new group, and put back to it in an old one. */
@@ -171,6 +186,11 @@ export class Cgroups {
     if (!removed) this.log.warn({ group: directory }, 'the group is still in use and stays');
   }
 
+  /** Removes this agent's directory unless groups of instances are in it; a later agent makes it again. */
+  async close(): Promise<void> {
+    await poll(this.directory, 0, () => tryToRemove(this.directory));
+  }
+
   /** How many processes of the group the kernel has killed for want of memory, in all its runs. */
   async oomKills(key: string): Promise<number> {
     const path = join(this.directoryOf(key), 'memory.events');
@@ -180,7 +200,7 @@ export class Cgroups {
 
   /** Keys of the groups that are there. */
   async list(): Promise<string[]> {
-    const entries = await readdir(this.directory, { withFileTypes: true });
+    const entries = await readdir(this.directory, { withFileTypes: true }).catch(ignoring('ENOENT', []));
     return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
   }
 

@@ -127,8 +127,11 @@ export class Generation {
     });
   }
 
-  /** Asks for the end; `ended` tells when it is reached. Repeating it can only shorten the grace. */
-  stop(cause: StopCause, graceMs = this.spec.stop.graceMs): void {
+  /**
+   * Asks for the end; `ended` tells when it is reached. Repeating it can only shorten the grace. Resolves when that is
+   * recorded and the tree has been told, or there is none to tell; never rejects.
+   */
+  async stop(cause: StopCause, graceMs = this.spec.stop.graceMs): Promise<void> {
     if (this.#stop === null) {
       this.#stop = { cause, beforeEnd: this.#hosted !== null && this.#pid !== null, graceMs };
     } else {
@@ -136,14 +139,8 @@ export class Generation {
       // The agent's own end takes nothing back from a user's stop, but a user's stop settles what is to come of it.
       if (cause !== 'agent' && this.#stop.cause === 'agent') this.#stop.cause = cause;
     }
-    if (this.#hosted !== null) {
-      this.#stopHosted(this.#hosted, graceMs);
-      if (this.#status === 'running') {
-        this.#change('stopping', stopReason(cause));
-        this.#publish();
-      }
-    }
     this.#wake();
+    if (this.#hosted !== null) await this.#stopHosted(this.#hosted, graceMs, stopReason(cause));
   }
 
   /** The main process now, or the last there was. */
@@ -208,6 +205,7 @@ export class Generation {
     this.#attempts = intent.attempts;
     this.#nonce = intent.nonce;
     this.#startedAnswer = intent.started;
+    this.#exit = end?.exit ?? null;
     if (adoption === null) return this.#waitAgain(end!);
     if (adoption.kind === 'startFailed') return this.#failStart(adoption.failure);
     const { identity, startedAt } = adoption.kind === 'hosted' ? adoption.run : adoption;
@@ -235,7 +233,6 @@ export class Generation {
     this.#status = 'backoff';
     this.#statusReason = end.statusReason;
     this.#attempts = end.attempts;
-    this.#exit = end.exit;
     this.#ranMs = end.ranMs;
     this.#lastPid = end.pid;
     this.#startedAt = end.startedAt;
@@ -328,14 +325,12 @@ export class Generation {
     const { pid, shimPid } = hosted.identity;
     this.#hosted = hosted;
     this.#setRunning(pid, shimPid, hosted.startedAt);
-    if (this.#stop === null) {
-      this.#change('running', null);
-    } else {
-      this.#stop.beforeEnd = true;
-      this.#stopHosted(hosted, this.#stop.graceMs);
-      this.#change('stopping', stopReason(this.#stop.cause));
-    }
+    this.#change('running', null);
     this.#publish();
+    if (this.#stop !== null) {
+      this.#stop.beforeEnd = true;
+      void this.#stopHosted(hosted, this.#stop.graceMs, stopReason(this.#stop.cause));
+    }
     this.#started.resolve(this.#startedAnswer!);
   }
 
@@ -349,12 +344,17 @@ export class Generation {
   }
 
   /** The record first: should this agent end now, the next one knows what the exit came of. */
-  #stopHosted(hosted: HostedRun, graceMs: number): void {
+  async #stopHosted(hosted: HostedRun, graceMs: number, reason: string): Promise<void> {
     const record = { run: this.#run, cause: this.#stop?.cause ?? null, overranMs: this.#overranMs };
-    this.means.records
-      .saveStop(this.spec, record)
-      .catch((error) => this.means.log.error({ err: error, instance: this.spec.instanceId }, 'cannot record a stop'))
-      .finally(() => hosted.stop(graceMs));
+    try {
+      await this.means.records.saveStop(this.spec, record);
+    } catch (error) {
+      this.means.log.error({ err: error, instance: this.spec.instanceId }, 'cannot record a stop');
+    }
+    hosted.stop(graceMs);
+    if (this.#status !== 'running' || this.#hosted !== hosted) return;
+    this.#change('stopping', reason);
+    this.#publish();
   }
 
   /** From running to the end of the tree. */
@@ -387,9 +387,7 @@ export class Generation {
   #overrun(hosted: HostedRun, maxRunMs: number): void {
     if (this.#stop !== null) return;
     this.#overranMs = maxRunMs;
-    this.#stopHosted(hosted, this.spec.stop.graceMs);
-    this.#change('stopping', overranReason(maxRunMs));
-    this.#publish();
+    void this.#stopHosted(hosted, this.spec.stop.graceMs, overranReason(maxRunMs));
   }
 
   async #backOff({ delayMs, reason }: { delayMs: number; reason: string }): Promise<void> {

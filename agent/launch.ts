@@ -110,7 +110,7 @@ function explainStep(program: ProcessSpec, cwd: string, step: string, errnoCode:
     case 'setrlimit':
     case 'prlimit64': {
       const asked = (['openFiles', 'fileBytes', 'coreBytes'] as const).filter((name) => limits[name] !== undefined);
-      return `a limit cannot be set (${errnoCode}). Lower ${asked.map((name) => `"limits.${name}"`).join(', ')}, or raise the hard limit of that node's agent.`;
+      return `a limit cannot be set (${errnoCode}). Lower ${asked.map((name) => `"limits.${name}"`).join(', ')}, or raise the hard limit of that node's agent (of open files also sysctl fs.nr_open).`;
     }
     case 'setpriority':
       return `its agent may not give it the nice value ${nice} (${errnoCode}). Run that agent as root, or give a higher "nice".`;

@@ -10,7 +10,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
-import { FEATURES, type Feature, missingFeatures } from '../contract/features';
+import { type Feature, lackInWords, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
 import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Generation, type GenerationMeans } from './generation';
@@ -219,7 +219,7 @@ export class Supervisor {
   async closeAndStop(): Promise<void> {
     this.#closing = true;
     const lives = this.#lives();
-    for (const life of lives) life.stop('agent');
+    for (const life of lives) void life.stop('agent');
     await Promise.all(lives.map(({ ended }) => ended));
   }
 
@@ -270,7 +270,7 @@ export class Supervisor {
   async #replace(before: Known | undefined): Promise<void> {
     if (before?.kind !== 'live') return;
     const { life } = before;
-    life.stop('replaced');
+    await life.stop('replaced');
     if (!(await isDoneWithin(life.ended, life.spec.stop.graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
   }
 
@@ -284,7 +284,7 @@ export class Supervisor {
       }
       return this.#bury(instanceId!, uid, generation, target);
     }
-    if (known.kind === 'live') known.life.stop('request', target.graceMs);
+    if (known.kind === 'live') await known.life.stop('request', target.graceMs);
     return known;
   }
 
@@ -346,7 +346,7 @@ export class Supervisor {
     const before = this.#latestOf(end);
     const known: Known = { kind: 'ended', id: end, end, release: () => {} };
     this.#enter(known);
-    if (before?.kind === 'live') before.life.stop('request', graceMs);
+    if (before?.kind === 'live') void before.life.stop('request', graceMs);
     try {
       await this.means.records.saveEnd(end);
     } catch (error) {
@@ -435,8 +435,7 @@ async function answerAgain(known: Known): Promise<Started> {
 }
 
 function unsupported(missing: Feature[], nodeName: string): MorchError {
-  const lacks = missing.map((feature) => `${feature} (${FEATURES[feature].lack})`).join(', ');
-  const detail = `The node ${nodeName} cannot do what is asked for: ${lacks}. Leave it out, or start it on a node that can.`;
+  const detail = `The node ${nodeName} lacks what is asked for: ${lackInWords(missing)}. Leave it out, or start it on a node that can.`;
   return new MorchError('FEATURE_UNSUPPORTED', detail);
 }
 

@@ -18,6 +18,11 @@ const PROGRAMS = [
   ['restart', '--runs', '2'],
   ['recovery', '--runs', '3'],
   ['thousand', '--runs', '1', '--idle-seconds', '10'],
+  ['shim', '--runs', '2'],
+  ['agentRestarts', '--runs', '10'],
+  ['agentRestarts', '--runs', '10', '--busy'],
+  ['trues', '--runs', '1'],
+  ['logs', '--runs', '1'],
 ];
 
 const { values } = parseArgs({ options: { full: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });

@@ -1,7 +1,7 @@
 'use strict';
 /**
- * Recovery from a dead node: three agents, 30 service workloads of one `sleep` each; `kill -9` of one agent and of
- * its workloads; the time until the node is `lost` and until all 30 run again on healthy nodes.
+ * Recovery from a dead node: three agents, 30 service workloads of one `sleep` each; `kill -9` of one agent, its
+ * shims and its workloads; the time until the node is `lost` and until all 30 run again on healthy nodes.
  *
  *   node bench/recovery.cjs [--runs 20] [--workloads 30] [--json] [--keep]
  *
@@ -16,10 +16,12 @@
  */
 const { performance } = require('node:perf_hooks');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { Cluster, inLanes, ROOT } = require('./harness/cluster.cjs');
+const { Cluster } = require('./harness/cluster.cjs');
 const { measureSpawns } = require('./harness/control.cjs');
 const { openEvents } = require('./harness/http.cjs');
-const { countBy, killPid } = require('./harness/processes.cjs');
+const { inLanes } = require('./harness/lanes.cjs');
+const { ROOT } = require('./harness/part.cjs');
+const { countBy } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { showSpreads, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -105,13 +107,8 @@ async function runningOn(cluster) {
 }
 
 async function killAndWatch({ cluster, victim, expected, claim }) {
-  const doomed = cluster.processes().filter(({ env }) => env.MORCH_NODE === victim);
   const look = makeLook(cluster, claim);
-  const killedAtMs = Date.now();
-  const killedAt = performance.now();
-  const reaped = cluster.kill(victim);
-  for (const { pid } of doomed) killPid(pid);
-  await reaped;
+  const { killedAtMs, killedAt } = await cluster.killNode(victim);
   const times = { killedAtMs };
   const watched = { everyMs: POLL_MS, timeoutMs: RECOVERED_WITHIN_MS };
   await until(
@@ -172,6 +169,8 @@ async function examine({ cluster, before, victim, claim }) {
     }
   }
   claim(copies.size === before.size, `processes of ${copies.size} instances instead of ${before.size}`);
+  const shims = cluster.shims().length;
+  claim(shims === before.size, `${shims} shims instead of ${before.size}`);
   const { recent } = await cluster.request('GET', '/recovery/metrics');
   const { timeline } = recent.find(({ instance, fromNode }) => before.has(instance) && fromNode === victim);
   return { after, lastContactAtMs: Date.parse(timeline.lastContactAt) };

@@ -14,14 +14,14 @@
  * Control: a bare Node HTTP server, from its start to its first answer, in the same run.
  * --keep leaves the directory with the logs when something fails.
  */
-const { spawn } = require('node:child_process');
 const { mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
-const { Cluster, inLanes, freePort } = require('./harness/cluster.cjs');
-const { HttpClient } = require('./harness/http.cjs');
+const { Cluster } = require('./harness/cluster.cjs');
+const { measureBareServer } = require('./harness/control.cjs');
+const { inLanes } = require('./harness/lanes.cjs');
 const { countBy } = require('./harness/processes.cjs');
-const { onEnd, runBench } = require('./harness/program.cjs');
+const { runBench } = require('./harness/program.cjs');
 const { showSpreads, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
 
@@ -187,25 +187,6 @@ async function examineService({ cluster, before, claim }) {
     const kept = is?.pid === was.pid && is.generation === was.generation && is.run === was.run;
     claim(kept && processes.get(was.id) === 1, `${was.id} was to be left alone: ${JSON.stringify({ was, is })}`);
   }
-}
-
-/** From the start of the process to its first answer, looked for every 5 ms like the scheduler's. */
-async function measureBareServer() {
-  const port = await freePort();
-  const before = performance.now();
-  const code = `require('node:http').createServer((_, answer) => answer.end('ok')).listen(${port}, '127.0.0.1')`;
-  const child = spawn(process.execPath, ['-e', code], { stdio: 'ignore' });
-  const done = onEnd(() => child.kill('SIGKILL'));
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  const client = new HttpClient(port);
-  const asks = () => client.request('GET', '/livez', undefined, { timeoutMs: 1_000 }).catch(() => null);
-  await until(async () => (await asks())?.status === 200, { what: 'a bare server answers', everyMs: 5 });
-  const tookMs = performance.now() - before;
-  client.close();
-  child.kill('SIGKILL');
-  await gone;
-  done();
-  return tookMs;
 }
 
 function report({ samples, runs, submissions }) {

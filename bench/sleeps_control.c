@@ -1,6 +1,7 @@
 // What starting many sleeps, and stopping them, costs without Node or a network: vfork and exec in
-// a loop, then SIGTERM and wait. usage: sleeps_control <count> Prints the nanoseconds of both.
-// Children get a session of their own and /dev/null, as a workload does.
+// a loop, then SIGTERM and wait. usage: sleeps_control <count> [hold] Prints the nanoseconds of both.
+// With hold it prints those of the first at once, and goes on when its stdin ends. Children get a
+// session of their own and /dev/null, as a workload does.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -36,7 +37,7 @@ static long long now_ns(void) {
 }
 
 int main(int argc, char **argv) {
-  const int count = argc == 2 ? atoi(argv[1]) : 0;
+  const int count = argc == 2 || argc == 3 ? atoi(argv[1]) : 0;
   if (count < 1) return 2;
   prctl(PR_SET_PDEATHSIG,
         SIGKILL);  // nothing is left of it, or of the sleeps, when the benchmark is killed
@@ -52,6 +53,13 @@ int main(int argc, char **argv) {
     }
   }
   const long long started = now_ns();
+  if (argc == 3) {
+    printf("%lld\n", started - begin);
+    fflush(stdout);
+    while (getchar() != EOF) {
+    }
+    return 0;  // the sleeps end with it
+  }
   for (int i = 0; i < count; ++i) kill(pids[i], SIGTERM);
   for (int i = 0; i < count; ++i) {
     int status = 0;

@@ -7,7 +7,7 @@
  * Measured: the scale request until all are reported running, and the stop until the workload is stopped and no
  * process is left, both polled every 20 ms; resident memory of each part before and with all of them; CPU time of each
  * part over the idle seconds, of one core, from /proc/PID/stat. Each run has a cluster of its own, warmed up by 30.
- * Checked: as many processes as instances, one each (by the mark in /proc/PID/environ); after the stop no process, no
+ * Checked: as many processes as instances, one each (by the mark in /proc/PID/environ), and shims; after the stop no process, no
  * zombie among the children of the parts, and no part with more open descriptors than before (sockets apart: a few
  * kept connections may have been added).
  * Control: a C program that starts as many sleeps by vfork and exec and stops them, in the same run, cluster idle.
@@ -67,7 +67,7 @@ async function scaleOnce({ instances, 'idle-seconds': idleSeconds, program, clai
   await cluster.submit({ id: 'many', kind: 'service', command: ['sleep', '100000'], replicas: 0 });
   await scale(cluster, WARM_UP);
   await scale(cluster, 0);
-  await until(() => cluster.processes().length === 0, { what: 'the warm-up has ended' });
+  await until(() => cluster.processes().length + cluster.shims().length === 0, { what: 'the warm-up has ended' });
   const controls = [];
   for (let i = 0; i < CONTROLS_PER_RUN; i += 1) controls.push(await measureSleepsInC(program, instances));
 
@@ -132,7 +132,7 @@ async function stopAll(cluster) {
     everyMs: POLL_MS,
     timeoutMs: WITHIN_MS,
   });
-  return { stopMs: performance.now() - before, processesLeft: cluster.processes().length };
+  return { stopMs: performance.now() - before, processesLeft: cluster.processes().length + cluster.shims().length };
 }
 
 function examineRunning({ cluster, instances, claim }) {
@@ -140,10 +140,12 @@ function examineRunning({ cluster, instances, claim }) {
   const copies = countBy(processes, 'MORCH_INSTANCE');
   const right = processes.length === instances && copies.size === instances;
   claim(right, `${processes.length} processes of ${copies.size} instances instead of ${instances}, one each`);
+  const shims = cluster.shims().length;
+  claim(shims === instances, `${shims} shims instead of ${instances}, one for each instance`);
 }
 
 function pidsOf(cluster) {
-  return cluster.parts.map(({ child }) => child.pid);
+  return cluster.parts.map(({ pid }) => pid);
 }
 
 function cpuOf(cluster) {

@@ -13,7 +13,13 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 /** Section name → its Markdown, from the built code in `dist`. */
-const SECTIONS = { states: statesSection, routes: routesSection, errors: errorsSection, commands: commandsSection };
+const SECTIONS = {
+  states: statesSection,
+  routes: routesSection,
+  errors: errorsSection,
+  features: featuresSection,
+  commands: commandsSection,
+};
 
 /** Scripts that npm runs without `run`, by the name they have in package.json. */
 const NPM_SHORTHANDS = { start: 'start', test: 'test', t: 'test', stop: 'stop', restart: 'restart' };
@@ -60,6 +66,14 @@ function errorsSection(dist) {
   return table(
     ['Code', 'HTTP status', 'CLI exit code', 'Meaning'],
     Object.entries(ERRORS).map(([code, kind]) => [`\`${code}\``, kind.status, kind.exitCode, kind.title]),
+  );
+}
+
+function featuresSection(dist) {
+  const { FEATURES } = require(path.join(dist, 'contract/features.js'));
+  return table(
+    ['Feature', 'Such a node', 'Where it is lacking'],
+    Object.entries(FEATURES).map(([name, { offers, lack }]) => [`\`${name}\``, offers, lack]),
   );
 }
 

@@ -103,7 +103,7 @@ boot() {
   timeout --kill-after=5 "$2" "${qemu[@]}" -machine pc -accel "$accelerator" -cpu max -smp 2 -m 1024 \
     -nodefaults -no-user-config -display none -serial stdio -no-reboot \
     -kernel "$(echo "$cache"/guest/boot/vmlinuz-*)" -initrd "$work/initramfs" \
-    -append "console=ttyS0 quiet loglevel=1 panic=-1 cgroup_no_v1=all morch.phase=$1" \
+    -append "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off cgroup_no_v1=all morch.phase=$1" \
     -drive "file=$work/state.img,format=raw,if=virtio" </dev/null 2>&1 | sed -u 's/\r$//' | tee "$work/console" &
   machine=$!
   set +m
@@ -127,12 +127,15 @@ for phase in $PHASES; do
   started=$SECONDS
   boot "$phase" $((limit > SECONDS ? limit - SECONDS : 1))
   passed=$((passed + $(grep -c '^ok ' "$work/console" || true)))
-  failed=$((failed + $(grep -c '^not ok ' "$work/console" || true)))
-  if ! grep -q '^vm: exit 0$' "$work/console"; then
-    grep -q '^not ok ' "$work/console" || failed=$((failed + 1))
-    say "the machine did not come to the end of $phase ($((SECONDS - started)) s)"
-    break
-  fi
+  failed_here=$(grep -c '^not ok ' "$work/console" || true)
+  failed=$((failed + failed_here))
+  case $(grep '^vm: exit ' "$work/console" || true) in
+    'vm: exit 0') continue ;;
+    'vm: exit '*) [ "$failed_here" -gt 0 ] && continue ;;
+  esac
+  say "the machine did not come to the end of $phase ($((SECONDS - started)) s)"
+  failed=$((failed + 1))
+  break
 done
 say "$passed passed, $failed failed (in $SECONDS s)"
 [ "$failed" = 0 ]

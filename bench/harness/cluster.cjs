@@ -1,39 +1,29 @@
 'use strict';
 /**
- * A real cluster on loopback: a scheduler and agents as `morch scheduler` and `morch agent` of the built tree, child
- * processes of this one, each with a data directory and a port of its own. They end with this process, however it
- * ends: `close` asks them to, `destroy` and a kill of this process make them.
+ * A real cluster on loopback: a scheduler and agents as processes of their own. They end with this process, however it
+ * ends: `close` asks them to, `destroy` and a kill of this process make them. Agents stop their workloads when told to end.
  */
-const { spawn } = require('node:child_process');
-const { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } = require('node:fs');
-const { createServer } = require('node:net');
-const os = require('node:os');
-const path = require('node:path');
+const { performance } = require('node:perf_hooks');
+const { enlist } = require('./ending.cjs');
 const { HttpClient } = require('./http.cjs');
-const { findMarked, killMarked } = require('./processes.cjs');
+const { inLanes } = require('./lanes.cjs');
+const { makeDirectory, makeMark, Part } = require('./part.cjs');
+const { findMarked, findShims, killMarked, killPid, killShims } = require('./processes.cjs');
 const { until } = require('./until.cjs');
 
-const ROOT = path.resolve(__dirname, '../..');
-const MORCH = path.join(ROOT, 'dist/cli/main.js');
-const STOP_WITHIN_MS = 15_000;
-
-/** All that were started, for the end of the program. */
-const clusters = new Set();
-
 class Cluster {
-  /** [{ name, port, child }], the scheduler first */
+  /** The scheduler first. */
   parts = [];
   /** In the environment of every workload, by which its processes are found. */
-  mark = `bench-${process.pid}-${Math.random().toString(36).slice(2)}`;
-  directory = mkdtempSync(path.join(os.tmpdir(), 'morch-bench-'));
+  mark = makeMark();
+  directory = makeDirectory();
   client = null;
   #destroyed = false;
 
   /** @returns a cluster whose agents are all healthy */
   static async start({ agents = 3 } = {}) {
-    if (!existsSync(MORCH)) throw new Error(`${MORCH} is missing; run \`npm run setup\` first`);
     const cluster = new Cluster();
-    clusters.add(cluster);
+    enlist(cluster);
     await cluster.startScheduler();
     const names = Array.from({ length: agents }, (_, at) => `n${at + 1}`);
     for (const name of names) await cluster.startAgent(name);
@@ -57,50 +47,25 @@ class Cluster {
     return this.parts.find((part) => part.name === name);
   }
 
-  /** Resolves when it serves, which is looked for every 5 ms. */
+  /** Resolves when it serves. */
   async startScheduler() {
     const part = await this.#launch('scheduler', ['scheduler']);
     this.client?.close();
     this.client = new HttpClient(part.port);
-    await until(() => this.#isServing(part), { what: 'the scheduler serves', everyMs: 5 });
+    await part.untilServing(this.client);
   }
 
   /** Does not wait for it to be healthy. */
   async startAgent(name) {
-    await this.#launch(name, ['agent', '--name', name, '--scheduler', this.address]);
+    await this.#launch(name, ['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop']);
   }
 
   async #launch(name, args) {
+    const part = this.partOf(name) ?? (await Part.make({ name, args, directory: this.directory }));
     if (this.#destroyed) throw new Error(`${name} is not started: the program is ending`);
-    const known = this.partOf(name);
-    const port = known?.port ?? (await freePort());
-    const log = openSync(path.join(this.directory, `${name}.log`), 'a');
-    const options = ['--host', '127.0.0.1', '--port', String(port), '--data-dir', path.join(this.directory, name)];
-    const child = spawn(process.execPath, [MORCH, ...args, ...options], {
-      env: environmentOfParts(),
-      stdio: ['ignore', log, log, 'ipc'],
-      // A group of its own: Ctrl-C in the terminal reaches the bench program alone, which ends the parts in order.
-      detached: true,
-    });
-    closeSync(log);
-    child.on('error', () => {}); // its exit code stays null and whoever waits for it runs into the time limit
-    if (known === undefined) this.parts.push({ name, port, child });
-    else known.child = child;
-    return this.partOf(name);
-  }
-
-  async #isServing({ name, child }) {
-    if (hasEnded(child)) throw new Error(`${name} ended: ${this.lastWordsOf(name)}`);
-    const answer = await this.client.request('GET', '/livez', undefined, { timeoutMs: 1_000 }).catch(() => null);
-    return answer?.status === 200;
-  }
-
-  lastWordsOf(name) {
-    return readFileSync(path.join(this.directory, `${name}.log`), 'utf8')
-      .trimEnd()
-      .split('\n')
-      .slice(-5)
-      .join('\n');
+    if (!this.parts.includes(part)) this.parts.push(part);
+    part.launch();
+    return part;
   }
 
   /** @throws Error unless the answer is of the 200s */
@@ -150,7 +115,7 @@ class Cluster {
   async untilHealthy(count) {
     await until(async () => (await this.request('GET', '/health')).nodes.healthy >= count, {
       what: `${count} nodes are healthy`,
-      describe: () => this.agents.map(({ name }) => this.lastWordsOf(name)).join('\n'),
+      describe: () => this.agents.map((part) => part.lastWords()).join('\n'),
     });
   }
 
@@ -167,16 +132,38 @@ class Cluster {
     return findMarked(this.mark);
   }
 
-  /** `kill -9`; resolves when it is reaped. */
-  async kill(name) {
-    await end(this.partOf(name).child, 'SIGKILL');
+  /** All there are of one node, or of all: [{ pid, key, nonce }] */
+  shims(name) {
+    return findShims(name === undefined ? this.directory : this.partOf(name).dataDir);
   }
 
-  /** Ends the scheduler, then the agents, which stop their workloads. @returns how many processes were left, all killed since */
+  /** `kill -9`; resolves when it is reaped. What an agent has started goes on in its shims. */
+  async kill(name) {
+    await this.partOf(name).end('SIGKILL');
+  }
+
+  /**
+   * The death of a node: agent, shims and workloads by `kill -9`, at once. Resolves when the agent is reaped.
+   * @returns when it was, by the clock and by performance.now()
+   */
+  async killNode(name) {
+    const processes = this.processes().filter(({ env }) => env.MORCH_NODE === name);
+    const death = { killedAtMs: Date.now(), killedAt: performance.now() };
+    const reaped = this.kill(name);
+    // The shims first: one that sees its workload end would still record that.
+    for (const { pid } of [...this.shims(name), ...processes]) killPid(pid);
+    await reaped;
+    return death;
+  }
+
+  /**
+   * Ends the scheduler, then the agents, which stop their workloads.
+   * @returns how many processes, shims among them, were left, all killed since
+   */
   async close() {
-    await end(this.scheduler.child, 'SIGTERM');
-    await Promise.all(this.agents.map(({ child }) => end(child, 'SIGTERM')));
-    const left = this.processes().length;
+    await this.scheduler.end('SIGTERM');
+    await Promise.all(this.agents.map((part) => part.end('SIGTERM')));
+    const left = this.processes().length + this.shims().length;
     await this.destroy();
     return left;
   }
@@ -185,67 +172,10 @@ class Cluster {
   async destroy() {
     this.#destroyed = true;
     this.client?.close();
-    await Promise.all(this.parts.map(({ child }) => end(child, 'SIGKILL')));
-    await until(() => killMarked(this.mark) === 0, { what: 'all processes of workloads are gone', timeoutMs: 10_000 });
+    await Promise.all(this.parts.map((part) => part.end('SIGKILL')));
+    const killLeft = () => killShims(this.directory) + killMarked(this.mark) === 0;
+    await until(killLeft, { what: 'all shims and workloads are gone', timeoutMs: 10_000 });
   }
 }
 
-/** @param keep leave the directories with the logs; @returns those that were left */
-async function destroyAll({ keep }) {
-  const kept = [];
-  for (const cluster of clusters) {
-    await cluster.destroy();
-    if (keep) kept.push(cluster.directory);
-    else rmSync(cluster.directory, { recursive: true, force: true, maxRetries: 3 });
-    clusters.delete(cluster);
-  }
-  return kept;
-}
-
-/** `one` for each item, at most `width` at a time. */
-async function inLanes(items, width, one) {
-  const queue = [...items];
-  const lane = async () => {
-    while (queue.length > 0) await one(queue.shift());
-  };
-  await Promise.all(Array.from({ length: width }, lane));
-}
-
-function hasEnded(child) {
-  return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
-}
-
-/** Sends the signal and waits until the process is reaped; SIGKILL after 15 s. */
-async function end(child, signal) {
-  if (hasEnded(child)) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill(signal);
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
-  await gone;
-  clearTimeout(timer);
-}
-
-/** Ours, less the variables that stand for flags; with the one that makes a part end when the channel to us closes. */
-function environmentOfParts() {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('MORCH_'));
-  return { ...Object.fromEntries(own), MORCH_PARENT_WATCH: '1' };
-}
-
-/** Below the range for outgoing connections, one of which could take it while a part is down. */
-async function freePort() {
-  for (let tries = 0; tries < 100; tries += 1) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    if (await canListen(port)) return port;
-  }
-  throw new Error('no free port between 20000 and 32000');
-}
-
-function canListen(port) {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
-}
-
-module.exports = { Cluster, destroyAll, freePort, inLanes, MORCH, ROOT };
+module.exports = { Cluster };

@@ -1,6 +1,7 @@
 'use strict';
 /** A small HTTP client with kept connections; less work per request than fetch, which matters where it polls. */
 const http = require('node:http');
+const { WebSocket } = require('ws');
 
 class HttpClient {
   #agent = new http.Agent({ keepAlive: true, noDelay: true });
@@ -77,4 +78,32 @@ async function openEvents(port) {
   return { list, close: () => request.destroy() };
 }
 
-module.exports = { HttpClient, openEvents };
+/** Bytes of an answer, as they come, to `take`. @returns how many; @throws Error when it is not 200 or breaks off */
+async function download(port, route, take) {
+  const request = http.get({ host: '127.0.0.1', port, path: route, agent: false });
+  const response = await new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    request.once('error', reject);
+  });
+  if (response.statusCode !== 200) throw new Error(`GET ${route} answered ${response.statusCode}`);
+  let bytes = 0;
+  for await (const chunk of response) {
+    bytes += chunk.length;
+    take(chunk);
+  }
+  return bytes;
+}
+
+/** Messages of an agent's WebSocket, the inventory first, to `take`. @returns what closes it; @throws Error when it does not open */
+async function openMessages(port, take) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/events`);
+  socket.on('message', (data) => take(JSON.parse(data.toString())));
+  await new Promise((resolve, reject) => {
+    socket.once('open', resolve);
+    socket.once('error', reject);
+  });
+  socket.on('error', () => {}); // the agent's end
+  return () => socket.terminate();
+}
+
+module.exports = { download, HttpClient, openEvents, openMessages };

@@ -53,6 +53,32 @@ function killMarked(mark) {
   return found.length;
 }
 
+/**
+ * Shims (docs/shim.md) of agents whose data directories are `directory` or below it; symbolic links resolved.
+ * @returns [{ pid, key, nonce }]
+ */
+function findShims(directory) {
+  return allPids().flatMap((pid) => {
+    const shim = shimOf(pid, directory);
+    return shim === null ? [] : [{ pid, ...shim }];
+  });
+}
+
+function shimOf(pid, directory) {
+  const [name, dataDir, key, nonce] = (readOf(pid, 'cmdline') ?? '').split('\0');
+  if (name !== 'morch-shim' || !`${dataDir}/`.startsWith(`${directory}/`)) return null;
+  return { key, nonce };
+}
+
+/** SIGKILL to them, read again just before like marked ones. */
+function killShims(directory) {
+  const found = findShims(directory);
+  for (const { pid, nonce } of found) {
+    if (shimOf(pid, directory)?.nonce === nonce) killPid(pid);
+  }
+  return found.length;
+}
+
 function killPid(pid) {
   try {
     process.kill(pid, 'SIGKILL');
@@ -61,7 +87,7 @@ function killPid(pid) {
   }
 }
 
-/** The second field of stat may hold spaces and parentheses; the rest begins after its last one. */
+/** Null when the process is gone. The second field of stat may hold spaces and parentheses; the rest begins after its last one. */
 function statOf(pid) {
   const text = readOf(pid, 'stat');
   if (text === null) return null;
@@ -70,6 +96,10 @@ function statOf(pid) {
     state: fields[0],
     ppid: Number(fields[1]),
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND,
+    /** Of its children that have ended and were waited for, and of theirs. */
+    childrenCpuSeconds: (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND,
+    /** With the pid the identity of a process since boot. */
+    startTicks: Number(fields[19]),
   };
 }
 
@@ -80,6 +110,25 @@ function cpuSecondsOf(pid) {
 
 function residentBytesOf(pid) {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readOf(pid, 'status'))[1]) * 1024;
+}
+
+/** Of each thread, on x86-64 and arm64 in their usual configuration. */
+const KERNEL_STACK_BYTES = 16 * 1024;
+
+/**
+ * Bytes: all resident pages; the shared ones divided among those that share them; those that nobody shares; what the kernel keeps for
+ * these in page tables and stacks. The rest of what the kernel has for a process no file tells.
+ */
+function memoryOf(pid) {
+  const read = (file, name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(readOf(pid, file))[1]) * 1_024;
+  const of = (name) => read('smaps_rollup', name);
+  return {
+    resident: of('Rss'),
+    proportional: of('Pss'),
+    private: of('Private_Clean') + of('Private_Dirty'),
+    pageTables: read('status', 'VmPTE'),
+    kernelStacks: threadsOf(pid) * KERNEL_STACK_BYTES,
+  };
 }
 
 function threadsOf(pid) {
@@ -103,6 +152,10 @@ function linkOf(file) {
   }
 }
 
+function childrenOf(pid) {
+  return allPids().filter((one) => statOf(one)?.ppid === pid);
+}
+
 /** Children of `pids` that have ended and were not waited for. */
 function zombiesOf(pids) {
   return allPids().filter((pid) => {
@@ -112,14 +165,19 @@ function zombiesOf(pids) {
 }
 
 module.exports = {
+  childrenOf,
   countBy,
   cpuSecondsOf,
   descriptorsOf,
   environmentOf,
   findMarked,
+  findShims,
   killMarked,
   killPid,
+  killShims,
+  memoryOf,
   residentBytesOf,
+  statOf,
   threadsOf,
   zombiesOf,
 };

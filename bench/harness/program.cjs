@@ -7,9 +7,9 @@ const { readFileSync } = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
-const { destroyAll } = require('./cluster.cjs');
+const { destroyAll } = require('./ending.cjs');
 
-/** Beside the benchmark's own flags, which are all whole numbers. */
+/** Beside the benchmark's own flags. */
 const COMMON_FLAGS = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, keep: { type: 'boolean' } };
 
 const cleanups = new Set();
@@ -24,12 +24,14 @@ function onEnd(cleanup) {
 /**
  * Runs a bench program and ends this process: 0; 1 when a check or the program failed; 128 + signal.
  *
- * @param numbers    flags of the program with their defaults
- * @param limitMs    given the flags: how long it may take at most
- * @param main       given { numbers, check(isTrue, what), say(line) }; returns { json, lines }, what is printed
+ * @param numbers    flags that take a whole number from 1, with their defaults
+ * @param texts      flags that take a text, with their defaults
+ * @param switches   names of flags that take nothing
+ * @param limitMs    given the numbers: how long it may take at most
+ * @param main       given { numbers, texts, switches, check(isTrue, what), say(line) }; returns { json, lines }, what is printed
  */
-async function runBench({ file, numbers: defaults, limitMs, main }) {
-  const { numbers, json, keep } = parseFlags(file, defaults);
+async function runBench({ file, numbers: defaults, texts: textDefaults = {}, switches: names = [], limitMs, main }) {
+  const { numbers, texts, switches, json, keep } = parseFlags(file, defaults, textDefaults, names);
   const failures = [];
   const say = (line) => process.stderr.write(`${line}\n`);
   const check = (isTrue, what) => {
@@ -52,13 +54,14 @@ async function runBench({ file, numbers: defaults, limitMs, main }) {
   const startedAtMs = Date.now();
   try {
     const machine = describeMachine();
-    const report = await main({ numbers, check, say });
+    const report = await main({ numbers, texts, switches, check, say });
     if (ending) return;
     await cleanUp({ keep: keep && failures.length > 0, say });
     if (ending) return;
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
     if (json) {
-      const all = { program: path.basename(file), machine, flags: numbers, ...report.json, failures, tookSeconds };
+      const flags = { ...numbers, ...texts, ...switches };
+      const all = { program: path.basename(file), machine, flags, ...report.json, failures, tookSeconds };
       process.stdout.write(`${JSON.stringify(all, rounded, 2)}\n`);
     } else {
       const verdict =
@@ -80,8 +83,11 @@ async function cleanUp({ keep, say }) {
   for (const directory of await destroyAll({ keep })) say(`kept: ${directory}`);
 }
 
-function parseFlags(file, defaults) {
-  const own = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' }]));
+function parseFlags(file, defaults, textDefaults, names) {
+  const own = Object.fromEntries([
+    ...Object.keys({ ...defaults, ...textDefaults }).map((name) => [name, { type: 'string' }]),
+    ...names.map((name) => [name, { type: 'boolean' }]),
+  ]);
   let values;
   try {
     ({ values } = parseArgs({ options: { ...COMMON_FLAGS, ...own } }));
@@ -99,7 +105,11 @@ function parseFlags(file, defaults) {
       return [name, Number(values[name] ?? fallback)];
     }),
   );
-  return { numbers, json: values.json ?? false, keep: values.keep ?? false };
+  const texts = Object.fromEntries(
+    Object.entries(textDefaults).map(([name, fallback]) => [name, values[name] ?? fallback]),
+  );
+  const switches = Object.fromEntries(names.map((name) => [name, values[name] ?? false]));
+  return { numbers, texts, switches, json: values.json ?? false, keep: values.keep ?? false };
 }
 
 function refuse(file, why) {

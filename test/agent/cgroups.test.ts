@@ -106,8 +106,8 @@ real('groups', () => {
     await Promise.all(children.splice(0).map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')));
   });
 
-  afterAll(() => {
-    rmdirSync(cgroups.directory);
+  afterAll(async () => {
+    await cgroups.close();
     rmdirSync(parent);
     rmSync(dataDir, { recursive: true });
   });
@@ -132,8 +132,11 @@ real('groups', () => {
     await other.create('u.0.1');
     await cgroups.removeUnknown([]);
     expect(await other.list()).toEqual(['u.0.1']);
+    await other.close();
+    expect(existsSync(other.directory)).toBe(true);
     await other.remove('u.0.1');
-    rmdirSync(other.directory);
+    await other.close();
+    expect(existsSync(other.directory)).toBe(false);
     rmSync(otherDir, { recursive: true });
   });
 
@@ -155,6 +158,12 @@ real('groups', () => {
     await cgroups.remove('u1.web-0.7');
     expect(await cgroups.kill('u1.web-0.7')).toBe(true);
     expect(await cgroups.oomKills('u1.web-0.7')).toBe(0);
+  });
+
+  test('are made also when somebody has cleaned away the empty directory', async () => {
+    rmdirSync(cgroups.directory);
+    expect(await cgroups.list()).toEqual([]);
+    expect(existsSync(await cgroups.create('u1.0.1'))).toBe(true);
   });
 
   test('cannot be named by a path', async () => {

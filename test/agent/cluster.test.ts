@@ -105,7 +105,7 @@ describe('a scheduler’s connection', () => {
     expect(listener.messages.slice(0, 2).map(({ type }) => type)).toEqual(['hello', 'heartbeat']);
     for (const message of listener.messages) agentMessageSchema.parse(message);
     const [hello] = listener.of('hello');
-    expect(hello).toMatchObject({ name: agent.name, labels: { zone: 'b' }, features: [] });
+    expect(hello).toMatchObject({ name: agent.name, labels: { zone: 'b' } });
     expect(hello!.instances.map(({ instanceId, status }) => [instanceId, status])).toEqual(
       expect.arrayContaining([
         ['here.0', 'running'],

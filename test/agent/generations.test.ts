@@ -59,7 +59,7 @@ describe('the same generation again', () => {
       status: 422,
       body: { detail: refused.body.detail, errnoCode: 'ENOENT' },
     });
-    expect(processesOf(own.name)).toEqual([]);
+    expect(processesOf(own.name)).toEqual([started.body.pid]);
   });
 });
 

@@ -31,6 +31,7 @@ describe('starting', () => {
       generation: 1,
       run: 1,
       pid: expect.any(Number),
+      shimPid: expect.any(Number),
       startedAt: expect.stringMatching(/^\d{4}-.*Z$/),
     });
     expect(await agent.instance('sleep.0')).toMatchObject({ status: 'running', pid: answer.body.pid, attempts: 1 });

@@ -49,7 +49,12 @@ describe('the process fields', () => {
   it('that are not given are not there', () => {
     const spec = specWithDefaults(workloadInputSchema.parse({ command: ['serve'] }), 'web');
     expect(Object.keys(pickProcess({ ...spec, user: undefined }))).toEqual(['command']);
-    expect(withProcessDefaults(spec)).toMatchObject({ nice: 0, umask: '022', limits: { coreBytes: 0 } });
+    expect(withProcessDefaults(spec)).toMatchObject({
+      nice: 0,
+      umask: '022',
+      limits: { coreBytes: 0 },
+      logs: { maxBytes: 10 * 2 ** 20, files: 10 },
+    });
     expect(withProcessDefaults({ ...FULL })).toEqual(FULL);
   });
 

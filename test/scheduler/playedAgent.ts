@@ -25,6 +25,9 @@ export class PlayedAgent {
   dead = false;
   /** Told to end: it starts nothing more. */
   closing = false;
+  /** Questions, or answers, are lost. */
+  hearsNothing = false;
+  answersNothing = false;
   /** Told in order, when the connection lets it. */
   private queue: InstanceReport[] = [];
   /** Counts its starts: what was asked of an earlier one is never answered. */
@@ -67,10 +70,10 @@ export class PlayedAgent {
     const { life } = this;
     const isLost = () => this.life !== life || this.dead || this.random() < 0.05;
     await this.dawdle();
-    if (isLost()) throw new MorchError('NODE_UNREACHABLE', 'the question was lost');
+    if (isLost() || this.hearsNothing) throw new MorchError('NODE_UNREACHABLE', 'the question was lost');
     const answer = act();
     await this.dawdle();
-    if (isLost()) throw new MorchError('NODE_UNREACHABLE', 'the answer was lost');
+    if (isLost() || this.answersNothing) throw new MorchError('NODE_UNREACHABLE', 'the answer was lost');
     return answer;
   }
 

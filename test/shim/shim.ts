@@ -33,6 +33,12 @@ export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 export const isRoot = process.getuid?.() === 0;
 
+/** `test` where this is root; else skipped, with the reason in its name. */
+export function testAsRoot(name: string, run: () => Promise<void>, timeoutMs?: number): void {
+  if (isRoot) test(name, run, timeoutMs);
+  else test.skip(`${name} (skipped: needs root)`, run);
+}
+
 type Line<Kind extends ShimLine['kind']> = Extract<ShimLine, { kind: Kind }>;
 
 export interface Shim {
@@ -105,8 +111,9 @@ export function useShims(): Shims {
       what: 'every shim has ended',
     });
     // What a killed shim leaves of its tree is for the agent to find; here it is killed by the same mark.
-    for (const pid of processesWith(directory)) killQuietly(pid);
-    await until(() => processesWith(directory).length === 0, { what: 'no workload is left' });
+    const mark = `MORCH_TEST_DIRECTORY=${directory}/`;
+    for (const pid of processesWith(mark)) killQuietly(pid);
+    await until(() => processesWith(mark).length === 0, { what: 'no workload is left' });
     rmSync(directory, { recursive: true });
   });
 
@@ -251,29 +258,23 @@ export function readNotices(fifo: string, take: (line: ShimLine) => void): Socke
   return socket;
 }
 
-/** Pids of live processes whose environment names the directory. */
-export function processesWith(directory: string): number[] {
+/** Pids of live processes with this text in their environment. */
+export function processesWith(text: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`MORCH_TEST_DIRECTORY=${directory}/`);
+        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(text);
       } catch {
         return false; // gone, or not ours
       }
     });
 }
 
-/** Of a run: every live process of its tree, wherever it has gone. */
+/** Every live process of a run's tree, wherever it has gone; its environment keeps the nonce. */
 export function treeOf(shim: Shim): number[] {
-  return processesWith(`${shim.directory}`.replace(/\/\d+$/, '')).filter((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(shim.nonce);
-    } catch {
-      return false;
-    }
-  });
+  return processesWith(`MORCH_NONCE=${shim.nonce}`);
 }
 
 export function isAlive(pid: number): boolean {

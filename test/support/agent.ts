@@ -54,7 +54,7 @@ export class Agents {
   async start(options: AgentOptions = {}, enter?: Enter): Promise<TestAgent> {
     const name = options.name ?? `t-${randomBytes(4).toString('hex')}`;
     const dataDir = options.dataDir ?? join(this.directory, name);
-    const agent = new TestAgent({ port: 0, ...options, name, dataDir }, enter);
+    const agent = new TestAgent({ port: 0, onExit: 'stop', cgroup: 'none', ...options, name, dataDir }, enter);
     this.#started.push(agent);
     this.#names.add(name);
     await agent.ready();

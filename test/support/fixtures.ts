@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import { isAlive } from './agent';
 import { until } from './until';
 
 export const FIXTURES = join(__dirname, '..', 'fixtures');
 const BUILD = join(FIXTURES, 'build');
-const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
+const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
 
 /** @returns path of the program made from test/fixtures/<name>.c as it is now */
 export function fixture(name: string): string {
@@ -53,6 +54,15 @@ export class Notes {
       },
       { what: `${this.path} has ${count} notes`, timeoutMs: 20_000 },
     );
+  }
+
+  /**
+   * Those that a killed shim has left are killed when its run is told as lost, and reaped soon after by who has
+   * inherited them.
+   */
+  async expectReaped(): Promise<void> {
+    expect(this.left().filter(({ pid }) => isAlive(pid))).toEqual([]);
+    await until(() => this.left().length === 0, { what: 'none is left as a zombie' });
   }
 
   /** Those that are still there, be it as zombies. */

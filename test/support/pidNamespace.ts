@@ -60,10 +60,12 @@ export class PidNamespace {
     return found.length === 0 ? null : Number(found[0]);
   }
 
-  kill(pid: number, signal: NodeJS.Signals): void {
+  /** @returns false when there is no such process */
+  kill(pid: number, signal: NodeJS.Signals): boolean {
     const outer = this.outerPidOf(pid);
-    if (outer === null) throw new Error(`there is no process ${pid} in the namespace`);
+    if (outer === null) return false;
     process.kill(outer, signal);
+    return true;
   }
 
   /** With its init all others end. */

@@ -248,7 +248,7 @@ describe('submission', () => {
     await cluster.request('POST', '/workloads/big-a/scale', { replicas: 2 });
     await cluster.untilRunning('big-b', 1);
     await Promise.all(['big-a', 'big-b'].map((id) => cluster.request('DELETE', `/workloads/${id}`)));
-    await cluster.untilStatus('big-a', 'stopped');
+    await Promise.all(['big-a', 'big-b'].map((id) => cluster.untilStatus(id, 'stopped')));
     const { body } = await cluster.request<{ nodes: { allocated: object }[] }>('GET', '/nodes');
     expect(body.nodes.map((n) => n.allocated)).toEqual(Array(3).fill({ cpuMillis: 0, memoryBytes: 0 }));
   });

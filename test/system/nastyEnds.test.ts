@@ -93,6 +93,14 @@ describe('every end is told as it was', () => {
   });
 });
 
+test('one that has removed its own directory with all in it is told like any other', async () => {
+  const instanceId = nextId();
+  const script = 'echo here; rm -rf "$PWD"; exit 6';
+  await agent.startShell(script, { instanceId, restart: { attempts: 2, backoffMs: 1 } });
+  expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 2, attempts: 2, exit: { code: 6 } });
+  expect(await agent.logs(instanceId)).toBe('here\nhere\n');
+});
+
 describe('what cannot be executed is refused in the kernel’s words', () => {
   const place = () => {
     const directory = join(agents.directory, 'refused');

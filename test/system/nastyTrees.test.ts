@@ -1,5 +1,6 @@
 /** Stops of process trees that do what they can to survive: when the answer is there, nothing of them is. */
-import { readdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Stopped } from '../../contract/agentApi';
 import { Agents, type TestAgent, zombiesOf } from '../support/agent';
@@ -43,8 +44,9 @@ async function stop({ instanceId, notes }: Started, graceMs: number): Promise<St
   const beganMs = performance.now();
   const answer = await agent.stop({ instanceId, graceMs });
   const tookMs = performance.now() - beganMs;
-  expect(notes.left()).toEqual([]);
-  expect(answer.status).toBe(200);
+  const left = notes.left();
+  expect(answer).toMatchObject({ status: 200 });
+  expect(left).toEqual([]);
   return { ...answer.body, tookMs };
 }
 
@@ -61,6 +63,7 @@ describe('trees that do not end when told to are gone within the grace and a sec
     ['daemon', ['-1'], 2, 'SIGTERM'],
     ['renamed', [], 3, 'SIGKILL'],
     ['own_subreaper', [], 2, 'SIGKILL'],
+    ['clone_parent', ['0', '60000'], 3, 'SIGTERM'],
     ['fork_bomb', ['150'], 100, 'SIGKILL'],
     ['wanderers', ['10', '2'], 8, 'SIGTERM'],
   ])('%s', async (name, args, processes, signal) => {
@@ -121,6 +124,7 @@ describe('when the main process ends by itself, the rest of its tree is stopped'
     ['fork_and_exit', ['3'], 2, 3],
     ['daemon', ['0'], 2, 0],
     ['zombie_maker', ['20', '5'], 2, 5],
+    ['clone_parent', ['6'], 3, 6],
   ])('%s', async (name, args, processes, code) => {
     const { instanceId, notes } = await start(name, args, processes, { stop: { graceMs: 300 } });
     await until(async () => /completed|failed/.test((await agent.instance(instanceId)).status), { what: 'it ended' });
@@ -161,12 +165,103 @@ test('a grace of 0 kills at once what would have cleaned up', async () => {
   expect(await agent.logs(started.instanceId)).toBe('');
 });
 
-test('a second stop with less grace shortens the first', async () => {
-  const started = await start('stubborn', [], 1);
-  const first = agent.stop({ instanceId: started.instanceId, graceMs: 60_000 });
-  await agent.untilStatus(started.instanceId, 'stopping');
-  expect(await stop(started, 100)).toMatchObject({ status: 'stopped', exit: { signal: 'SIGKILL' } });
-  expect(await first).toMatchObject({ status: 200, body: { status: 'stopped' } });
+test('of two stops at once the shorter grace counts', async () => {
+  const started = await Promise.all(Array.from({ length: 10 }, () => start('stubborn', [], 1)));
+  const ask = (graceMs: number) => started.map(({ instanceId }) => agent.stop({ instanceId, graceMs }));
+  const long = ask(60_000);
+  const answers = await Promise.all(ask(100));
+  const left = started.flatMap(({ notes }) => notes.left());
+  await Promise.all(ask(0)); // frees those that wait for the long grace
+  expect(answers.map(({ status }) => status)).toEqual(started.map(() => 200));
+  expect(left).toEqual([]);
+  for (const { status } of await Promise.all(long)) expect(status).toBe(200);
+});
+
+describe('a workload that turns on its shim', () => {
+  const { SIGKILL, SIGSTOP, SIGTERM } = constants.signals;
+
+  test('is heard for SIGTERM only', async () => {
+    const numbers = Array.from({ length: 64 }, (_, index) => index + 1)
+      .filter((number) => number !== SIGKILL && number !== SIGSTOP && number !== SIGTERM)
+      .map(String);
+    const { instanceId, notes } = await start('signals_parent', ['11', ...numbers], 2, { stop: { graceMs: 300 } });
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 1, exit: { code: 11, signal: null } });
+    expect(await agent.logs(instanceId)).toBe(numbers.map((number) => `${number}: sent\n`).join(''));
+    expect(notes.left()).toEqual([]);
+  });
+
+  test('with SIGTERM is stopped itself, as if it had ended', async () => {
+    const more = { stop: { graceMs: 300 } };
+    const { instanceId, notes } = await start('signals_parent', ['-1', String(SIGTERM)], 2, more);
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 1, exit: { signal: 'SIGKILL' } });
+    expect(notes.left()).toEqual([]);
+  });
+
+  test('with SIGSTOP is stopped all the same', async () => {
+    const started = await start('signals_parent', ['-1', String(SIGSTOP)], 2);
+    const { shimPid } = await agent.instance(started.instanceId);
+    await until(() => /^State:\s+T/m.test(readFileSync(`/proc/${shimPid}/status`, 'latin1')), {
+      what: 'the shim is stopped',
+    });
+    const { tookMs, ...stopped } = await stop(started, 300);
+    expect(stopped).toMatchObject({ status: 'stopped', exit: { signal: 'SIGKILL' } });
+    expect(tookMs).toBeLessThan(300 + KILL_BUDGET_MS + SLACK_MS);
+  }, 30_000);
+
+  test('with SIGKILL goes down with it', async () => {
+    const { instanceId, notes } = await start('signals_parent', ['-1', String(SIGKILL)], 2);
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({
+      run: 1,
+      exit: { code: null, signal: null },
+      statusReason: expect.stringContaining('shim-lost'),
+    });
+    await notes.expectReaped();
+  });
+});
+
+describe('as another user', () => {
+  const isRoot = process.getuid?.() === 0;
+  const testAsRoot = isRoot ? test : test.skip;
+  const note = isRoot ? '' : ' (skipped: only root may start programs as another user)';
+
+  /** A program and a file of notes that everybody reaches, wherever this checkout is. */
+  function forEverybody(name: string): { program: string; notes: Notes } {
+    const directory = mkdtempSync(join(tmpdir(), 'morch-nobody-'));
+    directories.push(directory);
+    chmodSync(directory, 0o755);
+    const program = join(directory, name);
+    copyFileSync(fixture(name), program);
+    const notes = new Notes(join(directory, 'notes'));
+    writeFileSync(notes.path, '');
+    chmodSync(notes.path, 0o666);
+    return { program, notes };
+  }
+  const directories: string[] = [];
+  afterAll(() => {
+    for (const directory of directories) rmSync(directory, { recursive: true });
+  });
+
+  testAsRoot(`a fork bomb at the limit of its user's processes is stopped like any other${note}`, async () => {
+    const { program, notes } = forEverybody('fork_bomb');
+    const command = [program, notes.path, '200', '60'];
+    const instanceId = `tree-${++count}.0`;
+    expect((await agent.start({ ...ONCE, command, instanceId, user: 'nobody' })).status).toBe(201);
+    await until(() => notes.read().some(({ role }) => role === 'refused'), { what: 'the kernel refuses a fork' });
+    const { tookMs, ...stopped } = await stop({ instanceId, notes, pid: 0 }, 400);
+    expect(stopped).toMatchObject({ status: 'stopped', exit: { signal: 'SIGKILL' } });
+    expect(tookMs).toBeLessThan(400 + KILL_BUDGET_MS + SLACK_MS);
+    await expectNoTrace();
+  });
+
+  testAsRoot(`a workload cannot signal its shim${note}`, async () => {
+    const { program, notes } = forEverybody('signals_parent');
+    const command = [program, notes.path, '12', '9', '15', '19', '12', '0'];
+    const instanceId = `tree-${++count}.0`;
+    await agent.start({ ...ONCE, command, instanceId, user: 'nobody', stop: { graceMs: 300 } });
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ exit: { code: 12, signal: null } });
+    expect(await agent.logs(instanceId)).toBe(['9', '15', '19', '12', '0'].map((n) => `${n}: EPERM\n`).join(''));
+    expect(notes.left()).toEqual([]);
+  });
 });
 
 test('descriptors of the agent are as few as before', async () => {

@@ -29,7 +29,7 @@ testIfPossible(
 
     await agent.kill('SIGKILL');
     const pids = before.flatMap(({ shimPid, pid }) => [shimPid!, pid!]);
-    for (const pid of pids) if (namespace.outerPidOf(pid) !== null) namespace.kill(pid, 'SIGKILL');
+    for (const pid of pids) namespace.kill(pid, 'SIGKILL');
     await until(() => pids.every((pid) => namespace.outerPidOf(pid) === null), { what: 'the pids are free' });
     const logger = fixture('signal_logger');
     const strangers = new Map(pids.map((pid) => [pid, new Notes(join(agents.directory, `stranger-${pid}`))]));
@@ -61,7 +61,7 @@ testIfPossible(
     for (const [pid, notes] of strangers) {
       expect(notes.read().map(({ role }) => role)).toEqual(['ready']);
       // It would have noted a signal, and it lives.
-      namespace.kill(pid, 'SIGTERM');
+      expect(namespace.kill(pid, 'SIGTERM')).toBe(true);
       expect((await notes.untilCount(2))[1]).toMatchObject({ pid, role: expect.stringContaining('signal 15') });
     }
   },

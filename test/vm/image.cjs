@@ -1,5 +1,5 @@
 /**
- * Writes the initramfs of the test machine: busybox, this machine's node with its libraries, the kernel's modules for the
+ * Writes the initramfs of the test machine: busybox, node and unshare of this machine with their libraries, the kernel's modules for the
  * disk, the checkout's built agent with the packages it imports, and the checks. Called by scripts/test-vm.sh.
  *
  * Usage: node test/vm/image.cjs OUTPUT MODULES-FOLDER BUSYBOX
@@ -177,8 +177,10 @@ function main([output, modules, busybox]) {
 
   const native = path.join(ROOT, 'agent/native/build/Release');
   archive.copy(process.execPath, '/usr/bin/node');
+  // Busybox's makes no cgroup namespaces.
+  archive.copy('/usr/bin/unshare');
   archive.copyTree(native, '/morch/agent/native/build/Release');
-  for (const program of [process.execPath, path.join(native, 'morch_native.node')]) {
+  for (const program of [process.execPath, '/usr/bin/unshare', path.join(native, 'morch_native.node')]) {
     for (const library of librariesOf(program)) archive.copy(library);
   }
 

@@ -24,6 +24,8 @@ echo "# booted Linux $(uname -r) with cgroup controllers: $(cat /sys/fs/cgroup/c
 # Not the init process itself: node does not adopt and reap orphans.
 setsid node /morch/test/vm/main.cjs "$phase" </dev/null
 echo "vm: exit $?"
+# The console is given the time to say it.
+usleep 500000
 # At once, without writing back what is in memory, as when the power goes; what must survive that was synced.
 echo b >/proc/sysrq-trigger
 sleep 60

@@ -1,15 +1,43 @@
+/** What the test machine does once it is up: the checks of one phase. Exit code 0 when all have passed. */
 'use strict';
-(async () => {
-  const { spawn } = require('node:child_process');
-  const child = spawn('node', ['/morch/dist/cli/main.js', 'agent', '--data-dir', '/state/agent'], {
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
-  for (let i = 0; i < 100; i++) {
-    await new Promise((r) => setTimeout(r, 100));
-    try {
-      const a = await fetch('http://127.0.0.1:8080/status');
-      console.log('ok 1 -', a.status, JSON.stringify(await a.json()).slice(0, 300));
-      break;
-    } catch {}
-  }
-})().then(() => process.exit(0));
+
+const { Agent } = require('./agent.cjs');
+const { checkGroups } = require('./groups.cjs');
+const { checkLimits } = require('./limits.cjs');
+const { checkReboot, prepareReboot } = require('./reboot.cjs');
+const { checkRestarts } = require('./restarts.cjs');
+const { check, failures, note } = require('./tap.cjs');
+const { checkUsers } = require('./users.cjs');
+
+const PHASES = {
+  /** To see whether the machine boots. */
+  async none() {},
+  async checks() {
+    await checkGroups();
+    await withAgent(async (agent) => {
+      await checkLimits(agent);
+      await checkUsers(agent);
+      await checkRestarts(agent);
+      await prepareReboot(agent);
+    });
+  },
+  /** After the power was cut at the end of the checks. */
+  reboot: () => checkReboot(new Agent('/state/agent')),
+};
+
+async function withAgent(body) {
+  const agent = new Agent('/state/agent');
+  await check('the agent starts', () => agent.run());
+  await body(agent);
+  if (failures() > 0) agent.tellLog();
+}
+
+async function main(phase) {
+  await PHASES[phase]();
+  process.exit(failures() === 0 ? 0 : 1);
+}
+
+main(process.argv[2]).catch((error) => {
+  note(error.stack);
+  process.exit(1);
+});

@@ -2,6 +2,8 @@
 #include <linux/prctl.h>
 #include <unistd.h>
 
+#include <new>
+
 #include "plan_input.h"
 #include "shim.h"
 
@@ -37,7 +39,9 @@ extern "C" [[noreturn]] void shim_main() {
   PlanInput input;
   Plan plan;
   if (!input.read(&plan)) sys::exit(kExitNoPlan);
-  Shim shim;
+  // Not on the stack, whose pages below the frame of the event loop are given back while nothing happens.
+  alignas(Shim) static uint8_t room[sizeof(Shim)];
+  Shim& shim = *new (room) Shim;
   if (!shim.start(plan)) sys::exit(kExitNotStarted);
   input.release();
 

@@ -11,12 +11,12 @@ namespace {
 
 constexpr uint64_t kRetryMs = 100;
 
-char path[4096];  // PATH_MAX; here, where what is not used takes no memory
-
 }  // namespace
 
 void Notices::open(const char* fifo) {
-  for (size_t i = 0; i + 1 < sizeof(path) && fifo[i] != '\0'; ++i) path[i] = fifo[i];
+  size_t i = 0;
+  for (; i + 1 < sizeof(path_) && fifo[i] != '\0'; ++i) path_[i] = fifo[i];
+  path_[i] = '\0';
 }
 
 void Notices::send(const Line& line, uint64_t now_ms) {
@@ -32,7 +32,7 @@ void Notices::send_again(uint64_t now_ms) {
 uint64_t Notices::act(uint64_t now_ms) {
   if (now_ms < due_ms_) return due_ms_;
   due_ms_ = kNever;
-  const UniqueFd fifo(sys::openat(AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  const UniqueFd fifo(sys::openat(AT_FDCWD, path_, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   // ENXIO: nobody reads it. Whoever does next asks.
   if (!fifo.valid()) return kNever;
   if (sys::write(fifo.get(), lines_.c_str(), lines_.size()) == -EAGAIN) due_ms_ = now_ms + kRetryMs;

@@ -23,6 +23,7 @@ class Notices {
  private:
   Text<1536> lines_;  // at most three: started, exited that is not durable, exited that is
   uint64_t due_ms_ = kNever;
+  char path_[4096];  // PATH_MAX
 };
 
 }  // namespace morch::shim

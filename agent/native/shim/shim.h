@@ -56,7 +56,6 @@ class Shim {
   Lease lease_;
   Logs logs_;
   Record record_;
-  Notices notices_;
   Stop stop_;
 
   pid_t main_ = 0;  // 0: not started
@@ -75,6 +74,9 @@ class Shim {
   uint64_t dropped_bytes_ = 0;
   uint64_t record_due_ms_ = kNever;
   uint64_t look_at_lease_ms_ = 0;
+
+  // Last: so that all that is used of the shim's memory lies on one page, the end of a long path apart.
+  Notices notices_;
 };
 
 }  // namespace morch::shim

@@ -33,7 +33,7 @@ function failures() {
  * Calls `condition` until it returns something truthy, and returns that. The machine may be an emulated one: the time
  * limit only ends what would never end.
  */
-async function until(what, condition, timeoutMs = 30_000) {
+async function until(what, condition, timeoutMs = 60_000) {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     const result = await condition();

@@ -43,7 +43,7 @@ async function measureSleepsInC(program, count) {
   return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
 }
 
-/** `count` sleeps by vfork and exec. @returns what ends them, and resolves when they are gone */
+/** `count` sleeps by vfork and exec. @returns { pid, end }: of their parent; what ends them, and resolves when they are gone */
 async function holdSleepsInC(program, count) {
   const child = spawn(program, [String(count), 'hold'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const done = onEnd(() => child.kill('SIGKILL'));
@@ -52,11 +52,12 @@ async function holdSleepsInC(program, count) {
     child.stdout.once('data', resolve);
     child.once('exit', (code) => reject(new Error(`${program} ended with ${code}`)));
   });
-  return async () => {
+  const end = async () => {
     child.stdin.end();
     await gone;
     done();
   };
+  return { pid: child.pid, end };
 }
 
 /** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */

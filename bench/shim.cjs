@@ -80,9 +80,10 @@ async function measureInstances(count, claim) {
   const agentBytes = agentAfter.resident - agentBefore.resident;
   await stop(agent, count, 'many');
   const left = subtractMemory(await readSteadyMemory(), before);
+  const agentLeftBytes = memoryOf(agent.pid).resident - agentBefore.resident;
   const remaining = await agent.close();
   claim(remaining === 0, `${remaining} processes were left after the agent had ended`);
-  return { shim: mediansOf(shims), sleep: mediansOf(sleeps), node, agentBytes, left };
+  return { shim: mediansOf(shims), sleep: mediansOf(sleeps), node, agentBytes, left, agentLeftBytes };
 }
 
 async function start(agent, count, name) {
@@ -171,6 +172,7 @@ function report({ samples, runs, instances, binaryBytes }) {
     toBare: spreadOf(samples.map(({ node, bare }) => node.used / bare.used)),
     attributedToBare: spreadOf(samples.map(({ node, bare }) => node['own and kernel'] / bare['own and kernel'])),
     leftMib: spreadOf(samples.map(({ left }) => left.used / 2 ** 20)),
+    agentLeftMib: spreadOf(samples.map(({ agentLeftBytes }) => agentLeftBytes / 2 ** 20)),
     unsteady: samples.filter(({ node, bare }) => !node.isSteady || !bare.isSteady).length,
   };
   const row = (name, memory) => [name, ...Object.values(memory).map((spread) => showSpread(spread, 0))];
@@ -194,9 +196,15 @@ function report({ samples, runs, instances, binaryBytes }) {
     ...showSpreads([
       ['one more instance / one more bare sleep, used', figures.toBare, 2, '×'],
       ['the same by own pages and kernel', figures.attributedToBare, 2, '×'],
-      ['of it resident in the agent', figures.agentKib, 1, 'KiB'],
-      ['of it the shim, kernel included: instance − bare sleep − agent', figures.shimAllToldKib, 1, 'KiB'],
+      ['of one more instance resident in the agent', figures.agentKib, 1, 'KiB'],
+      [
+        'of one more instance the shim, kernel included: instance − bare sleep − agent',
+        figures.shimAllToldKib,
+        1,
+        'KiB',
+      ],
       ['more used after the stop of all than before', figures.leftMib, 1, 'MiB'],
+      ['of it resident in the agent', figures.agentLeftMib, 1, 'MiB'],
     ]),
     ...(figures.unsteady === 0
       ? []

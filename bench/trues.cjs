@@ -178,7 +178,12 @@ function lookAt(agent, peak) {
 
 /** Files and directories below it. */
 function filesIn(directory) {
-  return readdirSync(directory, { recursive: true }).length;
+  try {
+    return readdirSync(directory, { recursive: true }).length;
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    return filesIn(directory); // a record was removed while it was looked at
+  }
 }
 
 function names(inspected) {

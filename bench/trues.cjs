@@ -23,7 +23,14 @@ const { performance } = require('node:perf_hooks');
 const { Agent } = require('./harness/agent.cjs');
 const { buildC, measureRecordsInC, measureTruesInC } = require('./harness/control.cjs');
 const { inLanes } = require('./harness/lanes.cjs');
-const { childrenOf, descriptorsOf, residentBytesOf, statOf, zombiesOf } = require('./harness/processes.cjs');
+const {
+  childrenOf,
+  descriptorsOf,
+  firstThreadCpuSecondsOf,
+  residentBytesOf,
+  statOf,
+  zombiesOf,
+} = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { showSpread, showSpreads, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -76,14 +83,14 @@ async function runAll({ count, batch, lanes, parent, recordsProgram, claim }) {
   const before = await settle(agent, () => true);
   ends.clear();
 
-  const cpuBefore = statOf(agent.pid);
+  const cpuBefore = cpuOf(agent);
   const peak = { zombies: 0, shims: 0, descriptors: 0 };
   const looking = setInterval(() => lookAt(agent, peak), LOOK_EVERY_MS);
   const startedAt = performance.now();
   await startAndAwait({ agent, ends, count, batch, lanes });
   const seconds = (performance.now() - startedAt) / 1e3;
   clearInterval(looking);
-  const cpuAfter = statOf(agent.pid);
+  const cpuAfter = cpuOf(agent);
   const isBack = (now) =>
     names(now).every((what) => now[what] <= before[what] + (what === 'sockets' ? SPARE_SOCKETS : 0));
   const after = await settle(agent, (now) => isBack({ ...now, logs: 0, residentMib: 0 }));
@@ -106,11 +113,16 @@ async function runAll({ count, batch, lanes, parent, recordsProgram, claim }) {
     recordsSeconds: records.seconds,
     right: ends.right,
     agentCpuSeconds: cpuAfter.cpuSeconds - cpuBefore.cpuSeconds,
+    loopCpuSeconds: cpuAfter.loopCpuSeconds - cpuBefore.loopCpuSeconds,
     childrenCpuSeconds: cpuAfter.childrenCpuSeconds - cpuBefore.childrenCpuSeconds,
     before,
     after,
     peak,
   };
+}
+
+function cpuOf({ pid }) {
+  return { ...statOf(pid), loopCpuSeconds: firstThreadCpuSecondsOf(pid) };
 }
 
 /** What is told of the ends of instances. */
@@ -206,6 +218,7 @@ function report({ samples, runs, count, batch, lanes }) {
     recordsPerSecond: of(({ disk }) => count / disk.recordsSeconds),
     toRecords: of(({ disk }) => disk.recordsSeconds / disk.seconds),
     inMemoryToControl: of(({ memory, control }) => control.seconds / memory.seconds),
+    loopCpuMs: msEach(({ disk }) => disk.loopCpuSeconds),
     agentCpuMs: msEach(({ disk }) => disk.agentCpuSeconds),
     childrenCpuMs: msEach(({ disk }) => disk.childrenCpuSeconds),
     inMemoryAgentCpuMs: msEach(({ memory }) => memory.agentCpuSeconds),
@@ -228,6 +241,7 @@ function report({ samples, runs, count, batch, lanes }) {
       ['agent / only the records', figures.toRecords, 3, '× the rate'],
       ['agent with its directory in memory / C', figures.inMemoryToControl, 3, '× the rate'],
       ['CPU time of the agent, each', figures.agentCpuMs, 3, 'ms'],
+      ['of it its event loop', figures.loopCpuMs, 3, 'ms'],
       ['CPU time of shim and program, each', figures.childrenCpuMs, 3, 'ms'],
       ['CPU time of the agent, in memory', figures.inMemoryAgentCpuMs, 3, 'ms'],
       ['CPU time of shim and program, in memory', figures.inMemoryChildrenCpuMs, 3, 'ms'],

@@ -212,7 +212,7 @@ export class ShimHost implements ProcessHost {
     this.#signal(handle, 'SIGUSR2');
     this.#signal(handle, 'SIGTERM', UNKNOWN_GRACE_MS);
     const killAtMs = performance.now() + UNKNOWN_GRACE_MS + KILL_BUDGET_MS;
-    while (native.startTicksOf(pid) === startTicks) {
+    while ((await findAlive({ pid, startTicks })).length > 0) {
       if (performance.now() > killAtMs) native.signal(handle, this.#signals.SIGKILL);
       await sleep(POLL_MS);
     }
@@ -230,7 +230,7 @@ export class ShimHost implements ProcessHost {
 const NO_WORD = 'shim';
 
 /** A zombie counts as ended: whether it is reaped is its parent's affair. */
-async function findAlive({ pid, startTicks }: RunIdentity): Promise<{ pid: number; startTicks: number }[]> {
+async function findAlive({ pid, startTicks }: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
   const stat = await readProcessStat(pid);
   return stat !== null && stat.startTicks === startTicks && isAlive(stat) ? [{ pid, startTicks }] : [];
 }

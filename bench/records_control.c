@@ -1,7 +1,7 @@
-// What the disk alone takes of a run that is started, ends and is recorded (docs/shim.md, agent/records.ts):
-// a directory, the intent, the exit and the end, each durable before the next, by many threads at
-// once; nothing is executed. usage: records_control <directory> <count> <concurrency>
-// Prints the elapsed nanoseconds. What it has made is left to the caller.
+// What the disk alone takes of a run that is started, ends and is recorded (docs/shim.md,
+// agent/records.ts): a directory, the intent, the exit and the end, each durable before the next,
+// by many threads at once; nothing is executed. usage: records_control <directory> <count>
+// <concurrency> Prints the elapsed nanoseconds. What it has made is left to the caller.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>

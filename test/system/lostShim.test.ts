@@ -75,6 +75,33 @@ describe('a shim that is killed', () => {
   }, 30_000);
 });
 
+describe('with a group for each instance, nothing escapes a killed shim', () => {
+  test.each(['alive', 'dead too'])(
+    'its agent being %s',
+    async (agentIs) => {
+      let agent = await agents.start({ cgroup: 'auto' });
+      if (!(await agent.status()).features.includes('cgroup')) {
+        process.stderr.write(`skipped: there is no place for groups here (${agent.stderr})\n`);
+        return;
+      }
+      const notes = new Notes(join(agents.directory, `daemon-${agentIs}`));
+      const command = [fixture('daemon'), notes.path, '-1'];
+      await agent.start({ ...ONCE, command, instanceId: 'web.0', stop: { graceMs: 300 } });
+      await notes.untilCount(2);
+      const { shimPid } = await agent.instance('web.0');
+      if (agentIs !== 'alive') await agent.kill('SIGKILL');
+      process.kill(shimPid!, 'SIGKILL');
+      if (agentIs !== 'alive') agent = await agents.restart(agent);
+      expect(await agent.untilStatus('web.0', 'failed')).toMatchObject({
+        exit: { code: null, signal: null },
+        statusReason: expect.stringContaining('shim-lost'),
+      });
+      await notes.expectReaped();
+    },
+    30_000,
+  );
+});
+
 test('shims whose state directory is gone are found and stopped by the next agent, which is another node', async () => {
   const agent = await agents.start();
   const notes = new Notes(join(agents.directory, 'no-state'));

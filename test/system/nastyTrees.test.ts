@@ -55,7 +55,20 @@ async function expectNoTrace(): Promise<void> {
   expect((await agent.request('GET', '/livez')).status).toBe(200);
 }
 
-describe('trees that do not end when told to are gone within the grace and a second', () => {
+/** Where there is no cgroup v2 both are the same. */
+describe.each([
+  ['known by descent alone', 'none'],
+  ['in a group of their own', 'auto'],
+])('trees %s', (_how, cgroup) => {
+  let before: TestAgent;
+  beforeAll(async () => {
+    before = agent;
+    agent = await agents.start({ cgroup });
+  }, 30_000);
+  afterAll(() => {
+    agent = before;
+  });
+
   test.each<[string, string[], number, 'SIGTERM' | 'SIGKILL']>([
     ['stubborn', [], 1, 'SIGKILL'],
     ['deep_tree', ['3'], 3, 'SIGKILL'],
@@ -66,7 +79,7 @@ describe('trees that do not end when told to are gone within the grace and a sec
     ['clone_parent', ['0', '60000'], 3, 'SIGTERM'],
     ['fork_bomb', ['150'], 100, 'SIGKILL'],
     ['wanderers', ['10', '2'], 8, 'SIGTERM'],
-  ])('%s', async (name, args, processes, signal) => {
+  ])('are gone within the grace and a second: %s', async (name, args, processes, signal) => {
     const started = await start(name, args, processes);
     const { tookMs, ...stopped } = await stop(started, 400);
     expect(stopped).toMatchObject({ status: 'stopped', exit: { code: null, signal } });
@@ -75,6 +88,30 @@ describe('trees that do not end when told to are gone within the grace and a sec
     await expectNoTrace();
     // Also of those that had not noted themselves yet.
     expect(started.notes.left()).toEqual([]);
+  });
+
+  test('are gone before the next run starts, while the exit is told at once', async () => {
+    const instanceId = `tree-${++count}.0`;
+    const notes = new Notes(join(agents.directory, `${count}.again`));
+    const restart = { policy: 'always', attempts: 2, backoffMs: 1 };
+    const command = [fixture('daemon'), notes.path, '8'];
+    await agent.start({ command, instanceId, restart, stop: { graceMs: 700 } });
+    expect(await agent.untilStatus(instanceId, 'stopping')).toMatchObject({ run: 1, exit: { code: 8 }, pid: null });
+    const [first] = await notes.untilCount(2);
+    await until(
+      () => {
+        const alive = new Set(notes.left().map(({ pid }) => pid));
+        const runs = notes.read().filter(({ role }) => role === 'main');
+        if (runs.length < 2) return false;
+        const firstDaemon = notes.read().find(({ role }) => role === 'daemon')!;
+        expect(alive.has(firstDaemon.pid)).toBe(false);
+        expect(first!.pid).toBe(runs[0]!.pid);
+        return true;
+      },
+      { what: 'the second run has begun', timeoutMs: 10_000 },
+    );
+    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 2, attempts: 2, exit: { code: 8 } });
+    expect(notes.left()).toEqual([]);
   });
 });
 
@@ -132,30 +169,6 @@ describe('when the main process ends by itself, the rest of its tree is stopped'
     const status = code === 0 ? 'completed' : 'failed';
     expect(await agent.instance(instanceId)).toMatchObject({ status, exit: { code, signal: null }, pid: null });
     await expectNoTrace();
-  });
-
-  test('its exit is told at once, and its next run starts only when the tree is gone', async () => {
-    const instanceId = `tree-${++count}.0`;
-    const notes = new Notes(join(agents.directory, `${count}.again`));
-    const restart = { policy: 'always', attempts: 2, backoffMs: 1 };
-    const command = [fixture('daemon'), notes.path, '8'];
-    await agent.start({ command, instanceId, restart, stop: { graceMs: 700 } });
-    expect(await agent.untilStatus(instanceId, 'stopping')).toMatchObject({ run: 1, exit: { code: 8 }, pid: null });
-    const [first] = await notes.untilCount(2);
-    await until(
-      () => {
-        const alive = new Set(notes.left().map(({ pid }) => pid));
-        const runs = notes.read().filter(({ role }) => role === 'main');
-        if (runs.length < 2) return false;
-        const firstDaemon = notes.read().find(({ role }) => role === 'daemon')!;
-        expect(alive.has(firstDaemon.pid)).toBe(false);
-        expect(first!.pid).toBe(runs[0]!.pid);
-        return true;
-      },
-      { what: 'the second run has begun', timeoutMs: 10_000 },
-    );
-    expect(await agent.untilStatus(instanceId, 'failed')).toMatchObject({ run: 2, attempts: 2, exit: { code: 8 } });
-    expect(notes.left()).toEqual([]);
   });
 });
 

@@ -230,7 +230,10 @@ export class ShimHost implements ProcessHost {
 const NO_WORD = 'shim';
 
 /** A zombie counts as ended: whether it is reaped is its parent's affair. */
-async function findAlive({ pid, startTicks }: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
+async function findAlive({
+  pid,
+  startTicks,
+}: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
   const stat = await readProcessStat(pid);
   return stat !== null && stat.startTicks === startTicks && isAlive(stat) ? [{ pid, startTicks }] : [];
 }

@@ -100,7 +100,7 @@ export class Cgroups {
   }
 
   /**
-   * Makes a group, or takes the one that is there, and sets its limits; a limit not given is none.
+   * Makes a group, anew where an empty one is there, and sets its limits; a limit not given is none.
    *
    * With `memoryBytes`, the kernel that has to kill for want of memory kills the whole group (memory.oom.group), and none
    * of its memory is swapped out.
@@ -111,10 +111,10 @@ export class Cgroups {
    */
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
+    let isNew = await this.#makeGroup(directory);
     // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
     // with that of the group the cloning process is in (kill_seq in cgroup_css_set_fork and cgroup_post_fork).
-    await removeTree(directory).catch(ignoringGone);
-    const isNew = await this.#makeGroup(directory);
+    if (!isNew && (await removeTree(directory).catch(ignoringGone))) isNew = await this.#makeGroup(directory);
     try {
       for (const [file, value] of this.#settings(limits, isNew)) await setGroupFile(directory, file, value);
     } catch (error) {

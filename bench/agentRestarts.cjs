@@ -19,7 +19,7 @@
  * --keep leaves the directory with the logs when something fails.
  */
 const { execFileSync } = require('node:child_process');
-const { closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync } = require('node:fs');
+const { closeSync, constants, mkdirSync, openSync, readdirSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { setTimeout: sleep } = require('node:timers/promises');
@@ -28,7 +28,7 @@ const { measureBareServer } = require('./harness/control.cjs');
 const { countBy, statOf } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { showSpreads, spreadOf } = require('./harness/statistics.cjs');
-const { Traffic } = require('./harness/traffic.cjs');
+const { startsIn, Traffic } = require('./harness/traffic.cjs');
 const { until } = require('./harness/until.cjs');
 
 const STAYS = 'echo $$ >> "$0"; exec sleep 100000';
@@ -248,16 +248,6 @@ async function examineWhole({ agent, workloads, claim }) {
     records <= workloads + ENDED_KEPT,
     `${records} records of ${workloads} live and at most ${ENDED_KEPT} ended ones`,
   );
-}
-
-/** Each start of the program has left a line. */
-function startsIn(file) {
-  try {
-    return readFileSync(file, 'utf8').split('\n').length - 1;
-  } catch (error) {
-    if (error.code === 'ENOENT') return 0;
-    throw error;
-  }
 }
 
 function iso(ms) {

@@ -11,18 +11,21 @@ const { readFileSync } = require('node:fs');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
 
-/** Program and the flags of its short form. */
+/** Program with the flags it always has, and the flags of its short form. */
 const PROGRAMS = [
-  ['spawn', '--runs', '3', '--count', '200'],
-  ['submit', '--runs', '5'],
-  ['restart', '--runs', '2'],
-  ['recovery', '--runs', '3'],
-  ['thousand', '--runs', '1', '--idle-seconds', '10'],
-  ['shim', '--runs', '2'],
-  ['agentRestarts', '--runs', '10'],
-  ['agentRestarts', '--runs', '10', '--busy'],
-  ['trues', '--runs', '1'],
-  ['logs', '--runs', '1'],
+  [['spawn'], ['--runs', '3', '--count', '200']],
+  [['submit'], ['--runs', '5']],
+  [['restart'], ['--runs', '2']],
+  [['recovery'], ['--runs', '3']],
+  [['thousand'], ['--runs', '1', '--idle-seconds', '10']],
+  [['shim'], ['--runs', '2']],
+  [['agentRestarts'], ['--runs', '10']],
+  [
+    ['agentRestarts', '--busy'],
+    ['--runs', '10'],
+  ],
+  [['trues'], ['--runs', '1']],
+  [['logs'], ['--runs', '1']],
 ];
 
 const { values } = parseArgs({ options: { full: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
@@ -44,14 +47,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 
 async function runAll() {
   const failed = [];
-  for (const [name, ...short] of PROGRAMS) {
+  for (const [[name, ...always], short] of PROGRAMS) {
     if (stoppedBy !== null) break;
-    process.stdout.write(`\n== ${name}\n`);
-    running = spawn(process.execPath, [path.join(__dirname, `${name}.cjs`), ...(values.full ? [] : short)], {
-      stdio: 'inherit',
-    });
+    const called = [name, ...always].join(' ');
+    process.stdout.write(`\n== ${called}\n`);
+    const flags = [...always, ...(values.full ? [] : short)];
+    running = spawn(process.execPath, [path.join(__dirname, `${name}.cjs`), ...flags], { stdio: 'inherit' });
     const code = await new Promise((resolve) => running.once('close', resolve));
-    if (code !== 0) failed.push(name);
+    if (code !== 0) failed.push(called);
   }
   process.stdout.write(failed.length === 0 ? '\nall programs ended well\n' : `\nFAILED: ${failed.join(', ')}\n`);
   process.exitCode = failed.length === 0 && stoppedBy === null ? 0 : 1;

@@ -10,7 +10,8 @@
  * All told: /proc/meminfo before and with all of them, each read once it is steady. "Used" is all that is neither free nor could
  * be had back: total less free, less page cache and reclaimable slab, but with shared memory; so it misses nothing, wherever the kernel
  * accounts for it. Beside it what MemAvailable has less, and what the page cache and reclaimable slab have more, which is where state
- * files and logs show. The parts of "used" that the kernel names add up to less than all of it. The machine must be quiet.
+ * files and logs show. The machine must be quiet for these. "Own and kernel" is less disturbed: the PSS of agent, shims and sleeps
+ * themselves, and what the kernel has more in page tables, stacks, slab and per-CPU data.
  * Each run has an agent of its own, which has started and stopped some before.
  * Checked: as many processes and shims as instances, none of them after the stop.
  * --keep leaves the directory with the logs when something fails.
@@ -21,9 +22,9 @@ const path = require('node:path');
 const { Agent } = require('./harness/agent.cjs');
 const { buildC, holdSleepsInC } = require('./harness/control.cjs');
 const { inLanes } = require('./harness/lanes.cjs');
-const { readSteadyMemory, subtractMemory } = require('./harness/memory.cjs');
+const { attribute, readSteadyMemory, subtractMemory } = require('./harness/memory.cjs');
 const { ROOT } = require('./harness/part.cjs');
-const { memoryOf, residentBytesOf } = require('./harness/processes.cjs');
+const { childrenOf, memoryOf } = require('./harness/processes.cjs');
 const { onEnd, runBench } = require('./harness/program.cjs');
 const { median, showSpread, showSpreads, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -69,18 +70,20 @@ async function measureInstances(count, claim) {
   await stop(agent, IDLE, 'warm');
 
   const before = await readSteadyMemory();
-  const agentBefore = residentBytesOf(agent.pid);
+  const agentBefore = memoryOf(agent.pid);
   await start(agent, count, 'many');
-  const node = subtractMemory(await readSteadyMemory(), before);
-  const agentBytes = residentBytesOf(agent.pid) - agentBefore;
-  const processes = agent.processes().length;
-  const all = agent.shims().length;
-  claim(processes === count && all === count, `${processes} processes and ${all} shims instead of ${count} each`);
+  const memory = subtractMemory(await readSteadyMemory(), before);
+  const agentAfter = memoryOf(agent.pid);
+  const pids = [...agent.processes(), ...agent.shims()].map(({ pid }) => pid);
+  claim(pids.length === 2 * count, `${pids.length} processes and shims instead of ${count} each`);
+  const node = attribute(pagesOf(pids) + agentAfter.proportional - agentBefore.proportional, memory);
+  const agentBytes = agentAfter.resident - agentBefore.resident;
   await stop(agent, count, 'many');
   const left = subtractMemory(await readSteadyMemory(), before);
+  const agentLeftBytes = memoryOf(agent.pid).resident - agentBefore.resident;
   const remaining = await agent.close();
   claim(remaining === 0, `${remaining} processes were left after the agent had ended`);
-  return { shim: mediansOf(shims), sleep: mediansOf(sleeps), node, agentBytes, left };
+  return { shim: mediansOf(shims), sleep: mediansOf(sleeps), node, agentBytes, left, agentLeftBytes };
 }
 
 async function start(agent, count, name) {
@@ -108,10 +111,16 @@ async function stop(agent, count, name) {
 
 async function measureBareSleeps(program, count) {
   const before = await readSteadyMemory();
-  const end = await holdSleepsInC(program, count);
+  const { pid, end } = await holdSleepsInC(program, count);
   const memory = subtractMemory(await readSteadyMemory(), before);
+  const bare = attribute(pagesOf(childrenOf(pid)), memory);
   await end();
-  return memory;
+  return bare;
+}
+
+/** Of all of them, the shared ones divided among those that share them. */
+function pagesOf(pids) {
+  return pids.reduce((sum, pid) => sum + memoryOf(pid).proportional, 0);
 }
 
 async function measureOneSleep() {
@@ -161,7 +170,9 @@ function report({ samples, runs, instances, binaryBytes }) {
     agentKib: each(({ agentBytes }) => agentBytes),
     shimAllToldKib: each(({ node, bare, agentBytes }) => node.used - bare.used - agentBytes),
     toBare: spreadOf(samples.map(({ node, bare }) => node.used / bare.used)),
+    attributedToBare: spreadOf(samples.map(({ node, bare }) => node['own and kernel'] / bare['own and kernel'])),
     leftMib: spreadOf(samples.map(({ left }) => left.used / 2 ** 20)),
+    agentLeftMib: spreadOf(samples.map(({ agentLeftBytes }) => agentLeftBytes / 2 ** 20)),
     unsteady: samples.filter(({ node, bare }) => !node.isSteady || !bare.isSteady).length,
   };
   const row = (name, memory) => [name, ...Object.values(memory).map((spread) => showSpread(spread, 0))];
@@ -184,9 +195,16 @@ function report({ samples, runs, instances, binaryBytes }) {
     ]),
     ...showSpreads([
       ['one more instance / one more bare sleep, used', figures.toBare, 2, '×'],
-      ['of it resident in the agent', figures.agentKib, 1, 'KiB'],
-      ['of it the shim, kernel included: instance − bare sleep − agent', figures.shimAllToldKib, 1, 'KiB'],
+      ['the same by own pages and kernel', figures.attributedToBare, 2, '×'],
+      ['of one more instance resident in the agent', figures.agentKib, 1, 'KiB'],
+      [
+        'of one more instance the shim, kernel included: instance − bare sleep − agent',
+        figures.shimAllToldKib,
+        1,
+        'KiB',
+      ],
       ['more used after the stop of all than before', figures.leftMib, 1, 'MiB'],
+      ['of it resident in the agent', figures.agentLeftMib, 1, 'MiB'],
     ]),
     ...(figures.unsteady === 0
       ? []

@@ -1,7 +1,7 @@
 // What starting many sleeps, and stopping them, costs without Node or a network: vfork and exec in
-// a loop, then SIGTERM and wait. usage: sleeps_control <count> [hold] Prints the nanoseconds of both.
-// With hold it prints those of the first at once, and goes on when its stdin ends. Children get a
-// session of their own and /dev/null, as a workload does.
+// a loop, then SIGTERM and wait. usage: sleeps_control <count> [hold] Prints the nanoseconds of
+// both. With hold it prints those of the first at once, and goes on when its stdin ends. Children
+// get a session of their own and /dev/null, as a workload does.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>

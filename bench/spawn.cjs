@@ -1,75 +1,193 @@
 'use strict';
 /**
- * Spawn to reaped: the addon, child_process.spawn, and a C loop of vfork, exec and wait, in one run, interleaved.
- * All start /bin/true from a parent of at least --rss-mb resident memory (80), one at a time and concurrently.
+ * What starting a program costs, from the call until it is reaped: through a shim, by the addon alone, by child_process.spawn, and
+ * by a C loop of vfork, exec and wait; in one run, interleaved, one at a time and --concurrency at once.
  *
- *   node bench/spawn.cjs [--json] [--runs 7] [--rss-mb 80] [--count 400] [--concurrency 32]
+ *   node bench/spawn.cjs [--runs 7] [--count 400] [--concurrency 32] [--rss-mb 80] [--json] [--keep]
  *
- * Needs a built tree: dist/agent/native/index.js and the addon. The figures that mean something are the ratios.
+ * All start /bin/true from a parent of at least --rss-mb resident memory. Through a shim means: by the agent's host of shims, in this
+ * process; until the shim is gone, with the exit on the disk (in the directory of temporary files), and the same with all its files in
+ * memory (/dev/shm). The directories of the runs are made before. The addon alone starts the program where it would start
+ * the shim. "Until it runs" is until the program has been executed and the caller knows it.
+ * Checked: every one ends with 0.
  */
-const { execFileSync, spawn } = require('node:child_process');
-const { existsSync, mkdirSync, readFileSync } = require('node:fs');
-const { join } = require('node:path');
+const { spawn } = require('node:child_process');
+const { existsSync, mkdirSync, readFileSync, rmSync } = require('node:fs');
+const path = require('node:path');
 const { performance } = require('node:perf_hooks');
-const { parseArgs } = require('node:util');
+const { buildC, measureTruesInC } = require('./harness/control.cjs');
+const { enlist } = require('./harness/ending.cjs');
+const { inLanes } = require('./harness/lanes.cjs');
+const { makeDirectory, ROOT } = require('./harness/part.cjs');
+const { killShims } = require('./harness/processes.cjs');
+const { runBench } = require('./harness/program.cjs');
+const { median, showSpread, showTable, spreadOf } = require('./harness/statistics.cjs');
 
 const PROGRAM = '/bin/true';
-const LOADER = join(__dirname, '../dist/agent/native/index.js');
-const CONTROL_SOURCE = join(__dirname, 'spawn_control.c');
-const CONTROL = join(__dirname, 'build/spawn_control');
-
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    runs: { type: 'string', default: '7' },
-    'rss-mb': { type: 'string', default: '80' },
-    count: { type: 'string', default: '400' },
-    concurrency: { type: 'string', default: '32' },
-  },
-});
-const runs = Number(values.runs);
-const rssMb = Number(values['rss-mb']);
-const count = Number(values.count);
-const concurrency = Number(values.concurrency);
-
-if (!existsSync(LOADER)) {
-  console.error(`${LOADER} is missing; run \`npm run build\` first`);
-  process.exit(1);
-}
-mkdirSync(join(__dirname, 'build'), { recursive: true });
-execFileSync('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', CONTROL, CONTROL_SOURCE]);
-
+const MEMORY = '/dev/shm';
+const AGENT = path.join(ROOT, 'dist/agent');
+const NOTHING = new Uint8Array(0);
+/** Held for good. */
 const ballast = [];
-while (process.memoryUsage().rss < rssMb * 2 ** 20) ballast.push(Buffer.alloc(2 ** 20, 1));
 
-const native = require(LOADER).loadNative();
-const exited = new Map();
-native.onExit((exits) => {
-  for (const { handle } of exits) {
-    exited.get(handle)();
-    exited.delete(handle);
-  }
+runBench({
+  file: __filename,
+  numbers: { runs: 7, count: 400, concurrency: 32, 'rss-mb': 80 },
+  limitMs: ({ runs, count }) => 60_000 + runs * (10_000 + count * 200),
+  main: measureStarts,
 });
-const plan = {
-  file: PROGRAM,
-  argv: [PROGRAM],
-  env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
-  cwd: '/',
-  stdoutPath: '/dev/null',
-  stderrPath: '/dev/null',
-};
 
-async function runAddon() {
-  const { handle } = await native.spawn(plan);
-  await new Promise((resolve) => exited.set(handle, resolve));
+async function measureStarts({ numbers, check, say }) {
+  const { runs, count, concurrency, 'rss-mb': rssMb } = numbers;
+  const control = buildC('spawn_control');
+  while (process.memoryUsage().rss < rssMb * 2 ** 20) ballast.push(Buffer.alloc(2 ** 20, 1));
+  const subjects = openSubjects(check);
+  const widths = [...new Set([1, concurrency])];
+
+  for (const subject of subjects) await measure(subject, Math.min(count, 100), concurrency); // compiles, faults pages in
+  const samples = [];
+  for (let run = 1; run <= runs; run += 1) {
+    for (const width of widths) {
+      const { seconds } = await measureTruesInC(control, count, width, rssMb);
+      const controlUs = (seconds * 1e6) / count;
+      samples.push({ run, name: 'C', width, usEach: controlUs, toControl: 1 });
+      for (const subject of subjects) {
+        const measured = await measure(subject, count, width);
+        // Of measurements that stand next to each other, so that a slow moment of the machine weighs on both.
+        samples.push({ run, name: subject.name, width, ...measured, toControl: measured.usEach / controlUs });
+      }
+    }
+    for (const subject of subjects)
+      samples.push({ run, name: subject.name, callUs: await measureCall(subject, count) });
+    const last = samples.filter((sample) => sample.run === run && sample.width === 1);
+    say(`run ${run}/${runs}: ${last.map(({ name, usEach }) => `${name} ${usEach.toFixed(0)} µs`).join(', ')}`);
+  }
+  const parentMb = Math.round(process.memoryUsage().rss / 2 ** 20);
+  return report({ samples, subjects, widths, runs, count, parentMb });
 }
 
-function runChildProcess() {
-  return new Promise((resolve, reject) => {
-    const child = spawn(PROGRAM, [], { stdio: 'ignore', detached: true, cwd: '/' });
-    child.once('error', reject);
-    child.once('exit', resolve);
+/** @returns each { name, prepare(count): one(), discard() }; `one` resolves at the end, with the moment since which it ran */
+function openSubjects(check) {
+  if (!existsSync(AGENT)) throw new Error(`${AGENT} is missing; run \`npm run setup\` first`);
+  const { loadNative } = require(path.join(AGENT, 'native/index.js'));
+  const native = loadNative();
+  // The addon has one listener; each host of shims wants to be it, and so does the addon's own subject.
+  const listeners = [];
+  native.onExit((exits) => listeners.forEach((listener) => void listener?.(exits)));
+  const shared = { ...native, onExit: (listener) => void (listener !== null && listeners.push(listener)) };
+  const claim = (name, code) => check(code === 0, `a program started by ${name} ended with ${code}`);
+  return [
+    shimSubject('shim', shared, makeDirectory(), claim),
+    shimSubject('shim in memory', shared, makeDirectory(MEMORY), claim),
+    addonSubject('addon alone', shared, claim),
+    childProcessSubject('child_process', claim),
+  ];
+}
+
+function shimSubject(name, native, directory, claim) {
+  const { shimPath } = require(path.join(AGENT, 'native/index.js'));
+  const { ShimHost } = require(path.join(AGENT, 'shim/host.js'));
+  const silent = { warn() {}, error() {}, info() {}, debug() {} };
+  const leasePath = path.join(directory, 'lease');
+  const host = new ShimHost({
+    native,
+    cgroups: null,
+    shimPath: shimPath(),
+    dataDir: directory,
+    leasePath,
+    log: silent,
   });
+  enlist({
+    directory,
+    async destroy() {
+      host.close();
+      await killShims(directory);
+    },
+  });
+  let made = 1;
+  const runs = path.join(directory, 'runs');
+  return {
+    name,
+    prepare(count) {
+      const plans = Array.from({ length: count }, (_, at) => planOf(made + at, path.join(runs, `${made + at}`)));
+      made += count;
+      for (const { stateDirectory, logs } of plans) {
+        mkdirSync(stateDirectory, { recursive: true });
+        mkdirSync(logs.directory);
+      }
+      return async () => {
+        const run = await host.start(plans.pop());
+        const ranAt = performance.now();
+        claim(name, (await run.exited).code);
+        await run.gone;
+        return ranAt;
+      };
+    },
+    discard: () => rmSync(runs, { recursive: true }),
+  };
+}
+
+/** As the agent makes it of the smallest workload. */
+function planOf(number, directory) {
+  return {
+    key: `bench.0.${number}.1`,
+    generation: number,
+    run: 1,
+    file: PROGRAM,
+    argv: [PROGRAM],
+    env: Object.fromEntries(Object.entries(process.env)),
+    cwd: '/',
+    privateCwd: false,
+    stateDirectory: directory,
+    nonce: `bench-${process.pid}-${number}`.padEnd(16, '-'),
+    stop: { signal: 'SIGTERM', graceMs: 10_000 },
+    logs: {
+      directory: path.join(directory, 'logs'),
+      firstStdout: 1,
+      firstStderr: 1,
+      maxBytes: 10 * 2 ** 20,
+      files: 10,
+    },
+    fence: { kind: 'keep' },
+    user: null,
+    rlimits: [],
+    umask: 0o022,
+    nice: 0,
+    noNewPrivileges: true,
+    cgroup: null,
+  };
+}
+
+function addonSubject(name, native, claim) {
+  const ends = new Map();
+  native.onExit((exits) => {
+    for (const { handle, code } of exits) ends.get(handle)?.(code);
+  });
+  const one = async () => {
+    const { handle } = await native.spawn({ file: PROGRAM, argv: [PROGRAM], cwd: '/', input: NOTHING });
+    const ranAt = performance.now();
+    claim(name, await new Promise((resolve) => ends.set(handle, resolve)));
+    ends.delete(handle);
+    return ranAt;
+  };
+  return { name, prepare: () => one, discard() {} };
+}
+
+function childProcessSubject(name, claim) {
+  const one = () =>
+    new Promise((resolve, reject) => {
+      const child = spawn(PROGRAM, [], { stdio: 'ignore', detached: true, cwd: '/' });
+      let ranAt = 0;
+      child.once('error', reject);
+      child.once('spawn', () => {
+        ranAt = performance.now();
+      });
+      child.once('exit', (code) => {
+        claim(name, code);
+        resolve(ranAt);
+      });
+    });
+  return { name, prepare: () => one, discard() {} };
 }
 
 /** CPU time of this thread, which runs the event loop: first field of schedstat, in nanoseconds. */
@@ -77,103 +195,64 @@ function loopCpuUs() {
   return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e3;
 }
 
-/** Runs `one` `count` times, at most `width` at once. @returns per spawn: elapsed time, and CPU time of the event loop's thread */
-async function measure(one, width) {
+/** `count` of them, `width` at a time. @returns microseconds each: in all, until it runs, and of the event loop's CPU */
+async function measure(subject, count, width) {
+  const one = subject.prepare(count);
+  const untilRunsUs = [];
   const cpuBefore = loopCpuUs();
   const before = performance.now();
-  let left = count;
-  const lane = async () => {
-    while (left > 0) {
-      left -= 1;
-      await one();
-    }
-  };
-  await Promise.all(Array.from({ length: width }, lane));
-  const elapsedMs = performance.now() - before;
-  return { usPerSpawn: (elapsedMs * 1e3) / count, loopUsPerSpawn: (loopCpuUs() - cpuBefore) / count };
+  await inLanes(Array(count).fill(null), width, async () => {
+    const calledAt = performance.now();
+    untilRunsUs.push(((await one()) - calledAt) * 1e3);
+  });
+  const usEach = ((performance.now() - before) * 1e3) / count;
+  const loopUs = (loopCpuUs() - cpuBefore) / count;
+  subject.discard();
+  return { usEach, loopUs, untilRunsUs: median(untilRunsUs) };
 }
 
 /** What the call itself costs the caller: `count` starts asked for in one go, timed until the last call has returned. */
-async function measureCall(call) {
+async function measureCall(subject, count) {
+  const one = subject.prepare(count);
   const before = performance.now();
-  const pending = Array.from({ length: count }, call);
+  const pending = Array.from({ length: count }, one);
   const callUs = ((performance.now() - before) * 1e3) / count;
   await Promise.all(pending);
+  subject.discard();
   return callUs;
 }
 
-/** The control is a process of its own; only it is measured, by itself. */
-function measureControl(width) {
-  const ns = Number(execFileSync(CONTROL, [count, width, rssMb, PROGRAM].map(String)).toString());
-  return { usPerSpawn: ns / 1e3 / count, loopUsPerSpawn: 0 };
-}
-
-const subjects = {
-  'addon, 1 at a time': () => measure(runAddon, 1),
-  [`addon, ${concurrency} at once`]: () => measure(runAddon, concurrency),
-  'child_process, 1 at a time': () => measure(runChildProcess, 1),
-  [`child_process, ${concurrency} at once`]: () => measure(runChildProcess, concurrency),
-  'C control, 1 at a time': () => measureControl(1),
-  [`C control, ${concurrency} at once`]: () => measureControl(concurrency),
-};
-
-const sorted = (numbers) => [...numbers].sort((a, b) => a - b);
-const median = (numbers) => sorted(numbers)[Math.floor(numbers.length / 2)];
-const summary = (numbers) => ({ median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers) });
-
-async function main() {
-  const calls = { addon: [], child_process: [] };
-  const samples = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
-  await measure(runAddon, concurrency); // warm-up: compiles, faults pages in
-  for (let run = 0; run < runs; run += 1) {
-    for (const [name, subject] of Object.entries(subjects)) samples[name].push(await subject());
-    calls.addon.push(await measureCall(runAddon));
-    calls.child_process.push(await measureCall(runChildProcess));
-  }
-  const results = Object.entries(samples).map(([name, list]) => {
-    const control = samples[`C control, ${name.split(', ')[1]}`];
-    return {
-      name,
-      usPerSpawn: summary(list.map(({ usPerSpawn }) => usPerSpawn)),
-      startsPerSecond: 1e6 / median(list.map(({ usPerSpawn }) => usPerSpawn)),
-      loopUsPerSpawn: name.startsWith('C ') ? null : summary(list.map(({ loopUsPerSpawn }) => loopUsPerSpawn)),
-      // Of runs that stand next to each other, so that a slow moment of the machine weighs on both.
-      timeRatioToControl: summary(list.map(({ usPerSpawn }, run) => usPerSpawn / control[run].usPerSpawn)),
-    };
-  });
-  const callUs = Object.fromEntries(Object.entries(calls).map(([name, list]) => [name, summary(list)]));
-  const conditions = {
-    program: PROGRAM,
-    runs,
-    count,
-    concurrency,
-    parentRssMb: Math.round(process.memoryUsage().rss / 2 ** 20),
+function report({ samples, subjects, widths, runs, count, parentMb }) {
+  const spreadsOf = (name, width) => {
+    const own = samples.filter((sample) => sample.name === name && sample.width === width);
+    const of = (key) => (own[0][key] === undefined ? null : spreadOf(own.map((sample) => sample[key])));
+    return { usEach: of('usEach'), toControl: of('toControl'), untilRunsUs: of('untilRunsUs'), loopUs: of('loopUs') };
   };
-  if (values.json) {
-    console.log(JSON.stringify({ conditions, results, callUs }, null, 2));
-    return;
-  }
-  console.log(
-    `${PROGRAM}, spawn to reaped; ${runs} runs of ${count}, parent ${conditions.parentRssMb} MB; median (min..max)`,
+  const names = [...subjects.map(({ name }) => name), 'C'];
+  const rows = widths.flatMap((width) => names.map((name) => ({ name, width, ...spreadsOf(name, width) })));
+  const callUs = Object.fromEntries(
+    subjects.map(({ name }) => {
+      const calls = samples.filter((sample) => sample.name === name && sample.callUs !== undefined);
+      return [name, spreadOf(calls.map((sample) => sample.callUs))];
+    }),
   );
-  const show = ({ median: m, min, max }, digits) =>
-    `${m.toFixed(digits)} (${min.toFixed(digits)}..${max.toFixed(digits)})`;
-  console.table(
-    Object.fromEntries(
-      results.map(({ name, usPerSpawn, startsPerSecond, loopUsPerSpawn, timeRatioToControl }) => [
-        name,
-        {
-          'µs per spawn': show(usPerSpawn, 0),
-          'starts/s': Math.round(startsPerSecond),
-          'event loop CPU µs': loopUsPerSpawn === null ? '' : show(loopUsPerSpawn, 1),
-          'time / C control': show(timeRatioToControl, 2),
-        },
+  const show = (spread, digits) => (spread === null ? '' : showSpread(spread, digits));
+  const lines = [
+    `${PROGRAM}, call to reaped; ${runs} runs of ${count} each, parent ${parentMb} MB; median (min..max)`,
+    ...showTable([
+      ['', 'µs each', 'starts/s', 'time / C', 'µs until it runs', 'event loop µs'],
+      ...rows.map(({ name, width, usEach, toControl, untilRunsUs, loopUs }) => [
+        `${name}, ${width} at once`,
+        show(usEach, 0),
+        (1e6 / usEach.median).toFixed(0),
+        show(toControl, 2),
+        show(untilRunsUs, 0),
+        show(loopUs, 0),
       ]),
+    ]),
+    ...Object.entries(callUs).map(
+      ([name, us]) => `  the event loop is blocked by one call of ${name}: ${showSpread(us, 1)} µs`,
     ),
-  );
-  for (const [name, us] of Object.entries(callUs)) {
-    console.log(`the event loop is blocked by one call of ${name}: ${show(us, 1)} µs`);
-  }
+  ];
+  return { json: { rows, callUs, parentMb }, lines };
 }
-
-void main();

@@ -8,7 +8,8 @@
  * Batches of --batch starts, --lanes of them at a time: as many starts are asked for at once as both make; C has as many children at
  * once. The ends are heard on the agent's WebSocket. Each run has an agent of its own, which has done a few hundred before
  * it is measured, and is done once on the file system of --data-dir (default: that of temporary files) and once in memory
- * (/dev/shm): between the two stands what it costs that a start and an exit are on the disk before they count.
+ * (/dev/shm): between the two stands what it costs that a start and an exit are on the disk before they count. What the disk alone
+ * takes for that is a control of its own: a C program that makes the same records durable, as many at once, and executes nothing.
  * Checked: each runs once and ends with 0; afterwards there are no zombies, no shims, no more descriptors, records and processes than
  * before (an agent used alone keeps the last 100 ended ones). Empty logs of those that are forgotten are counted beside.
  * Measured besides: CPU time of the agent, and of its children, which are the shims and what those started.
@@ -20,9 +21,16 @@ const os = require('node:os');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { Agent } = require('./harness/agent.cjs');
-const { buildC, measureTruesInC } = require('./harness/control.cjs');
+const { buildC, measureRecordsInC, measureTruesInC } = require('./harness/control.cjs');
 const { inLanes } = require('./harness/lanes.cjs');
-const { childrenOf, descriptorsOf, residentBytesOf, statOf, zombiesOf } = require('./harness/processes.cjs');
+const {
+  childrenOf,
+  descriptorsOf,
+  firstThreadCpuSecondsOf,
+  residentBytesOf,
+  statOf,
+  zombiesOf,
+} = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { showSpread, showSpreads, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -46,16 +54,17 @@ runBench({
 async function measureTrues({ numbers, texts, check, say }) {
   const { runs, count, batch, lanes } = numbers;
   const program = buildC('spawn_control');
+  const recordsProgram = buildC('records_control');
   const samples = [];
   for (let run = 1; run <= runs; run += 1) {
     const claim = (isTrue, what) => check(isTrue, `run ${run}: ${what}`);
     const control = await measureTruesInC(program, count, batch * lanes);
-    const disk = await runAll({ ...numbers, parent: texts['data-dir'], claim });
-    const memory = await runAll({ ...numbers, parent: MEMORY, claim });
+    const disk = await runAll({ ...numbers, recordsProgram, parent: texts['data-dir'], claim });
+    const memory = await runAll({ ...numbers, recordsProgram, parent: MEMORY, claim });
     samples.push({ run, control, disk, memory });
     say(
       `run ${run}/${runs}: ${(count / disk.seconds).toFixed(0)}/s, in memory ${(count / memory.seconds).toFixed(0)}/s, C ` +
-        `${(count / control.seconds).toFixed(0)}/s; ${disk.right} of ${count} ended with 0; agent's CPU ` +
+        `${(count / control.seconds).toFixed(0)}/s, the disk ${(count / disk.recordsSeconds).toFixed(0)}/s; ${disk.right} of ${count} ended with 0; agent's CPU ` +
         `${disk.agentCpuSeconds.toFixed(1)} s, its children's ${disk.childrenCpuSeconds.toFixed(1)} s; before → after: ` +
         Object.keys(disk.before)
           .map((what) => `${disk.before[what]} → ${disk.after[what]} ${what}`)
@@ -65,22 +74,23 @@ async function measureTrues({ numbers, texts, check, say }) {
   return report({ samples, ...numbers });
 }
 
-async function runAll({ count, batch, lanes, parent, claim }) {
+async function runAll({ count, batch, lanes, parent, recordsProgram, claim }) {
   const agent = await Agent.start({ parent });
   const ends = new Ends();
   const close = await agent.listen((message) => ends.take(message));
   await startAndAwait({ agent, ends, count: WARM_UP, batch, lanes });
+  const records = await measureRecordsInC(recordsProgram, path.join(agent.directory, 'control'), count, batch * lanes);
   const before = await settle(agent, () => true);
   ends.clear();
 
-  const cpuBefore = statOf(agent.pid);
+  const cpuBefore = cpuOf(agent);
   const peak = { zombies: 0, shims: 0, descriptors: 0 };
   const looking = setInterval(() => lookAt(agent, peak), LOOK_EVERY_MS);
   const startedAt = performance.now();
   await startAndAwait({ agent, ends, count, batch, lanes });
   const seconds = (performance.now() - startedAt) / 1e3;
   clearInterval(looking);
-  const cpuAfter = statOf(agent.pid);
+  const cpuAfter = cpuOf(agent);
   const isBack = (now) =>
     names(now).every((what) => now[what] <= before[what] + (what === 'sockets' ? SPARE_SOCKETS : 0));
   const after = await settle(agent, (now) => isBack({ ...now, logs: 0, residentMib: 0 }));
@@ -100,13 +110,19 @@ async function runAll({ count, batch, lanes, parent, claim }) {
   claim(left === 0, `${left} processes were left after the agent had ended`);
   return {
     seconds,
+    recordsSeconds: records.seconds,
     right: ends.right,
     agentCpuSeconds: cpuAfter.cpuSeconds - cpuBefore.cpuSeconds,
+    loopCpuSeconds: cpuAfter.loopCpuSeconds - cpuBefore.loopCpuSeconds,
     childrenCpuSeconds: cpuAfter.childrenCpuSeconds - cpuBefore.childrenCpuSeconds,
     before,
     after,
     peak,
   };
+}
+
+function cpuOf({ pid }) {
+  return { ...statOf(pid), loopCpuSeconds: firstThreadCpuSecondsOf(pid) };
 }
 
 /** What is told of the ends of instances. */
@@ -178,7 +194,12 @@ function lookAt(agent, peak) {
 
 /** Files and directories below it. */
 function filesIn(directory) {
-  return readdirSync(directory, { recursive: true }).length;
+  try {
+    return readdirSync(directory, { recursive: true }).length;
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    return filesIn(directory); // a record was removed while it was looked at
+  }
 }
 
 function names(inspected) {
@@ -194,7 +215,10 @@ function report({ samples, runs, count, batch, lanes }) {
     inMemoryPerSecond: rate(({ memory }) => memory),
     controlPerSecond: rate(({ control }) => control),
     toControl: of(({ disk, control }) => control.seconds / disk.seconds),
+    recordsPerSecond: of(({ disk }) => count / disk.recordsSeconds),
+    toRecords: of(({ disk }) => disk.recordsSeconds / disk.seconds),
     inMemoryToControl: of(({ memory, control }) => control.seconds / memory.seconds),
+    loopCpuMs: msEach(({ disk }) => disk.loopCpuSeconds),
     agentCpuMs: msEach(({ disk }) => disk.agentCpuSeconds),
     childrenCpuMs: msEach(({ disk }) => disk.childrenCpuSeconds),
     inMemoryAgentCpuMs: msEach(({ memory }) => memory.agentCpuSeconds),
@@ -212,9 +236,12 @@ function report({ samples, runs, count, batch, lanes }) {
       ['started and told as ended', figures.perSecond, 0, 'per second'],
       ['the same with the data directory in memory', figures.inMemoryPerSecond, 0, 'per second'],
       [`control: vfork, exec, wait in C, ${lanes * batch} at once`, figures.controlPerSecond, 0, 'per second'],
+      ['control: only their records on the disk, in C', figures.recordsPerSecond, 0, 'per second'],
       ['agent / C', figures.toControl, 3, '× the rate'],
+      ['agent / only the records', figures.toRecords, 3, '× the rate'],
       ['agent with its directory in memory / C', figures.inMemoryToControl, 3, '× the rate'],
       ['CPU time of the agent, each', figures.agentCpuMs, 3, 'ms'],
+      ['of it its event loop', figures.loopCpuMs, 3, 'ms'],
       ['CPU time of shim and program, each', figures.childrenCpuMs, 3, 'ms'],
       ['CPU time of the agent, in memory', figures.inMemoryAgentCpuMs, 3, 'ms'],
       ['CPU time of shim and program, in memory', figures.inMemoryChildrenCpuMs, 3, 'ms'],

@@ -5,7 +5,8 @@
 # Needs x86-64 and Debian's apt-get, but no root: qemu (unless installed), Debian's cloud kernel and busybox are fetched
 # as packages and unpacked below ${XDG_CACHE_HOME:-~/.cache}/morch/vm; nothing is installed. Uses KVM where it may.
 #
-# Exit code 0: all passed; 1: not; 77: cannot run here, with the reason. Takes at most MORCH_VM_SECONDS (300).
+# Exit code 0: all passed; 1: not; 77: cannot run here, with the reason. The machine is given MORCH_VM_SECONDS (300), a
+# download two minutes.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -31,7 +32,7 @@ trap 'exit 143' TERM HUP
 
 # apt ARGUMENTS: apt-get into the cache, without the locks of an installation. Its output is told when it fails.
 apt() {
-  apt-get -q -y -o Debug::NoLocking=1 -o Dir::Cache::archives="$cache/debs" -o APT::Sandbox::User= "$@" \
+  timeout 120 apt-get -q -y -o Debug::NoLocking=1 -o Dir::Cache::archives="$cache/debs" -o APT::Sandbox::User= "$@" \
     >"$work/apt.log" 2>&1 && return
   tail -n 5 "$work/apt.log" >&2
   return 1
@@ -40,7 +41,7 @@ apt() {
 apt_lists() {
   apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 && return
   [ "$(id -u)" = 0 ] || skip 'apt-get has no lists of packages; run apt-get update as root'
-  apt-get update -q >"$work/apt.log" 2>&1 || say "apt-get update failed: $(tail -n 1 "$work/apt.log")"
+  timeout 120 apt-get update -q >"$work/apt.log" 2>&1 || say "apt-get update failed: $(tail -n 1 "$work/apt.log")"
 }
 
 # unpack NAME FILE...: the packages as a tree in the cache, whole or not at all.
@@ -122,9 +123,9 @@ fi
 say "the machine is run by $accelerator"
 
 passed=0 failed=0
+SECONDS=0
 for phase in $PHASES; do
   say "=== $phase"
-  started=$SECONDS
   boot "$phase" $((limit > SECONDS ? limit - SECONDS : 1))
   passed=$((passed + $(grep -c '^ok ' "$work/console" || true)))
   failed_here=$(grep -c '^not ok ' "$work/console" || true)
@@ -133,7 +134,8 @@ for phase in $PHASES; do
     'vm: exit 0') continue ;;
     'vm: exit '*) [ "$failed_here" -gt 0 ] && continue ;;
   esac
-  say "the machine did not come to the end of $phase ($((SECONDS - started)) s)"
+  if [ "$SECONDS" -ge "$limit" ]; then say "$phase has not ended within the $limit s of MORCH_VM_SECONDS"
+  else say "the machine did not come to the end of $phase"; fi
   failed=$((failed + 1))
   break
 done

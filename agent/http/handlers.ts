@@ -1,5 +1,4 @@
 /** What each route of the agent does: checks the input, asks who may command, calls the supervisor, answers. */
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import {
@@ -158,9 +157,7 @@ async function sendLogs(
   if (request.method !== 'HEAD') {
     for await (const block of readLogs(logs)) {
       if (response.destroyed) return;
-      if (!writeBlock(response, block, frames)) {
-        await Promise.race([once(response, 'drain'), once(response, 'close')]);
-      }
+      if (!writeBlock(response, block, frames)) await drained(response);
     }
   }
   response.end();
@@ -170,4 +167,18 @@ async function sendLogs(
 function writeBlock(response: ServerResponse, { bytes, position }: LogBlock, frames: boolean): boolean {
   if (frames) response.write(frameHead(bytes.length, position));
   return bytes.length === 0 ? !response.writableNeedDrain : response.write(bytes);
+}
+
+/** Resolves when the reader takes more, or has left. */
+function drained(response: ServerResponse): Promise<void> {
+  if (response.destroyed || !response.writableNeedDrain) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
 }

@@ -1,7 +1,7 @@
 'use strict';
 /** The controls that bench programs measure themselves against, in the same run. */
 const { execFile, execFileSync, spawn } = require('node:child_process');
-const { mkdirSync, renameSync } = require('node:fs');
+const { mkdirSync, renameSync, rmSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { promisify } = require('node:util');
@@ -22,7 +22,7 @@ function buildC(name) {
   mkdirSync(directory, { recursive: true });
   // Another run may be executing the one that is there.
   const fresh = `${program}.${process.pid}`;
-  execFileSync('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', fresh, path.join(BENCH, `${name}.c`)]);
+  execFileSync('cc', ['-O2', '-pthread', '-Wall', '-Wextra', '-Werror', '-o', fresh, path.join(BENCH, `${name}.c`)]);
   renameSync(fresh, program);
   return program;
 }
@@ -43,7 +43,7 @@ async function measureSleepsInC(program, count) {
   return { startMs: startNs / 1e6, stopMs: stopNs / 1e6 };
 }
 
-/** `count` sleeps by vfork and exec. @returns what ends them, and resolves when they are gone */
+/** `count` sleeps by vfork and exec. @returns { pid, end }: of their parent; what ends them, and resolves when they are gone */
 async function holdSleepsInC(program, count) {
   const child = spawn(program, [String(count), 'hold'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const done = onEnd(() => child.kill('SIGKILL'));
@@ -52,18 +52,30 @@ async function holdSleepsInC(program, count) {
     child.stdout.once('data', resolve);
     child.once('exit', (code) => reject(new Error(`${program} ended with ${code}`)));
   });
-  return async () => {
+  const end = async () => {
     child.stdin.end();
     await gone;
     done();
   };
+  return { pid: child.pid, end };
 }
 
-/** `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time. @returns { seconds, cpuSeconds } */
-async function measureTruesInC(program, count, concurrency) {
+/**
+ * `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time, from a parent of `rssMb`.
+ * @returns { seconds, cpuSeconds }
+ */
+async function measureTruesInC(program, count, concurrency, rssMb = 1) {
   const { childrenCpuSeconds: before } = statOf(process.pid);
-  const stdout = await runC(program, [count, concurrency, 1, '/bin/true']);
+  const stdout = await runC(program, [count, concurrency, rssMb, '/bin/true']);
   return { seconds: Number(stdout) / 1e9, cpuSeconds: statOf(process.pid).childrenCpuSeconds - before };
+}
+
+/** The records of `count` runs made durable in a `directory` made for it, by a C program. @returns { seconds } */
+async function measureRecordsInC(program, directory, count, concurrency) {
+  mkdirSync(directory);
+  const stdout = await runC(program, [directory, count, concurrency]);
+  rmSync(directory, { recursive: true });
+  return { seconds: Number(stdout) / 1e9 };
 }
 
 /** `count` children at once by child_process.spawn, until the last one executes its program; they are killed and reaped since. */
@@ -108,4 +120,12 @@ async function measureBareServer() {
   return tookMs;
 }
 
-module.exports = { buildC, holdSleepsInC, measureBareServer, measureSleepsInC, measureSpawns, measureTruesInC };
+module.exports = {
+  buildC,
+  holdSleepsInC,
+  measureBareServer,
+  measureRecordsInC,
+  measureSleepsInC,
+  measureSpawns,
+  measureTruesInC,
+};

@@ -9,9 +9,8 @@ const STEADY_READINGS = 5;
 const STEADY_WITHIN_BYTES = 512 * 1024;
 const STEADY_TIMEOUT_MS = 15_000;
 
-/** What of "used" the kernel names. */
-const NAMED = {
-  anonymous: 'AnonPages',
+/** What the kernel has for processes beside their own pages; other processes that come to no end change little of it. */
+const KERNEL = {
   'page tables': 'PageTables',
   'kernel stacks': 'KernelStack',
   'unreclaimable slab': 'SUnreclaim',
@@ -27,7 +26,7 @@ function readMemory() {
     used: of('MemTotal') - of('MemFree') - cached,
     unavailable: of('MemTotal') - of('MemAvailable'),
     cached,
-    ...Object.fromEntries(Object.entries(NAMED).map(([what, name]) => [what, of(name)])),
+    ...Object.fromEntries(Object.entries(KERNEL).map(([what, name]) => [what, of(name)])),
   };
 }
 
@@ -60,4 +59,10 @@ function subtractMemory(later, earlier) {
   return { ...difference, isSteady: later.isSteady && earlier.isSteady };
 }
 
-module.exports = { readSteadyMemory, subtractMemory };
+/** A sum that others on the machine disturb less than "used". @param ownPages bytes of the processes in question; @param memory a difference */
+function attribute(ownPages, memory) {
+  const kernel = Object.keys(KERNEL).reduce((sum, what) => sum + memory[what], 0);
+  return { ...memory, 'own pages': ownPages, 'own and kernel': ownPages + kernel };
+}
+
+module.exports = { attribute, readSteadyMemory, subtractMemory };

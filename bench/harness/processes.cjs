@@ -108,6 +108,11 @@ function cpuSecondsOf(pid) {
   return statOf(pid).cpuSeconds;
 }
 
+/** Of its first thread alone, which in Node runs the event loop. */
+function firstThreadCpuSecondsOf(pid) {
+  return statOf(`${pid}/task/${pid}`).cpuSeconds;
+}
+
 function residentBytesOf(pid) {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readOf(pid, 'status'))[1]) * 1024;
 }
@@ -172,6 +177,7 @@ module.exports = {
   environmentOf,
   findMarked,
   findShims,
+  firstThreadCpuSecondsOf,
   killMarked,
   killPid,
   killShims,

@@ -132,7 +132,7 @@ class Traffic {
       const isSame = JSON.stringify(told.exit) === JSON.stringify(stopped.exit);
       say(told.status === 'stopped' && isSame && this.#copiesOf(item) === 0, 'was stopped, and that was acknowledged');
     }
-    say(startsIn(item) <= 1 && this.#copiesOf(item) <= mostCopiesOf(item), 'runs twice');
+    say(startsIn(item.file) <= 1 && this.#copiesOf(item) <= mostCopiesOf(item), 'runs twice');
   }
 
   /** Of a start without an answer: nothing at all, or one that is known. */
@@ -140,10 +140,10 @@ class Traffic {
     const { counts } = this;
     if (told === undefined) {
       counts.unheardUnknown += 1;
-      say(this.#copiesOf(item) === 0 && startsIn(item) === 0, 'runs, and the agent does not know of it');
+      say(this.#copiesOf(item) === 0 && startsIn(item.file) === 0, 'runs, and the agent does not know of it');
     } else if (told.lost) {
       counts.unheardLost += 1;
-      say(this.#copiesOf(item) === 0 && startsIn(item) === 0, 'is told as lost, and has run');
+      say(this.#copiesOf(item) === 0 && startsIn(item.file) === 0, 'is told as lost, and has run');
     } else {
       counts.unheardThere += 1;
       say(told.run === 1 && told.pid !== undefined, 'is there once');
@@ -157,7 +157,7 @@ class Traffic {
       item.started = await this.agent.start(item.spec);
     } catch (error) {
       this.claim(error.status === 409 || error.status === 422, `${item.instanceId}, sent again: ${error.message}`);
-      this.claim(startsIn(item) === 0, `${item.instanceId}, refused when it was sent again, has run`);
+      this.claim(startsIn(item.file) === 0, `${item.instanceId}, refused when it was sent again, has run`);
       return;
     }
     await this.#untilStartedOnce(item);
@@ -182,7 +182,7 @@ class Traffic {
     const keys = new Set(this.agent.shims().map(({ key }) => key));
     const shims = this.#items.filter(({ uid, instanceId }) => keys.has(`${uid}.${instanceId.split('.')[1]}.1.1`));
     this.claim(shims.length === 0, `shims after their stop: ${shims.map(({ instanceId }) => instanceId).join(', ')}`);
-    const doubled = this.#items.filter((item) => startsIn(item) > 1);
+    const doubled = this.#items.filter((item) => startsIn(item.file) > 1);
     this.counts.doubled += doubled.length;
     this.claim(doubled.length === 0, `started twice: ${doubled.map(({ instanceId }) => instanceId).join(', ')}`);
   }
@@ -193,9 +193,9 @@ class Traffic {
 
   /** It is running from its exec on, a moment before its shell has written; one that was stopped may not have come so far. */
   async #untilStartedOnce(item) {
-    const written = () => startsIn(item) > 0 || item.stopped !== null;
+    const written = () => startsIn(item.file) > 0 || item.stopped !== null;
     await until(written, { what: `${item.instanceId} has started`, timeoutMs: 5_000 }).catch(() => {}); // the check tells
-    const starts = startsIn(item);
+    const starts = startsIn(item.file);
     this.claim(starts === 1 || item.stopped !== null, `${item.instanceId}: ${starts} starts`);
   }
 
@@ -229,7 +229,8 @@ function mostCopiesOf({ name }) {
   return name === 'deaf' ? 2 : 1;
 }
 
-function startsIn({ file }) {
+/** Each start of the program has left a line. */
+function startsIn(file) {
   try {
     return readFileSync(file, 'utf8').split('\n').length - 1;
   } catch (error) {
@@ -238,4 +239,4 @@ function startsIn({ file }) {
   }
 }
 
-module.exports = { Traffic };
+module.exports = { startsIn, Traffic };

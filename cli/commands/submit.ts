@@ -48,6 +48,8 @@ interface SubmitFlags {
   limitOpenFiles?: number;
   nice?: number;
   umask?: string;
+  logMaxBytes?: number;
+  logFiles?: number;
   wait?: boolean;
   timeout?: number;
   quiet?: boolean;
@@ -101,6 +103,12 @@ export function registerSubmit(program: Command): void {
     .option('--limit-open-files <n>', 'files that each of its processes may have open', integer(1, 1_073_741_816))
     .option('--nice <n>', 'nice value, -20 (first served) to 19 (default: 0)', integer(-20, 19))
     .option('--umask <octal>', 'file mode creation mask (default: 022)', text(umaskSchema))
+    .option('--log-max-bytes <amount>', 'size of a file of its output (default: 10MiB)', flag(parseMemoryBytes))
+    .option(
+      '--log-files <n>',
+      'such files kept per stream, over all runs of an instance (default: 10)',
+      integer(1, 1_000),
+    )
     .option('--wait', 'wait like `morch wait`, and end with its exit code')
     .option('--timeout <duration>', 'with --wait: how long at most, such as 30s', flag(parseDurationMs))
     .option('-q, --quiet', 'print the id only, as soon as it is accepted')
@@ -134,7 +142,7 @@ export function registerSubmit(program: Command): void {
 /** Pure: the spec that the flags stand for. */
 export function specOf(program: string, args: readonly string[], flags: SubmitFlags, cwd: string): WorkloadInput {
   const { name, kind, replicas, env, label, cpu, memory, constraint, strategy, restart, attempts, grace } = flags;
-  const { maxRun, user, nice, umask } = flags;
+  const { maxRun, user, nice, umask, logMaxBytes, logFiles } = flags;
   return {
     ...(name === undefined ? {} : { id: name }),
     ...(kind === undefined ? {} : { kind }),
@@ -149,6 +157,8 @@ export function specOf(program: string, args: readonly string[], flags: SubmitFl
       limits: limitsOf(flags),
       nice,
       umask,
+      logs:
+        logMaxBytes === undefined && logFiles === undefined ? undefined : { maxBytes: logMaxBytes, files: logFiles },
     }),
     ...(replicas === undefined ? {} : { replicas }),
     ...(label === undefined ? {} : { labels: Object.fromEntries(label) }),

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -164,6 +165,15 @@ real('groups', () => {
     rmdirSync(cgroups.directory);
     expect(await cgroups.list()).toEqual([]);
     expect(existsSync(await cgroups.create('u1.0.1'))).toBe(true);
+  });
+
+  test('are made anew for the next run: one that was killed would kill what is cloned into it', async () => {
+    const directory = await cgroups.create('u1.0.1');
+    startIn(directory, 'sleep 60; exit');
+    const killed = statSync(directory).ino;
+    await cgroups.kill('u1.0.1');
+    expect(await cgroups.create('u1.0.1')).toBe(directory);
+    expect(statSync(directory).ino).not.toBe(killed);
   });
 
   test('cannot be named by a path', async () => {

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { reasonToSkip } from '../support/pidNamespace';
 import { until } from '../support/until';
 import { hasOnlyItsDescriptors, readProcess } from './workloads';
 
@@ -139,5 +140,19 @@ describe('a start', () => {
     const agent = startAgent('exhausted', 'prlimit', '--nofile=64:64');
     expect(await agent.exit).toEqual([0, null]);
     expect(agent.output()).toMatch(/^clone3? 24\ncode 0\n$/);
+  });
+});
+
+describe('a pid that is in use again', () => {
+  const skipped = reasonToSkip();
+  if (skipped !== null) console.log(`skipped: ${skipped}`);
+  (skipped === null ? test : test.skip)('names no process that was known under it before', async () => {
+    const agent = startAgent('recycled', 'unshare', '--pid', '--fork', '--mount-proc', '--kill-child');
+    expect(await agent.exit).toEqual([0, null]);
+    expect(JSON.parse(agent.output())).toEqual({
+      oldEnd: [-1, 0],
+      answers: [false, false, null],
+      freshEnd: [-1, 15], // by the signal meant for it, not the 9 meant for the other
+    });
   });
 });

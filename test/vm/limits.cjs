@@ -59,12 +59,13 @@ async function checkLimits(agent) {
     const read = (file) => fs.readFileSync(`${group}/${file}`, 'utf8');
     await until('forks fail', () => /^max [1-9]/m.test(read('pids.events')));
     assert.ok(Number(read('pids.current')) <= 40);
-    const startedMs = performance.now();
-    const { exit } = await agent.stop('bomb.0', GRACE_MS);
-    const tookMs = performance.now() - startedMs;
+    const { exit, tookMs } = await timeStop(agent, 'bomb.0', GRACE_MS);
     assert.equal(exit.signal, 'SIGKILL');
     assert.deepEqual(processesOf('bomb.0'), []);
-    assert.ok(tookMs >= GRACE_MS && tookMs < GRACE_MS + 1_000, `it took ${tookMs} ms`);
+    // An emulated machine on a busy host takes its time for any stop.
+    await agent.start('tame.0', 'exec sleep 1000');
+    const allowedMs = GRACE_MS + Math.max(1_000, 5 * (await timeStop(agent, 'tame.0', 0)).tookMs);
+    assert.ok(tookMs >= GRACE_MS && tookMs < allowedMs, `it took ${tookMs} of ${allowedMs} ms`);
   });
 
   await check('limits.cpuMillis: 200 of four busy processes is 15 to 25 % of one core', async () => {
@@ -83,6 +84,12 @@ async function checkLimits(agent) {
     await agent.start('files.0', 'ulimit -n; ulimit -H -n', { limits: { openFiles: 77 } });
     await agent.untilSaid('files.0', /^77\n77\n$/);
   });
+}
+
+async function timeStop(agent, instanceId, graceMs) {
+  const startedMs = performance.now();
+  const { exit } = await agent.stop(instanceId, graceMs);
+  return { exit, tookMs: performance.now() - startedMs };
 }
 
 module.exports = { checkLimits };

@@ -32,7 +32,8 @@ async function checkRestarts(agent) {
     const reused = await agent.start('reused.0', 'exec sleep 1000');
     await agent.kill();
     fs.writeFileSync('/tmp/end', '');
-    for (const pid of [orphaned.instance.shimPid, reused.shimPid, reused.pid]) process.kill(pid, 'SIGKILL');
+    // The main processes die with their shims.
+    for (const { shimPid } of [orphaned.instance, reused]) process.kill(shimPid, 'SIGKILL');
     await until('the program has ended', () => !isAlive(ending.pid));
     const free = (pid) => !fs.existsSync(`/proc/${pid}`);
     await until('both pids are free', () => free(reused.pid) && free(reused.shimPid));

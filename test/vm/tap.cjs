@@ -31,15 +31,15 @@ function failures() {
 
 /**
  * Calls `condition` until it returns something truthy, and returns that. The machine may be an emulated one: the time
- * limit only ends what would never end.
+ * limit only ends what would never end, and asking less and less often leaves the processor to what is waited for.
  */
-async function until(what, condition, timeoutMs = 30_000) {
+async function until(what, condition, timeoutMs = 60_000) {
   const deadlineMs = performance.now() + timeoutMs;
-  for (;;) {
+  for (let pauseMs = 20; ; pauseMs = Math.min(pauseMs * 1.5, 500)) {
     const result = await condition();
     if (result) return result;
     if (performance.now() > deadlineMs) throw new Error(`timed out after ${timeoutMs} ms waiting until ${what}`);
-    await sleep(20);
+    await sleep(pauseMs);
   }
 }
 

@@ -192,7 +192,8 @@ bool LogStream::write_entry(uint64_t now_us) {
   return true;
 }
 
-// The room that a full disk leaves in the index is for the entry that tells of all that was dropped.
+// The room that a full disk leaves in the index is for the entry that tells of all that was
+// dropped.
 void LogStream::take_back_entry(uint64_t dropped_before) {
   if (sys::ftruncate(index_, static_cast<long>(index_bytes_ - sizeof(Entry))) < 0) return;
   index_bytes_ -= sizeof(Entry);

@@ -7,6 +7,10 @@
 
 #include "syscalls.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace morch {
 
 namespace {
@@ -94,6 +98,10 @@ size_t ChildStack::size() const { return kStackBytes; }
 
 Result<ClonedChild> clone_child(const ChildStack& stack, bool share_descriptors,
                                 std::atomic<pid_t>* starting, int (*entry)(void*), void* arg) {
+#ifdef __SANITIZE_ADDRESS__
+  // The last child left without returning, its frames still marked as in use.
+  __asan_unpoison_memory_region(stack.base(), stack.size());
+#endif
   const uint64_t flags =
       CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (share_descriptors ? CLONE_FILES : 0);
   int pidfd = -1;

@@ -169,6 +169,7 @@ function planOf(argv: string[], directory: string, changes: Partial<RunPlan> = {
     umask: 0o022,
     nice: 0,
     noNewPrivileges: true,
+    shell: true,
     cgroup: null,
     ...changes,
   };

@@ -28,7 +28,8 @@ import { encodePlan } from '../../agent/shim/plan';
 import { parseShimText, type ShimLine } from '../../agent/shim/record';
 import { until } from '../support/until';
 
-export const BINARY = join(__dirname, '../../agent/native/build/Release/morch-shim');
+/** scripts/test-shim-arm64.sh names another one. */
+export const BINARY = process.env.MORCH_TEST_SHIM ?? join(__dirname, '../../agent/native/build/Release/morch-shim');
 export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export const isRoot = process.getuid?.() === 0;

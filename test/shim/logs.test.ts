@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import type { LogPlan } from '../../agent/processHost';
 import { until } from '../support/until';
-import { logNumbers, type Shim, testUnemulated, useShims } from './shim';
+import { logNumbers, type Shim, useShims } from './shim';
 
 const shims = useShims();
 

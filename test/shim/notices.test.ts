@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { parseShimText, type ShimLine } from '../../agent/shim/record';
 import { until } from '../support/until';
-import { fill, readNotices, type Shim, useShims } from './shim';
+import { fill, readNotices, type Shim, testUnemulated, useShims } from './shim';
 
 const shims = useShims();
 
@@ -48,7 +48,7 @@ describe('notices', () => {
     await gone(shim);
   });
 
-  test('come when a full FIFO has been read, in their order', async () => {
+  testUnemulated('come when a full FIFO has been read, in their order', async () => {
     const fifo = makeFifo('full');
     const reading = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
@@ -79,17 +79,17 @@ describe('notices', () => {
     const reader = readNotices(fifo, (line) => lines.push(line));
     try {
       process.kill(shim.pid, 'SIGUSR1');
-      await until(() => lines.length === 1, { what: 'it has come' });
-      expect(lines).toMatchObject([{ kind: 'started', pid: shim.main }]);
+      // Once or twice: the first try may come only now.
+      await until(() => lines.length > 0, { what: 'it has come' });
       expect(lines[0]).toEqual(await shim.recorded('started'));
       shim.stop();
-      await until(() => lines.length === 2, { what: 'the exit has come' });
+      await until(() => lines.at(-1)?.kind === 'exited', { what: 'the exit has come' });
     } finally {
       reader.destroy();
     }
   });
 
-  test('of the exit are sent again when asked for, as long as something of the tree lives', async () => {
+  testUnemulated('of the exit are sent again when asked for, as long as something of the tree lives', async () => {
     const shim = await shims.sh('trap "" TERM; setsid sleep 1000 & exit 8');
     await shim.noticed('exited');
     process.kill(shim.pid, 'SIGUSR1');

@@ -75,7 +75,8 @@ class Shim {
   uint64_t record_due_ms_ = kNever;
   uint64_t look_at_lease_ms_ = 0;
 
-  // Last: so that all that is used of the shim's memory lies on one page, the end of a long path apart.
+  // Last: so that all that is used of the shim's memory lies on one page, the end of a long path
+  // apart.
   Notices notices_;
 };
 

@@ -218,7 +218,7 @@ describe('the output', () => {
   });
 
   testUnemulated('of processes that outlive the main one is kept', async () => {
-    const shim = await shims.sh('(trap "" TERM; sleep 0.4; echo afterwards) & echo first');
+    const shim = await shims.sh('trap "" TERM; (sleep 0.4; echo afterwards) & echo first');
     await ended(shim);
     expect(shim.output().toString()).toBe('first\nafterwards\n');
   });

@@ -10,7 +10,6 @@ import {
   constants,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -98,15 +97,16 @@ export interface Shims {
 
 /** Call at the top of a test file. */
 export function useShims(): Shims {
-  const directory = mkdtempSync(join(tmpdir(), 'morch-shim-'));
-  chmodSync(directory, 0o755); // other users' workloads enter it
+  const directory = join(tmpdir(), `morch-shim-${randomUUID()}`); // made when a test is to run
   const fifo = join(directory, 'notices');
   const launched: Shim[] = [];
   const noticed: ShimLine[] = [];
   let reader: Socket | undefined;
 
-  spawnSync('mkfifo', [fifo]);
   beforeAll(() => {
+    mkdirSync(directory);
+    chmodSync(directory, 0o755); // other users' workloads enter it
+    spawnSync('mkfifo', [fifo]);
     const binary = SHIM_COMMAND.at(-1)!;
     if (!existsSync(binary)) throw new Error(`${binary} is missing; build it with \`npm run build:native\``);
     reader = readNotices(fifo, (line) => noticed.push(line));

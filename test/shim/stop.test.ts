@@ -122,7 +122,7 @@ describe('a stop', () => {
   test('wakes what is stopped, so that it can end by itself', async () => {
     const shim = await shims.sh('trap "exit 5" TERM; echo ready; while :; do sleep 0.05; done');
     await until(() => shim.output().includes('ready'), { what: 'the trap is set' });
-    process.kill(-shim.main, 'SIGSTOP');
+    process.kill(shim.main, 'SIGSTOP');
     await until(() => /\) T /.test(readFileSync(`/proc/${shim.main}/stat`, 'utf8')), { what: 'it is stopped' });
     expect(await stopped(shim)).toBeLessThan(5_000);
     expect(await shim.recorded('exited')).toMatchObject({ code: 5 });

@@ -79,11 +79,11 @@ describe('notices', () => {
     const reader = readNotices(fifo, (line) => lines.push(line));
     try {
       process.kill(shim.pid, 'SIGUSR1');
-      await until(() => lines.length === 1, { what: 'it has come' });
-      expect(lines).toMatchObject([{ kind: 'started', pid: shim.main }]);
+      // Once or twice: the first try may come only now.
+      await until(() => lines.length > 0, { what: 'it has come' });
       expect(lines[0]).toEqual(await shim.recorded('started'));
       shim.stop();
-      await until(() => lines.length === 2, { what: 'the exit has come' });
+      await until(() => lines.at(-1)?.kind === 'exited', { what: 'the exit has come' });
     } finally {
       reader.destroy();
     }

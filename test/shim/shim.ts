@@ -30,8 +30,8 @@ import { until } from '../support/until';
 
 const BUILT = join(__dirname, '../../agent/native/build/Release/morch-shim');
 /** `MORCH_TEST_SHIM`: another binary, built for this or another machine, with the emulator before it where needed. */
-const COMMAND = (process.env.MORCH_TEST_SHIM ?? BUILT).split(' ');
-export const isEmulated = COMMAND.length > 1;
+export const SHIM_COMMAND = (process.env.MORCH_TEST_SHIM ?? BUILT).split(' ');
+export const isEmulated = SHIM_COMMAND.length > 1;
 export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export const isRoot = process.getuid?.() === 0;
@@ -88,6 +88,7 @@ export interface Shims {
   readonly directory: string;
   /** The FIFO that is read for notices. */
   readonly fifo: string;
+  planOf(argv: string[], directory: string): RunPlan;
   launch(argv: string[], options?: ShimOptions): Shim;
   /** ... and waits until the workload is started. */
   start(argv: string[], options?: ShimOptions): Promise<Started>;
@@ -106,7 +107,7 @@ export function useShims(): Shims {
 
   spawnSync('mkfifo', [fifo]);
   beforeAll(() => {
-    const binary = COMMAND.at(-1)!;
+    const binary = SHIM_COMMAND.at(-1)!;
     if (!existsSync(binary)) throw new Error(`${binary} is missing; build it with \`npm run build:native\``);
     reader = readNotices(fifo, (line) => noticed.push(line));
   });
@@ -142,6 +143,7 @@ export function useShims(): Shims {
   return {
     directory,
     fifo,
+    planOf,
     launch,
     start,
     sh: (commands, options) => start(['/bin/sh', '-c', commands], options),
@@ -182,7 +184,7 @@ function spawnShim(bytes: Buffer, directory: string, plan: RunPlan): ChildProces
   const descriptor = openSync(path, 'r');
   unlinkSync(path);
   try {
-    const [file, ...first] = COMMAND;
+    const [file, ...first] = SHIM_COMMAND;
     return spawn(file!, [...first, directory, plan.key, plan.nonce], {
       ...(isEmulated ? {} : { argv0: 'morch-shim' }),
       env: {},

@@ -75,9 +75,14 @@ void Shim::wait() {
                             {logs_.stream(0).pipe(), POLLIN, 0},
                             {logs_.stream(1).pipe(), POLLIN, 0}};
   sys::ppoll(events, sizeof(events) / sizeof(events[0]), nullptr);
+  has_signal_ = events[0].revents != 0;
+  has_output_[0] = events[2].revents != 0;
+  has_output_[1] = events[3].revents != 0;
 }
 
 void Shim::take_signals() {
+  if (stop_.phase() == Phase::kKilling) reap();
+  if (!has_signal_) return;
   struct signalfd_siginfo infos[4];
   long length;
   bool child = false;
@@ -107,7 +112,7 @@ void Shim::take_signals() {
       }
     }
   }
-  if (child || stop_.phase() == Phase::kKilling) reap();
+  if (child) reap();
 }
 
 void Shim::reap() {
@@ -142,8 +147,9 @@ void Shim::act() {
     // Before the output: a write may have to wait for the disk.
     next_ms = act_fence(now_ms);
     next_ms = earliest(next_ms, stop_.act(now_ms));
-    logs_.pump(0);
-    logs_.pump(1);
+    for (int stream = 0; stream < 2; ++stream) {
+      if (has_output_[stream]) logs_.pump(stream);
+    }
   }
   next_ms = earliest(next_ms, act_record(now_ms));
   tell_unrecorded_end(now_ms);

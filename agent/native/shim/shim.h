@@ -54,6 +54,9 @@ class Shim {
 
   int signals_ = -1;
   Timer timer_;
+  // What the last wait() has found.
+  bool has_signal_ = false;
+  bool has_output_[2] = {false, false};
   Cgroup cgroup_;
   Lease lease_;
   Logs logs_;

@@ -93,6 +93,7 @@ uint64_t Stop::act(uint64_t now_ms) {
 // @returns when the next one is due
 uint64_t Stop::kill_pass(uint64_t now_ms) {
   cgroup_->kill();
+  if (main_ != 0) sys::kill(-main_, SIGKILL);
   if (!no_children_) {
     const KilledChildren killed = kill_children();
     const bool others = killed.digest != last_digest_;

@@ -10,7 +10,7 @@ import { MorchError } from '../contract/errors';
 import { attemptsAfterRun } from '../contract/restartPolicy';
 import type { Exit } from '../contract/workload';
 import type { Cgroups } from './cgroups';
-import { type AgentInstanceStatus, changeStatus, revOf } from './instanceStatus';
+import { type AgentInstanceStatus, changeStatus, hasEnded, revOf } from './instanceStatus';
 import { cwdOf, startFailed } from './launch';
 import type { LogFiles } from './logs/files';
 import {
@@ -36,6 +36,8 @@ import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
 const TREE_USUALLY_GONE_MS = 50;
+/** Pause between tries to record an end. */
+const SAVE_AGAIN_MS = 1_000;
 
 export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
@@ -92,6 +94,7 @@ export class Generation {
   #ranMs = 0;
   #overranMs: number | null = null;
   #lost = false;
+  #unsaved = false;
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
   #wake = () => {};
 
@@ -445,6 +448,7 @@ export class Generation {
       this.release();
     } catch (error) {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
+      if (hasEnded(status)) this.#saveLater(record);
     }
     this.#lost = lost;
     if (this.#untoldExit !== null) {
@@ -458,8 +462,25 @@ export class Generation {
     return record;
   }
 
+  /** The end is known only in memory: a later agent would not know it for what it was. */
+  get isUnsaved(): boolean {
+    return this.#unsaved;
+  }
+
+  #saveLater(record: EndRecord): void {
+    this.#unsaved = true;
+    startTimer(SAVE_AGAIN_MS, () => {
+      if (!this.#unsaved) return;
+      this.means.records.saveEnd(record).then(
+        () => this.release(),
+        () => this.#saveLater(record),
+      );
+    });
+  }
+
   /** What is known of the end is stored, here or with the scheduler: its shim need not keep it. */
   release(): void {
+    this.#unsaved = false;
     this.#unrecorded?.acknowledge();
     this.#unrecorded = null;
   }

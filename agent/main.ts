@@ -41,13 +41,18 @@ export async function runAgent(options: unknown): Promise<void> {
   const checked = parseAgentOptions(options);
   const log = pino(
     { level: process.env.MORCH_LOG_LEVEL ?? 'info', base: { part: 'agent', node: checked.name } },
-    pino.destination({ dest: 2, sync: true }),
+    logDestination(),
   );
   const agent = await startAgent(checked, log);
   process.stdout.write(`morch agent ${checked.name} is ready on ${agent.address}\n`);
   await untilTold(log);
   await agent.stop();
   process.exit(0);
+}
+
+/** A log that cannot be written, its disk being full, is no reason to end. */
+function logDestination(): ReturnType<typeof pino.destination> {
+  return pino.destination({ dest: 2, sync: true }).on('error', () => {});
 }
 
 interface RunningAgent {

@@ -181,6 +181,7 @@ export class Supervisor {
     const { life } = known;
     const graceMs = target.graceMs ?? life.spec.stop.graceMs;
     if (!(await isDoneWithin(life.ended, graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
+    if (life.isUnsaved) throw unrecorded(life);
     return stoppedOf(reportOf(this.#known.get(keyOf(known.id)) ?? known));
   }
 
@@ -450,6 +451,12 @@ function unsupported(missing: Feature[], nodeName: string): MorchError {
 function staleGeneration(instanceId: string, generation: number, latest: number): MorchError {
   const detail = `${instanceId} generation ${generation} is past: the agent knows generation ${latest}. Nothing was done.`;
   return new MorchError('STALE_GENERATION', detail);
+}
+
+function unrecorded(life: Generation): MorchError {
+  const { instanceId } = life.spec;
+  const detail = `${instanceId} has been stopped, but that cannot be recorded: an agent started from here on would start it again. Free space in --data-dir or mend its rights; the agent keeps trying.`;
+  return new MorchError('STORE_UNWRITABLE', detail);
 }
 
 function stillAlive(life: Generation): MorchError {

@@ -20,6 +20,11 @@ import { State } from './state';
 import { openLevelStore } from './store/level';
 import type { Store } from './store/store';
 
+/** A log that cannot be written, its disk being full, is no reason to end. */
+function logDestination(): ReturnType<typeof pino.destination> {
+  return pino.destination(2).on('error', () => {});
+}
+
 /**
  * Serves until SIGTERM or SIGINT. Agents and workloads go on without it.
  *
@@ -28,7 +33,7 @@ import type { Store } from './store/store';
  */
 export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
-  const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, pino.destination(2));
+  const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, logDestination());
   const startedAtMs = Date.now();
   const store = await openStore(options.dataDir);
   const state = await State.load(store, randomUUID());

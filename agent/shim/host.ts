@@ -5,7 +5,7 @@
  * A shim is signalled only through a pidfd that was opened when it was certain who it is. Of a run whose shim was
  * killed, what is left is found by cgroup, and by the nonce in its environment.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
@@ -21,8 +21,8 @@ import {
   type RunPlan,
   StartFailure,
 } from '../processHost';
-import { isAlive, readProcessStat } from '../processStat';
-import { sleep } from '../timers';
+import { findSession, isAlive, readProcessStat } from '../processStat';
+import { isDoneWithin, sleep } from '../timers';
 import { NonceScanner } from './nonceScanner';
 import { Notices } from './notices';
 import { encodePlan } from './plan';
@@ -30,6 +30,8 @@ import { type RunFiles, ShimRun, type SignalShim } from './run';
 import { readStateFile } from './stateFile';
 
 const POLL_MS = 20;
+/** How often one looks for what a notice should have told. */
+const LOOK_AGAIN_MS = 1_000;
 const SAY_STILL_ALIVE_MS = 5_000;
 /** What nobody knows any more is given no longer than this to end by itself. */
 const UNKNOWN_GRACE_MS = 3_000;
@@ -53,13 +55,14 @@ export class ShimHost implements ProcessHost {
   readonly #runs = new Map<string, ShimRun>();
   readonly #byHandle = new Map<number, ShimRun>();
   readonly #scanner: NonceScanner;
-  readonly #notices: Notices;
+  readonly #timer: NodeJS.Timeout;
+  #notices: Notices | null = null;
   readonly #noticesPath: string;
   readonly #signals: Record<'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
 
   /** @throws Error when the shim is not built; NativeError when the FIFO of the notices cannot be made */
   constructor(private readonly options: ShimHostOptions) {
-    const { native, shimPath, dataDir, log } = options;
+    const { native, shimPath, dataDir } = options;
     if (!existsSync(shimPath))
       throw new Error(`the shim is missing (${shimPath}); build it with \`npm run build:native\``);
     const numberOf = (name: string) => native.signalNumber(name)!;
@@ -72,7 +75,8 @@ export class ShimHost implements ProcessHost {
     };
     this.#scanner = new NonceScanner(native);
     this.#noticesPath = join(dataDir, 'notices');
-    this.#notices = Notices.open(native, this.#noticesPath, (line) => this.#runs.get(line.nonce)?.take(line), log);
+    this.#openNotices();
+    this.#timer = setInterval(() => this.#look(), LOOK_AGAIN_MS).unref();
     native.onExit((exits) => {
       for (const { handle, code } of exits) {
         const run = this.#byHandle.get(handle);
@@ -94,6 +98,7 @@ export class ShimHost implements ProcessHost {
       const spawned = await native.spawn({ file: shimPath, argv, cwd: '/', input });
       handle = spawned.handle;
       this.#byHandle.set(handle, run);
+      await this.#untilSettled(run);
       await run.started;
       return run;
     } catch (error) {
@@ -130,7 +135,8 @@ export class ShimHost implements ProcessHost {
   /** Leaves the shims to themselves. */
   close(): void {
     this.options.native.onExit(null);
-    this.#notices.close();
+    clearInterval(this.#timer);
+    this.#notices?.close();
   }
 
   async #adoptOne(leftover: Leftover, shim: { pid: number; startTicks: number } | undefined): Promise<Adoption> {
@@ -184,6 +190,34 @@ export class ShimHost implements ProcessHost {
     void sleep(1_000).then(() => this.#conclude(run, null).catch((again) => this.#cannotConclude(run, again)));
   }
 
+  /** A notice may have got lost: with the FIFO, when somebody has removed the data directory. */
+  async #untilSettled(run: ShimRun): Promise<void> {
+    const settled = run.started.catch(() => {});
+    while (!(await isDoneWithin(settled, LOOK_AGAIN_MS))) await this.#readInto(run);
+  }
+
+  /** Looks after what the notices should have told: a FIFO that is gone, a main process that has ended unheard. */
+  #look(): void {
+    if (!existsSync(this.#noticesPath)) this.#openNotices();
+    for (const run of this.#byHandle.values()) {
+      if (!run.hasStarted || run.hasExited) continue;
+      const { pid, startTicks } = run.identity;
+      if (this.options.native.startTicksOf(pid) !== startTicks) run.ask();
+    }
+  }
+
+  #openNotices(): void {
+    const { native, log, dataDir } = this.options;
+    this.#notices?.close();
+    try {
+      mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+      this.#notices = Notices.open(native, this.#noticesPath, (line) => this.#runs.get(line.nonce)?.take(line), log);
+    } catch (error) {
+      if (this.#notices === null) throw error;
+      log.error({ err: error }, 'the FIFO of the notices is gone, and cannot be made anew');
+    }
+  }
+
   async #readInto(run: ShimRun): Promise<void> {
     const { stateDirectory, run: number, nonce } = run.files;
     for (const line of await readStateFile(stateDirectory, number, nonce)) run.take(line);
@@ -195,7 +229,7 @@ export class ShimHost implements ProcessHost {
     if (cgroup !== null) await cgroups?.kill(basename(cgroup));
     let saidAtMs = performance.now();
     for (;;) {
-      const alive = [...(main === null ? [] : await findAlive(main)), ...(await this.#scanner.find(nonce))];
+      const alive = [...(main === null ? [] : await findSession(main)), ...(await this.#scanner.find(nonce))];
       if (alive.length === 0) return;
       for (const { pid, startTicks } of alive) native.signalProcess(pid, startTicks, this.#signals.SIGKILL);
       if (performance.now() - saidAtMs >= SAY_STILL_ALIVE_MS) {

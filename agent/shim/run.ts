@@ -92,6 +92,11 @@ export class ShimRun implements HostedRun {
     });
   }
 
+  /** Has the shim tell once more what it told last. */
+  ask(): void {
+    this.signal('SIGUSR1');
+  }
+
   acknowledge(): void {
     this.signal('SIGUSR2');
   }

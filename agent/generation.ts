@@ -12,7 +12,7 @@ import type { Exit } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, revOf } from './instanceStatus';
 import { cwdOf, startFailed } from './launch';
-import type { LogFiles } from './logFiles';
+import type { LogFiles } from './logs/files';
 import {
   type Adoption,
   type HostedRun,
@@ -87,6 +87,8 @@ export class Generation {
   #startedAnswer: Started | null = null;
   #startError: InstanceReport['startError'] = null;
   #exit: Exit | null = null;
+  /** Told when it is recorded, together with the status that follows from it. */
+  #untoldExit: Exit | null = null;
   #ranMs = 0;
   #overranMs: number | null = null;
   #lost = false;
@@ -133,7 +135,11 @@ export class Generation {
    */
   async stop(cause: StopCause, graceMs = this.spec.stop.graceMs): Promise<void> {
     if (this.#stop === null) {
-      this.#stop = { cause, beforeEnd: this.#hosted !== null && this.#pid !== null, graceMs };
+      this.#stop = {
+        cause,
+        beforeEnd: this.#hosted !== null && this.#untoldExit === null && this.#pid !== null,
+        graceMs,
+      };
     } else {
       this.#stop.graceMs = Math.min(this.#stop.graceMs, graceMs);
       // The agent's own end takes nothing back from a user's stop, but a user's stop settles what is to come of it.
@@ -371,17 +377,16 @@ export class Generation {
       await hosted.gone;
     }
     this.#hosted = null;
-    this.#shimPid = null;
     return end;
   }
 
   /** Both times are the shim's, which sees the end also while no agent is there. */
   #takeExit({ code, signal, at, oomKilled, shimLost, recorded }: MainExit): RunEnd & { kind: 'exited' } {
     this.#ranMs = Math.max(0, Date.parse(at) - Date.parse(this.#startedAt!));
-    this.#exit = { code, signal, at, oomKilled };
-    this.#pid = null;
+    const exit = { code, signal, at, oomKilled };
+    this.#untoldExit = exit;
     if (!recorded) this.#unrecorded = this.#hosted;
-    return { kind: 'exited', exit: this.#exit, ranMs: this.#ranMs, overranMs: this.#overranMs, shimLost };
+    return { kind: 'exited', exit, ranMs: this.#ranMs, overranMs: this.#overranMs, shimLost };
   }
 
   #overrun(hosted: HostedRun, maxRunMs: number): void {
@@ -429,6 +434,7 @@ export class Generation {
       statusReason,
       lost,
       pid: this.lastPid,
+      exit: this.#untoldExit ?? this.#exit,
       ranMs: this.#ranMs,
       overranMs: this.#overranMs,
       nextRunAt,
@@ -441,6 +447,12 @@ export class Generation {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
     }
     this.#lost = lost;
+    if (this.#untoldExit !== null) {
+      this.#exit = this.#untoldExit;
+      this.#untoldExit = null;
+      this.#pid = null;
+    }
+    if (status !== 'stopping') this.#shimPid = null;
     this.#change(status, statusReason);
     this.#publish();
     return record;

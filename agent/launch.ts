@@ -114,6 +114,8 @@ function explainStep(program: ProcessSpec, cwd: string, step: string, errnoCode:
     }
     case 'setpriority':
       return `its agent may not give it the nice value ${nice} (${errnoCode}). Run that agent as root, or give a higher "nice".`;
+    case 'shim':
+      return 'its shim was killed before it could tell that the program runs; what there was of the program was killed too. See on that node what kills morch-shim.';
     case 'cgroup':
       return `it cannot have a cgroup of its own (${errnoCode}). See the log of that node's agent.`;
     case 'clone':

@@ -1,8 +1,8 @@
 /** How much of an instance's output could not be written, as its indexes and the end of its last run tell. */
-import { LOG_STREAMS, LogDirectory, type LogStream } from './logDirectory';
-import { ENTRY_SPAN_US, type IndexEntry } from './logIndex';
-import type { StreamFiles } from './logStart';
-import { OpenLog } from './openLog';
+import { LOG_STREAMS, LogDirectory, type LogStream } from './logs/directory';
+import { OpenLog } from './logs/openLog';
+import type { StreamFiles } from './logs/start';
+import { ENTRY_SPAN_US, type IndexEntry } from './logs/timeIndex';
 
 /** Of a run whose main process has ended. */
 export interface RunDrops {

@@ -13,8 +13,8 @@ import { Cgroups } from './cgroups';
 import { Events } from './events';
 import { makeHandlers } from './http/handlers';
 import { createAgentServer } from './http/server';
-import { LogFiles } from './logFiles';
-import { startLogUpkeep } from './logUpkeep';
+import { LogFiles } from './logs/files';
+import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
 import { type LeasePage, loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
@@ -154,6 +154,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       server.closeAllConnections();
       host.close();
       endLease();
+      await cgroups?.close();
     },
   };
 }

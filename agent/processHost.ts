@@ -73,6 +73,8 @@ export interface RunPlan {
   /** -20 to 19. */
   nice: number;
   noNewPrivileges: boolean;
+  /** A file that is neither a binary nor has a `#!` line is run by /bin/sh. */
+  shell: boolean;
   /** Directory of the run's cgroup; null: none. */
   cgroup: string | null;
 }
@@ -111,6 +113,7 @@ export interface Leftover {
   nonce: string;
   stateDirectory: string;
   cgroup: string | null;
+  graceMs: number;
 }
 
 /** What has become of it. */

@@ -152,6 +152,7 @@ export class Records {
       const stop = await this.#read(join(directory, 'stop.json'), stopRecordSchema);
       const end = await this.#read(join(directory, 'end.json'), endSchema);
       if (intent !== null || end !== null) found.push({ intent, stop, end });
+      else await removeIfBegun(directory);
     }
     return found;
   }
@@ -177,4 +178,11 @@ export class Records {
       return null;
     }
   }
+}
+
+/** An agent was killed before the intent of a first run was there, or while it removed the records. */
+async function removeIfBegun(directory: string): Promise<void> {
+  const names = await readdir(directory);
+  const isUnreadable = names.some((name) => name === 'intent.json' || name === 'end.json');
+  if (!isUnreadable) await rm(directory, { recursive: true, force: true });
 }

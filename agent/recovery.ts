@@ -45,7 +45,8 @@ export async function recover({ records, host, cgroupOf, bootId, nowMs, log }: R
   const adoptions = await host.adopt(
     left.map(({ intent: { spec, run, nonce } }) => {
       const stateDirectory = records.directoryOf(spec);
-      return { key: `${keyOf(spec)}.${run}`, run, nonce, stateDirectory, cgroup: cgroupOf(keyOf(spec)) };
+      const { graceMs } = spec.stop;
+      return { key: `${keyOf(spec)}.${run}`, run, nonce, stateDirectory, cgroup: cgroupOf(keyOf(spec)), graceMs };
     }),
   );
   for (const [index, { stored, intent }] of left.entries()) {

@@ -50,6 +50,7 @@ export async function planRun(
     umask: Number.parseInt(umask, 8),
     nice,
     noNewPrivileges: !means.allowNewPrivileges,
+    shell: spec.script !== undefined,
     cgroup: cgroups === null ? null : await call('cgroup', () => cgroups.create(keyOf(spec), limits)),
   };
 }

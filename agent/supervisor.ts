@@ -16,7 +16,7 @@ import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/
 import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
-import { type LogOwner, logOwnerKey } from './logFiles';
+import { type LogOwner, logOwnerKey } from './logs/files';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
 import { isDoneWithin } from './timers';
@@ -49,6 +49,7 @@ export class Supervisor {
   readonly #byOwner = new Map<string, Known[]>();
   /** Which (uid, slot) an instance id stands for where no uid is named: the one last started. */
   readonly #ownerByInstanceId = new Map<string, string>();
+  readonly #forgetting = new Set<Known>();
   #liveCount = 0;
   #closing = false;
 
@@ -199,12 +200,17 @@ export class Supervisor {
   async forget(ids: GenerationId[]): Promise<void> {
     const ended = ids.flatMap((id) => {
       const known = this.#known.get(keyOf(id));
-      return known?.kind === 'ended' ? [known] : [];
+      return known?.kind === 'ended' && !this.#forgetting.has(known) ? [known] : [];
     });
-    for (const known of ended) this.#leave(known);
-    for (const { id, release } of ended) {
-      release();
-      await this.means.records.remove(id);
+    for (const known of ended) this.#forgetting.add(known);
+    for (const known of ended) {
+      known.release();
+      // Known until its records are gone: they would be in the way of the same generation started again.
+      await this.means.records.remove(known.id).finally(() => {
+        this.#leave(known);
+        this.#forgetting.delete(known);
+      });
+      if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
     }
   }
 
@@ -389,9 +395,9 @@ export class Supervisor {
   }
 
   #pruneAlone(): void {
-    const excess = this.#known.size - this.#liveCount - ENDED_KEPT_ALONE;
+    const excess = this.#known.size - this.#liveCount - this.#forgetting.size - ENDED_KEPT_ALONE;
     if (excess <= 0 || this.hasScheduler()) return;
-    const ended = [...this.#known.values()].filter(({ kind }) => kind === 'ended');
+    const ended = [...this.#known.values()].filter((known) => known.kind === 'ended' && !this.#forgetting.has(known));
     this.forget(ended.slice(0, excess).map(({ id }) => id)).catch((error) => {
       this.means.log.error({ err: error }, 'cannot remove the records of ended instances');
     });
@@ -404,9 +410,11 @@ function reportOf(known: Known): InstanceReport {
   return { ...report, pid: null, shimPid: null, rev: revOf(report.run, report.status) };
 }
 
-/** In the order in which they ended; a tombstone first. */
-function endedAt({ exit, startedAt }: EndRecord): string {
-  return exit?.at ?? startedAt ?? '';
+const AFTER_ALL_TIMES = '~';
+
+/** In the order in which they ended; a tombstone first, a start that was lost just now last. */
+function endedAt({ exit, startedAt, lost }: EndRecord): string {
+  return exit?.at ?? startedAt ?? (lost ? AFTER_ALL_TIMES : '');
 }
 
 function clusterOf(known: Known): string | null {

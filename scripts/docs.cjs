@@ -15,6 +15,7 @@ const path = require('node:path');
 /** Section name → its Markdown, from the built code in `dist`. */
 const SECTIONS = {
   states: statesSection,
+  agentStates: agentStatesSection,
   routes: routesSection,
   errors: errorsSection,
   features: featuresSection,
@@ -49,6 +50,11 @@ function stateMachine(title, transitions) {
 function statesSection(dist) {
   const { INSTANCE_TRANSITIONS, NODE_TRANSITIONS } = require(path.join(dist, 'contract/states.js'));
   return `${stateMachine('Instance', INSTANCE_TRANSITIONS)}\n\n${stateMachine('Node', NODE_TRANSITIONS)}`;
+}
+
+function agentStatesSection(dist) {
+  const { AGENT_TRANSITIONS } = require(path.join(dist, 'agent/instanceStatus.js'));
+  return stateMachine('Generation', AGENT_TRANSITIONS);
 }
 
 function routesSection(dist) {

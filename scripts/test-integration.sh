@@ -12,7 +12,7 @@ export MORCH_ADDRESS=$scheduler
 start_scheduler() { start_part scheduler scheduler --port "$port" --data-dir "$work/scheduler"; }
 # start_agent NAME PORT ZONE
 start_agent() {
-  start_part "$1" agent --name "$1" --port "$2" --data-dir "$work/$1" --scheduler "$scheduler" --label "zone=$3" \
+  start_part "$1" agent --on-exit stop --name "$1" --port "$2" --data-dir "$work/$1" --scheduler "$scheduler" --label "zone=$3" \
     --cpu-millis 1000 --memory-bytes 1GiB
 }
 serves() {

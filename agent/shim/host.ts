@@ -6,6 +6,7 @@
  * killed, what is left is found by cgroup, and by the nonce in its environment.
  */
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Cgroups } from '../cgroups';
@@ -54,7 +55,7 @@ export class ShimHost implements ProcessHost {
   readonly #scanner: NonceScanner;
   readonly #notices: Notices;
   readonly #noticesPath: string;
-  readonly #signals: Record<'SIGTERM' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
+  readonly #signals: Record<'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
 
   /** @throws Error when the shim is not built; NativeError when the FIFO of the notices cannot be made */
   constructor(private readonly options: ShimHostOptions) {
@@ -64,6 +65,7 @@ export class ShimHost implements ProcessHost {
     const numberOf = (name: string) => native.signalNumber(name)!;
     this.#signals = {
       SIGTERM: numberOf('SIGTERM'),
+      SIGCONT: numberOf('SIGCONT'),
       SIGUSR1: numberOf('SIGUSR1'),
       SIGUSR2: numberOf('SIGUSR2'),
       SIGKILL: numberOf('SIGKILL'),
@@ -83,7 +85,7 @@ export class ShimHost implements ProcessHost {
   async start(plan: RunPlan): Promise<HostedRun> {
     const { shimPath, dataDir, leasePath, native } = this.options;
     let handle: number | null = null;
-    const run = new ShimRun(plan, (...signal) => this.#signal(handle, ...signal));
+    const run = new ShimRun({ ...plan, graceMs: plan.stop.graceMs }, (...signal) => this.#signal(handle, ...signal));
     const input = encodePlan(plan, { notices: this.#noticesPath, lease: leasePath });
     // Its notices may come before the call below has answered.
     this.#runs.set(plan.nonce, run);
@@ -166,7 +168,8 @@ export class ShimHost implements ProcessHost {
     if (!run.isGone) await this.#readInto(run);
     if (!run.isSettled) {
       await this.#killLeft(run.files, null);
-      run.fail(new StartFailure(NO_WORD, exitCode ?? 0, exitCode === null ? 'killed' : `exit code ${exitCode}`));
+      this.options.log.warn({ nonce: run.files.nonce, exitCode }, 'a shim ended without a word');
+      run.fail(new StartFailure(NO_WORD, constants.errno.ECHILD, 'ECHILD'));
     }
     if (run.hasStarted && !run.hasExited) run.loseShim(Date.now());
     if (!run.isGone) {
@@ -209,10 +212,12 @@ export class ShimHost implements ProcessHost {
     const handle = native.watch(pid, startTicks);
     if (handle === null) return;
     log.warn({ pid, key }, 'stopping a run that no record speaks of');
-    this.#signal(handle, 'SIGUSR2');
     this.#signal(handle, 'SIGTERM', UNKNOWN_GRACE_MS);
+    this.#signal(handle, 'SIGCONT');
     const killAtMs = performance.now() + UNKNOWN_GRACE_MS + KILL_BUDGET_MS;
     while ((await findAlive({ pid, startTicks })).length > 0) {
+      // Its exit is of interest to nobody; it takes no notice before it has one.
+      this.#signal(handle, 'SIGUSR2');
       if (performance.now() > killAtMs) native.signal(handle, this.#signals.SIGKILL);
       await sleep(POLL_MS);
     }
@@ -230,7 +235,10 @@ export class ShimHost implements ProcessHost {
 const NO_WORD = 'shim';
 
 /** A zombie counts as ended: whether it is reaped is its parent's affair. */
-async function findAlive({ pid, startTicks }: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
+async function findAlive({
+  pid,
+  startTicks,
+}: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
   const stat = await readProcessStat(pid);
   return stat !== null && stat.startTicks === startTicks && isAlive(stat) ? [{ pid, startTicks }] : [];
 }

@@ -37,6 +37,7 @@ const TAG = {
   umask: 24,
   nice: 25,
   noNewPrivs: 26,
+  shell: 27,
 } as const;
 
 const FENCE: Record<Fence['kind'], number> = { keep: 0, stop: 1, replace: 2 };
@@ -92,6 +93,7 @@ export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   fields.numbers(TAG.umask, plan.umask);
   fields.numbers(TAG.nice, plan.nice + NICE_BIAS);
   fields.numbers(TAG.noNewPrivs, Number(plan.noNewPrivileges));
+  fields.numbers(TAG.shell, Number(plan.shell));
   return fields.encode();
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { type HostedRun, type MainExit, type RunIdentity, StartFailure } from '../processHost';
-import { type Deferred, deferred } from '../timers';
+import { type Deferred, deferred, startTimer } from '../timers';
 import type { ShimLine } from './record';
 
 export interface RunFiles {
@@ -12,10 +12,14 @@ export interface RunFiles {
   run: number;
   stateDirectory: string;
   cgroup: string | null;
+  /** Of its plan. */
+  graceMs: number;
 }
 
+const INSIST_AFTER_MS = 100;
+
 /** Sends a signal to the shim, SIGTERM with a value where one is given; does nothing once it has ended. */
-export type SignalShim = (signal: 'SIGTERM' | 'SIGUSR1' | 'SIGUSR2', value?: number) => void;
+export type SignalShim = (signal: 'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2', value?: number) => void;
 
 export class ShimRun implements HostedRun {
   readonly started: Promise<void>;
@@ -29,6 +33,8 @@ export class ShimRun implements HostedRun {
   #failed = false;
   #hasExited = false;
   #isGone = false;
+  #insistAtMs = Number.POSITIVE_INFINITY;
+  #cancelInsisting = () => {};
 
   constructor(
     readonly files: RunFiles,
@@ -66,8 +72,24 @@ export class ShimRun implements HostedRun {
     return this.#isGone;
   }
 
-  stop(graceMs?: number): void {
-    if (!this.#isGone) this.signal('SIGTERM', graceMs);
+  stop(graceMs = this.files.graceMs): void {
+    if (this.#isGone) return;
+    this.signal('SIGTERM', graceMs);
+    // One that was stopped itself takes it only when it is continued.
+    this.signal('SIGCONT');
+    this.#insistAfter(graceMs);
+  }
+
+  /** Of two signals that come close together the kernel drops one, with its grace: at the earliest end it is said again. */
+  #insistAfter(graceMs: number): void {
+    const atMs = performance.now() + graceMs;
+    if (atMs >= this.#insistAtMs) return;
+    this.#insistAtMs = atMs;
+    this.#cancelInsisting();
+    this.#cancelInsisting = startTimer(graceMs + INSIST_AFTER_MS, () => {
+      this.#insistAtMs = Number.POSITIVE_INFINITY;
+      this.stop(0);
+    });
   }
 
   acknowledge(): void {
@@ -118,6 +140,7 @@ export class ShimRun implements HostedRun {
   /** Nothing of the tree is left. */
   finish(): void {
     this.#isGone = true;
+    this.#cancelInsisting();
     this.#gone.resolve();
   }
 

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { WebSocket } from 'ws';
 import { Events } from '../../agent/events';
-import { LogFiles } from '../../agent/logFiles';
+import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
 import type { HostedRun, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';

@@ -19,6 +19,7 @@ beforeEach(() => {
     'dist/contract/routes.js',
     `exports.SCHEDULER_ROUTES = [{ method: 'GET', path: '/health', summary: 'a | b' }]; exports.AGENT_ROUTES = [];`,
   );
+  write('dist/agent/instanceStatus.js', "exports.AGENT_TRANSITIONS = { backoff: ['starting'], starting: [] };");
   write('dist/contract/errors.js', "exports.ERRORS = { GONE: { status: 410, title: 'Gone', exitCode: 1 } };");
   write(
     'dist/cli/main.js',
@@ -40,7 +41,7 @@ const read = (name: string): string => fs.readFileSync(path.join(root, name), 'u
 const check = (): string[] => processDocs(root, { check: true }).problems;
 
 test('writes every section, and is content with what it wrote', () => {
-  const sections = ['states', 'routes', 'errors', 'commands'];
+  const sections = ['states', 'agentStates', 'routes', 'errors', 'commands'];
   write(
     'docs/reference.md',
     sections.map((name) => `<!-- generated:${name} -->\n<!-- /generated:${name} -->\n`).join(''),
@@ -54,6 +55,7 @@ test('writes every section, and is content with what it wrote', () => {
   expect(text).toContain(
     'stateDiagram-v2\n  [*] --> pending\n  pending --> running\n  running --> completed\n  completed --> [*]',
   );
+  expect(text).toContain('| `backoff` | `starting` |');
   expect(text).toContain('| GET | `/health` | a \\| b |');
   expect(text).toContain('| `GONE` | 410 | 1 | Gone |');
   expect(text).toContain('| `morch stop` | stops a workload |');

@@ -31,6 +31,7 @@ function planThatTouches(file: string, changes: Partial<RunPlan> = {}): Buffer {
     umask: 0o022,
     nice: 0,
     noNewPrivileges: true,
+    shell: false,
     cgroup: null,
     ...changes,
   };
@@ -126,6 +127,7 @@ describe('a shim given something that is no plan', () => {
     ['a umask of 01000', number(24, 0o1000n)],
     ['nice 40', number(25, 40n)],
     ['noNewPrivs 2', number(26, 2n)],
+    ['shell 2', number(27, 2n)],
     ['resource 16', number(23, 16n)],
     ...(isRoot ? ([['the uid that means no change', number(21, 0xffffffffn)]] as Array<[string, Buffer]>) : []),
     ...fieldsOf(good)

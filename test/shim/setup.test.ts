@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import type { RunPlan } from '../../agent/processHost';
 import { until } from '../support/until';
-import { isAlive, PATH, testAsRoot, useShims } from './shim';
+import { isAlive, PATH, testAsRoot, testUnemulated, useShims } from './shim';
 
 const shims = useShims();
 
@@ -127,7 +127,7 @@ describe('a workload', () => {
 });
 
 describe('a shim', () => {
-  test('has an empty environment, and only its own few descriptors', async () => {
+  testUnemulated('has an empty environment, and only its own few descriptors', async () => {
     const shim = await shims.start(['sleep', '1000']);
     expect(readFileSync(`/proc/${shim.pid}/environ`, 'utf8')).toBe('');
     expect(readFileSync(`/proc/${shim.pid}/cmdline`, 'utf8').split('\0')).toEqual([

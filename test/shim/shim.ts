@@ -28,11 +28,16 @@ import { encodePlan } from '../../agent/shim/plan';
 import { parseShimText, type ShimLine } from '../../agent/shim/record';
 import { until } from '../support/until';
 
-/** scripts/test-shim-arm64.sh names another one. */
-export const BINARY = process.env.MORCH_TEST_SHIM ?? join(__dirname, '../../agent/native/build/Release/morch-shim');
+const BUILT = join(__dirname, '../../agent/native/build/Release/morch-shim');
+/** `MORCH_TEST_SHIM`: another binary, built for this or another machine, with the emulator before it where needed. */
+const COMMAND = (process.env.MORCH_TEST_SHIM ?? BUILT).split(' ');
+export const isEmulated = COMMAND.length > 1;
 export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export const isRoot = process.getuid?.() === 0;
+
+/** For what takes a real kernel: qemu-user does not pass PR_SET_CHILD_SUBREAPER on. */
+export const testUnemulated = isEmulated ? test.skip : test;
 
 /** `test` where this is root; else skipped, with the reason in its name. */
 export function testAsRoot(name: string, run: () => Promise<void>, timeoutMs?: number): void {
@@ -101,7 +106,8 @@ export function useShims(): Shims {
 
   spawnSync('mkfifo', [fifo]);
   beforeAll(() => {
-    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing; build it with \`npm run build:native\``);
+    const binary = COMMAND.at(-1)!;
+    if (!existsSync(binary)) throw new Error(`${binary} is missing; build it with \`npm run build:native\``);
     reader = readNotices(fifo, (line) => noticed.push(line));
   });
 
@@ -163,6 +169,7 @@ function planOf(argv: string[], directory: string, changes: Partial<RunPlan> = {
     umask: 0o022,
     nice: 0,
     noNewPrivileges: true,
+    shell: true,
     cgroup: null,
     ...changes,
   };
@@ -175,8 +182,9 @@ function spawnShim(bytes: Buffer, directory: string, plan: RunPlan): ChildProces
   const descriptor = openSync(path, 'r');
   unlinkSync(path);
   try {
-    return spawn(BINARY, [directory, plan.key, plan.nonce], {
-      argv0: 'morch-shim',
+    const [file, ...first] = COMMAND;
+    return spawn(file!, [...first, directory, plan.key, plan.nonce], {
+      ...(isEmulated ? {} : { argv0: 'morch-shim' }),
       env: {},
       detached: true,
       stdio: ['ignore', 'ignore', 'ignore', descriptor],

@@ -3,8 +3,8 @@
  * where a test needs certain times, damage, or a state between two writes.
  */
 import { appendFileSync, existsSync, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { indexPath, type LogStream, logPath } from '../../agent/logDirectory';
-import { ENTRY_BYTES, type IndexEntry } from '../../agent/logIndex';
+import { indexPath, type LogStream, logPath } from '../../agent/logs/directory';
+import { ENTRY_BYTES, type IndexEntry } from '../../agent/logs/timeIndex';
 
 export function entryBytes({ timeUs, offset, droppedBytes, generation, run }: IndexEntry): Buffer {
   const entry = Buffer.alloc(ENTRY_BYTES);

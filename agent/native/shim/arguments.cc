@@ -29,6 +29,7 @@ char* append(char* end, const char* from, size_t length) {
 
 bool Arguments::lay_out(const Plan& plan, Failure* failure) {
   file_ = plan.file;
+  shell_ = plan.shell;
   search_path_ = nullptr;
   RepeatedFields entries(plan, Repeated::kEnv);
   while (const uint8_t* value = entries.next()) {
@@ -74,7 +75,7 @@ void Arguments::release() { sys::munmap(mapping_, mapped_bytes_); }
 
 int Arguments::exec_one(const char* path) const {
   const long error = sys::execve(path, argv_ + 1, env_);
-  if (error != -ENOEXEC) return static_cast<int>(-error);
+  if (error != -ENOEXEC || !shell_) return static_cast<int>(-error);
   argv_[0] = const_cast<char*>(kShell);
   argv_[1] = const_cast<char*>(path);
   return static_cast<int>(-sys::execve(kShell, argv_, env_));

@@ -15,8 +15,8 @@ class Arguments {
   void release();
 
   // Tries the candidates in turn, like execvp(3), over the PATH of the workload's environment; a
-  // file that the kernel answers with ENOEXEC is run by /bin/sh. Returns only on failure, with the
-  // errno to report. No allocation.
+  // file that the kernel answers with ENOEXEC is run by /bin/sh where the plan says so. Returns
+  // only on failure, with the errno to report. No allocation.
   int exec() const;
 
   const uint32_t* groups() const { return groups_; }
@@ -25,6 +25,7 @@ class Arguments {
   int exec_one(const char* path) const;
 
   const char* file_ = nullptr;
+  bool shell_ = false;
   const char* search_path_ = nullptr;
   // One free place, then argv[0] and so on: /bin/sh and the candidate take the first two places.
   char** argv_ = nullptr;

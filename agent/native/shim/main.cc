@@ -39,7 +39,8 @@ extern "C" [[noreturn]] void shim_main() {
   PlanInput input;
   Plan plan;
   if (!input.read(&plan)) sys::exit(kExitNoPlan);
-  // Not on the stack, whose pages below the frame of the event loop are given back while nothing happens.
+  // Not on the stack, whose pages below the frame of the event loop are given back while nothing
+  // happens.
   alignas(Shim) static uint8_t room[sizeof(Shim)];
   Shim& shim = *new (room) Shim;
   if (!shim.start(plan)) sys::exit(kExitNotStarted);

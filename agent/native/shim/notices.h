@@ -21,7 +21,7 @@ class Notices {
   uint64_t act(uint64_t now_ms);
 
  private:
-  Text<1536> lines_;  // at most three: started, exited that is not durable, exited that is
+  Text<2048> lines_;  // at most four: started, exited that is not durable, exited again, gone
   uint64_t due_ms_ = kNever;
   char path_[4096];  // PATH_MAX
 };

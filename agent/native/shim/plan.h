@@ -36,6 +36,7 @@ struct Plan {
   uint32_t umask;
   int nice;  // -20 to 19
   bool no_new_privs;
+  bool shell;  // runs what execve(2) answers with ENOEXEC
 
   // How many there are of the repeated fields; read with RepeatedFields.
   size_t argc;  // at least 1

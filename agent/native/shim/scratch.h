@@ -16,8 +16,8 @@ extern uint8_t bytes[kBytes];
 // To be called after each use, and after deep calls.
 void used(uint64_t now_ms);
 
-// Gives the pages back when the time has come. From the event loop, not far down the stack. @returns when to call again, in ms of boot_ms(); or
-// kNever
+// Gives the pages back when the time has come. From the event loop, not far down the stack.
+// @returns when to call again, in ms of boot_ms(); or kNever
 uint64_t release_when_idle(uint64_t now_ms);
 
 }  // namespace morch::shim::scratch

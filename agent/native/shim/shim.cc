@@ -146,6 +146,7 @@ void Shim::act() {
     logs_.pump(1);
   }
   next_ms = earliest(next_ms, act_record(now_ms));
+  tell_unrecorded_end(now_ms);
   next_ms = earliest(next_ms, notices_.act(now_ms));
   next_ms = earliest(next_ms, scratch::release_when_idle(now_ms));
   timer_.set(next_ms);
@@ -190,10 +191,23 @@ int Shim::finish() {
   if (main_ == 0) return kExitNotStarted;
   logs_.drain();
   logs_.close();
-  Line gone;
-  gone << "gone " << nonce_.c_str() << ' ' << wall_us() / kUsPerMs << '\n';
-  if (durable_) record_.add(gone);
+  if (durable_) record_.add(gone_line());
   return kExitDone;
+}
+
+// The shim stays, for the sake of its record: the agent cannot see by its end that the tree is
+// gone.
+void Shim::tell_unrecorded_end(uint64_t now_ms) {
+  if (main_ == 0 || durable_ || told_gone_ || !told_ || stop_.phase() != Phase::kGone) return;
+  notices_.send(result_line(false), now_ms);
+  notices_.send(gone_line(), now_ms);
+  told_gone_ = true;
+}
+
+Line Shim::gone_line() const {
+  Line line;
+  line << "gone " << nonce_.c_str() << ' ' << wall_us() / kUsPerMs << '\n';
+  return line;
 }
 
 Line Shim::started_line(const Workload& workload) const {

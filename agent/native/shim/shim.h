@@ -41,9 +41,11 @@ class Shim {
   void main_ended(const Exit& exit);
   uint64_t act_fence(uint64_t now_ms);
   uint64_t act_record(uint64_t now_ms);
+  void tell_unrecorded_end(uint64_t now_ms);
   Line started_line(const Workload& workload) const;
   Line failed_line(const Failure& failure) const;
   Line exited_line(bool durable) const;
+  Line gone_line() const;
   Line result_line(bool durable) const;
 
   Text<72> nonce_;
@@ -69,13 +71,15 @@ class Shim {
   bool has_result_ = false;
   bool is_final_ = false;  // output drained, numbers fixed
   bool told_ = false;      // a notice of it was sent
+  bool told_gone_ = false;
   bool durable_ = false;
   bool acknowledged_ = false;
   uint64_t dropped_bytes_ = 0;
   uint64_t record_due_ms_ = kNever;
   uint64_t look_at_lease_ms_ = 0;
 
-  // Last: so that all that is used of the shim's memory lies on one page, the end of a long path apart.
+  // Last: so that all that is used of the shim's memory lies on one page, the end of a long path
+  // apart.
   Notices notices_;
 };
 

@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, truncateSync, unlinkSync, utimesSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { indexPath, type LogStream, logPath } from '../../../agent/logDirectory';
 import { countDropped } from '../../../agent/logDropped';
-import { type LogBlock, type LogRequest, readLogs } from '../../../agent/logs';
+import { indexPath, type LogStream, logPath } from '../../../agent/logs/directory';
+import { type LogBlock, type LogRequest, readLogs } from '../../../agent/logs/reading';
 import type { LogPosition } from '../../../contract/logFrames';
 import { entryBytes, LogWriter } from '../../support/logWriter';
 import { until } from '../../support/until';

@@ -49,6 +49,7 @@ constexpr Rule kRules[] = {
     number(24, 0, 0777),
     number(25, 0, 39),
     number(26, 0, 1),
+    number(27, 0, 1),
 };
 static_assert(sizeof(kRules) / sizeof(kRules[0]) == kLastTag);
 

@@ -78,6 +78,8 @@ bool is_same(const Plan& plan, const FieldAt& field) {
       return static_cast<uint64_t>(plan.nice + 20) == number;
     case 26:
       return plan.no_new_privs == (number == 1);
+    case 27:
+      return plan.shell == (number == 1);
     default:
       return rule_of(field.tag).repeated;  // those are looked at one by one
   }

@@ -1,6 +1,6 @@
 /** Keeps the output on a node within its bounds: the cap of all of it together, and an end for what nobody knows any more. */
 import type { Logger } from 'pino';
-import type { LogFiles, StoredLog } from './logFiles';
+import type { LogFiles, StoredLog } from './files';
 
 const CAP_EVERY_MS = 60_000;
 const REMOVE_FORGOTTEN_EVERY_MS = 3_600_000;

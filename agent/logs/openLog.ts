@@ -3,8 +3,8 @@
  * from a window of at most 64 KiB, so that many small pieces cost one read.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { indexPath, type LogStream, logPath, openIfThere } from './logDirectory';
-import { LogIndex } from './logIndex';
+import { indexPath, type LogStream, logPath, openIfThere } from './directory';
+import { LogIndex } from './timeIndex';
 
 export const BLOCK_BYTES = 64 * 1024;
 

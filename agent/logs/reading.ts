@@ -6,12 +6,12 @@
  * stream wrote while a line was under way comes after that line. While following, this order holds among what is there at each
  * look. A line that is not ended is given out at once and the other stream held back for it, but not for long.
  */
-import type { LogPosition, StreamPosition } from '../contract/logFrames';
-import { LogCursor } from './logCursor';
-import { LOG_STREAMS, LogDirectory, type LogNumbers, type LogStream } from './logDirectory';
-import { findEnd, findSince, type StreamFiles } from './logStart';
-import { findTail } from './logTail';
+import type { LogPosition, StreamPosition } from '../../contract/logFrames';
+import { LogCursor } from './cursor';
+import { LOG_STREAMS, LogDirectory, type LogNumbers, type LogStream } from './directory';
 import { BLOCK_BYTES } from './openLog';
+import { findEnd, findSince, type StreamFiles } from './start';
+import { findTail } from './tail';
 
 const POLL_MS = 100;
 /** How long a line not ended holds back the other stream. */

@@ -7,7 +7,7 @@
  * an entry that is not sound is ignored; the log's bytes are there all the same and count as the last sound entry's.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { openIfThere } from './logDirectory';
+import { openIfThere } from './directory';
 
 export const ENTRY_BYTES = 32;
 /** The shim writes an entry at the latest when this has passed since the one before: bytes of an entry are so much younger at most. */

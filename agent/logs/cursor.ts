@@ -4,8 +4,8 @@
  *
  * Files that vanish before it comes to them are passed over.
  */
-import type { StreamPosition } from '../contract/logFrames';
-import type { LogStream } from './logDirectory';
+import type { StreamPosition } from '../../contract/logFrames';
+import type { LogStream } from './directory';
 import { OpenLog } from './openLog';
 
 const NEWLINE = 0x0a;

@@ -1,9 +1,9 @@
 /** Where in one stream's files the output since a time begins, by their times and indexes, and where it ends. */
 import { stat } from 'node:fs/promises';
-import type { StreamPosition } from '../contract/logFrames';
-import { type LogStream, logPath, unlessGone } from './logDirectory';
-import { ENTRY_SPAN_US } from './logIndex';
+import type { StreamPosition } from '../../contract/logFrames';
+import { type LogStream, logPath, unlessGone } from './directory';
 import { OpenLog } from './openLog';
+import { ENTRY_SPAN_US } from './timeIndex';
 
 const NEWLINE = 0x0a;
 /** The file system's clock ticks with the timer interrupt: a file's time may lie so much before its last write. */

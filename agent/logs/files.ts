@@ -2,12 +2,12 @@
  * Where output lies: `<dataDir>/logs/<uid>.<slot>/`, apart from the records, so that it outlives them. What is in there is
  * written by shims (docs/shim.md, "Log files") and goes on over runs and generations, so that the limit holds for the instance.
  */
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../contract/workload';
-import { storing } from './files';
-import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, namesIn, unlessGone } from './logDirectory';
-import type { LogPlan } from './processHost';
+import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../../contract/workload';
+import { storing } from '../files';
+import type { LogPlan } from '../processHost';
+import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, namesIn, unlessGone } from './directory';
 
 const UNKNOWN_KEPT_MS = 7 * 24 * 3_600_000;
 
@@ -94,6 +94,11 @@ export class LogFiles {
       }
       if (newestMs < nowMs - UNKNOWN_KEPT_MS) await rm(directory, { recursive: true, force: true });
     }
+  }
+
+  /** Of an instance that has written nothing there is nothing to keep. */
+  async removeEmpty(owner: LogOwner): Promise<void> {
+    await rmdir(this.directoryOf(owner)).catch(() => {}); // it is not empty, or not there
   }
 
   directoryOf(owner: LogOwner): string {

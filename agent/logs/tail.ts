@@ -2,9 +2,9 @@
  * Finds the last lines of an instance's output: one or both of its streams are walked backwards, line by line, as far as
  * needed, and the later line is taken each time, by the times that logCursor.ts goes by.
  */
-import type { StreamPosition } from '../contract/logFrames';
-import type { StreamFiles } from './logStart';
+import type { StreamPosition } from '../../contract/logFrames';
 import { OpenLog } from './openLog';
+import type { StreamFiles } from './start';
 
 const NEWLINE = 0x0a;
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import type { LogPlan } from '../../agent/processHost';
 import { until } from '../support/until';
-import { logNumbers, type Shim, testUnemulated, useShims } from './shim';
+import { logNumbers, type Shim, useShims } from './shim';
 
 const shims = useShims();
 
@@ -217,7 +217,7 @@ describe('the output', () => {
     expect(shim.output('stderr')).toHaveLength(60_000);
   });
 
-  testUnemulated('of processes that outlive the main one is kept', async () => {
+  test('of processes that outlive the main one is kept', async () => {
     const shim = await shims.sh('trap "" TERM; (sleep 0.4; echo afterwards) & echo first');
     await ended(shim);
     expect(shim.output().toString()).toBe('first\nafterwards\n');

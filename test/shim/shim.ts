@@ -29,14 +29,17 @@ import { parseShimText, type ShimLine } from '../../agent/shim/record';
 import { until } from '../support/until';
 
 const BUILT = join(__dirname, '../../agent/native/build/Release/morch-shim');
-/** `MORCH_TEST_SHIM`: another binary, built for this or another machine, with the emulator before it where needed. */
+/**
+ * `MORCH_TEST_SHIM`: another binary, built for this or another machine, with the emulator before it where needed
+ * (scripts/test-shim-arm64.sh).
+ */
 const COMMAND = (process.env.MORCH_TEST_SHIM ?? BUILT).split(' ');
 export const isEmulated = COMMAND.length > 1;
 export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export const isRoot = process.getuid?.() === 0;
 
-/** For what takes a real kernel: qemu-user does not pass PR_SET_CHILD_SUBREAPER on. */
+/** For what takes a real kernel, and not qemu-user with descriptors and arguments of its own. */
 export const testUnemulated = isEmulated ? test.skip : test;
 
 /** `test` where this is root; else skipped, with the reason in its name. */

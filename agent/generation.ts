@@ -381,12 +381,12 @@ export class Generation {
   }
 
   /** Both times are the shim's, which sees the end also while no agent is there. */
-  #takeExit({ code, signal, at, oomKilled, shimLost, recorded }: MainExit): RunEnd & { kind: 'exited' } {
+  #takeExit({ code, signal, at, oomKilled, shimLost, fenced, recorded }: MainExit): RunEnd & { kind: 'exited' } {
     this.#ranMs = Math.max(0, Date.parse(at) - Date.parse(this.#startedAt!));
     const exit = { code, signal, at, oomKilled };
     this.#untoldExit = exit;
     if (!recorded) this.#unrecorded = this.#hosted;
-    return { kind: 'exited', exit, ranMs: this.#ranMs, overranMs: this.#overranMs, shimLost };
+    return { kind: 'exited', exit, ranMs: this.#ranMs, overranMs: this.#overranMs, shimLost, fenced };
   }
 
   #overrun(hosted: HostedRun, maxRunMs: number): void {

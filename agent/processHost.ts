@@ -82,6 +82,8 @@ export interface RunPlan {
 export interface MainExit extends Exit {
   /** The main process ended unseen because its shim was killed; then code and signal are null. */
   shimLost: boolean;
+  /** Its shim stopped it because the agent was absent. */
+  fenced: boolean;
   /** The shim's record of it is on the disk. Until then the shim stays, unless it is acknowledged. */
   recorded: boolean;
   /** Bytes of output that could not be written. */

@@ -80,7 +80,7 @@ function isSettled({ intent, end }: StoredGeneration): boolean {
 function knownOf(adoption: Adoption, { intent, end }: StoredGeneration): Resumption['adoption'] {
   if (adoption.kind !== 'unknown') return adoption;
   if (end === null || end.run !== intent!.run || end.exit === null || end.pid === null) return null;
-  const exit = { ...end.exit, shimLost: false, recorded: true, droppedBytes: 0 };
+  const exit = { ...end.exit, shimLost: false, fenced: false, recorded: true, droppedBytes: 0 };
   const identity = { pid: end.pid, startTicks: 0, shimPid: 0, shimStartTicks: 0 };
   return { kind: 'ended', identity, startedAt: end.startedAt ?? end.exit.at, exit };
 }
@@ -95,7 +95,11 @@ export function endOf({ intent, end }: StoredGeneration, bootId: string, at: str
       const { restart } = intent.spec;
       const { exit, ranMs, overranMs } = end;
       const context = { restart, attempts: end.attempts, endsOnFailedStart: true, stop: null };
-      const next = decideNextStep({ kind: 'exited', exit, ranMs, overranMs, shimLost: false }, context, 0);
+      const next = decideNextStep(
+        { kind: 'exited', exit, ranMs, overranMs, shimLost: false, fenced: false },
+        context,
+        0,
+      );
       if (next.kind === 'end') return { ...known, status: next.status, statusReason: next.reason, lost: false };
     }
     return { ...known, statusReason: rebooted ? 'node rebooted' : 'agent restarted before its next run' };

@@ -78,7 +78,7 @@ async function register(
       .pick({ clusterId: true, epoch: true })
       .parse(await (await fetch(`${scheduler}/health`, { signal })).json());
     if (hasLiveOfOthers(health.clusterId)) {
-      return `${scheduler} belongs to cluster ${health.clusterId} now, and instances of cluster ${membership.clusterId} run here. They are left alone; restart this agent to end them and join anew.`;
+      return `${scheduler} belongs to cluster ${health.clusterId} now, and instances of cluster ${membership.clusterId} run here. They are left alone; to end them and join anew, start this agent with --on-exit stop and end it once.`;
     }
     // The scheduler may connect before it has answered.
     membership.beginJoining(health.clusterId);

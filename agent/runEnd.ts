@@ -6,8 +6,8 @@ import { decideRestart } from '../contract/restartPolicy';
 import type { Exit, Restart } from '../contract/workload';
 
 export type RunEnd =
-  /** `overran`: it was stopped for running longer than this. `shimLost`: how it ended is not known. */
-  | { kind: 'exited'; exit: Exit; ranMs: number; overranMs: number | null; shimLost: boolean }
+  /** `overran`: it was stopped for running longer than this. `shimLost`: how it ended is not known. `fenced`: its shim stopped it. */
+  | { kind: 'exited'; exit: Exit; ranMs: number; overranMs: number | null; shimLost: boolean; fenced: boolean }
   | { kind: 'startFailed'; what: string }
   /** A stop came before it was started. */
   | { kind: 'notStarted' };
@@ -44,6 +44,8 @@ export function overranReason(maxRunMs: number): string {
   return `ran longer than ${maxRunMs} ms`;
 }
 
+const FENCED = 'stopped by its fence: its agent was absent';
+
 /** Reason of a run that ended because its shim was killed. */
 export const SHIM_LOST = 'shim-lost';
 
@@ -55,6 +57,8 @@ export function stopReason(cause: StopCause): string {
 export function decideNextStep(end: RunEnd, context: RunContext, jitter: number): NextStep {
   const { stop } = context;
   if (stop !== null && (stop.beforeEnd || end.kind === 'notStarted')) return stopped(stop.cause);
+  // Its agent was absent: it is not the program's doing, and where it is to go on is not decided here.
+  if (end.kind === 'exited' && end.fenced) return { kind: 'end', status: 'stopped', reason: FENCED, lost: true };
   const next = byPolicy(end, context, jitter);
   // What the program itself brought to an end stays so; only a further run is prevented.
   return stop !== null && next.kind === 'restart' ? stopped(stop.cause) : next;
@@ -89,6 +93,7 @@ export function describeEnd(end: RunEnd): string {
   if (end.kind === 'startFailed') return `could not be started (${end.what})`;
   if (end.kind === 'notStarted') return 'was not started';
   if (end.shimLost) return SHIM_LOST;
+  if (end.fenced) return FENCED;
   if (end.overranMs !== null) return overranReason(end.overranMs);
   const oom = end.exit.oomKilled ? ' (out of memory)' : '';
   if (end.exit.signal !== null) return `killed by ${end.exit.signal}${oom}`;

@@ -39,6 +39,8 @@ export type ShimLine =
       oomKilled: boolean;
       /** Output that could not be written, up to the exit. */
       droppedBytes: number;
+      /** The fence had stopped it; false in what shims before this word wrote. */
+      fenced: boolean;
     }
   | { kind: 'gone'; nonce: string; atMs: number };
 
@@ -79,7 +81,7 @@ function parseLine(line: string): ShimLine | null {
     case 'failed':
       return parseFailed(nonce, rest);
     case 'exited':
-      return parseExited(nonce, integers(rest, 9));
+      return parseExited(nonce, integers(rest, 9), rest[9] === '1');
     case 'gone': {
       const numbers = integers(rest, 1);
       return numbers && { kind, nonce, atMs: numbers[0]! };
@@ -102,7 +104,7 @@ function parseFailed(nonce: string, [step, ...rest]: string[]): ShimLine | null 
   return { kind: 'failed', nonce, step, errno, errnoCode: errnoName(errno) };
 }
 
-function parseExited(nonce: string, numbers: number[] | null): ShimLine | null {
+function parseExited(nonce: string, numbers: number[] | null, fenced: boolean): ShimLine | null {
   if (numbers === null) return null;
   const [durable, code, signal, exitedAtMs, userUs, systemUs, maxRssKib, oom, droppedBytes] = numbers as NineNumbers;
   return {
@@ -117,6 +119,7 @@ function parseExited(nonce: string, numbers: number[] | null): ShimLine | null {
     maxRssBytes: maxRssKib * 1024,
     oomKilled: oom === 1,
     droppedBytes,
+    fenced,
   };
 }
 

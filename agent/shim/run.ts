@@ -113,9 +113,9 @@ export class ShimRun implements HostedRun {
         this.fail(new StartFailure(line.step, line.errno, line.errnoCode));
         return;
       case 'exited': {
-        const { code, signal, exitedAtMs, oomKilled, durable, droppedBytes } = line;
+        const { code, signal, exitedAtMs, oomKilled, durable, droppedBytes, fenced } = line;
         const at = new Date(exitedAtMs).toISOString();
-        this.#exit({ code, signal, at, oomKilled, shimLost: false, recorded: durable, droppedBytes });
+        this.#exit({ code, signal, at, oomKilled, shimLost: false, fenced, recorded: durable, droppedBytes });
         return;
       }
       case 'gone':
@@ -134,7 +134,16 @@ export class ShimRun implements HostedRun {
   /** Its shim was killed before it could tell of the end. */
   loseShim(nowMs: number): void {
     const at = new Date(nowMs).toISOString();
-    this.#exit({ code: null, signal: null, at, oomKilled: false, shimLost: true, recorded: true, droppedBytes: 0 });
+    this.#exit({
+      code: null,
+      signal: null,
+      at,
+      oomKilled: false,
+      shimLost: true,
+      fenced: false,
+      recorded: true,
+      droppedBytes: 0,
+    });
   }
 
   /** Nothing of the tree is left. */

@@ -15,13 +15,14 @@ const SERVICE = restartWithDefaults('service', undefined);
 
 const exited = (
   code: number | null,
-  more: { signal?: string; ranMs?: number; overranMs?: number; shimLost?: boolean } = {},
+  more: { signal?: string; ranMs?: number; overranMs?: number; shimLost?: boolean; fenced?: boolean } = {},
 ): RunEnd => ({
   kind: 'exited',
   exit: { code, signal: more.signal ?? null, at: AT, oomKilled: false },
   ranMs: more.ranMs ?? 10,
   overranMs: more.overranMs ?? null,
   shimLost: more.shimLost ?? false,
+  fenced: more.fenced ?? false,
 });
 const context = (restart: Restart, more: Partial<RunContext> = {}): RunContext => ({
   restart,
@@ -48,6 +49,12 @@ describe('what follows the end of a run', () => {
       exited(1),
       context(BATCH),
       { kind: 'restart', delayMs: 1_000, reason: 'exited with code 1, restart 2 of 3 in 1.0 s' },
+    ],
+    [
+      'a fence, whatever the program made of it',
+      exited(0, { fenced: true }),
+      context(BATCH),
+      end('stopped', 'stopped by its fence: its agent was absent', true),
     ],
     [
       'a lost shim',

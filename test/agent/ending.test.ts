@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agents, processesOf } from '../support/agent';
-import { endShims } from '../support/shims';
+import { endShims, shimsOf } from '../support/shims';
 import { until } from '../support/until';
 
 const agents = new Agents();
@@ -70,6 +70,26 @@ describe('an agent that is killed', () => {
     expect(await next.untilStatus('slow.0', 'stopped')).toMatchObject({ run: 1, exit: { signal: 'SIGKILL' } });
     await next.kill('SIGTERM');
   });
+
+  test('and stays away has them stopped by their shims, which is not taken for their own doing', async () => {
+    const agent = await agents.start({ orphanAfterMs: 1_500 });
+    const id = { instanceId: 'web.0', uid: randomUUID(), generation: 1, clusterId: 'c1', epoch: 1 };
+    await agent.startShell('trap "exit 0" TERM; echo up; while :; do sleep 0.05; done', id);
+    await agent.untilSaid('web.0', 'up');
+    const lease = join(agent.dataDir, 'lease');
+    await until(() => readFileSync(lease).readBigUInt64LE(24) === 1n, {
+      what: 'the lease page tells of the scheduler',
+    });
+    await agent.kill('SIGKILL');
+    await until(() => shimsOf(agent.dataDir).length === 0, { what: 'the fence has stopped it' });
+    const next = await agents.restart(agent);
+    expect(await next.untilStatus('web.0', 'stopped')).toMatchObject({
+      lost: true,
+      statusReason: 'stopped by its fence: its agent was absent',
+      exit: { code: 0, signal: null },
+    });
+    await next.kill('SIGTERM');
+  }, 30_000);
 
   test('never starts again what it may have started', async () => {
     const agent = await agents.start();

@@ -71,6 +71,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     at,
     oomKilled: false,
     shimLost: false,
+    fenced: false,
     recorded: true,
     droppedBytes: 0,
   });

@@ -7,7 +7,7 @@ describe('parseShimText', () => {
     const text = [
       `shim 1 ${NONCE} 10 1000`,
       `started ${NONCE} 10 1000 11 1001 1795479130171`,
-      `exited ${NONCE} 1 -1 9 1795479132172 1788 2500 1392 1 77`,
+      `exited ${NONCE} 1 -1 9 1795479132172 1788 2500 1392 1 77 1`,
       `gone ${NONCE} 1795479132173`,
       `failed ${NONCE} execve 2`,
       '',
@@ -37,6 +37,7 @@ describe('parseShimText', () => {
           maxRssBytes: 1392 * 1024,
           oomKilled: true,
           droppedBytes: 77,
+          fenced: true,
         },
         { kind: 'gone', nonce: NONCE, atMs: 1_795_479_132_173 },
         { kind: 'failed', nonce: NONCE, step: 'execve', errno: 2, errnoCode: 'ENOENT' },

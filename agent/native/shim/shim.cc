@@ -157,7 +157,10 @@ uint64_t Shim::act_fence(uint64_t now_ms) {
   if (!may_live_on) return kNever;
   if (now_ms < look_at_lease_ms_) return look_at_lease_ms_;
   const Verdict verdict = lease_.judge(now_ms);
-  if (verdict.stop) stop_.ask(now_ms, verdict.kill_at_ms);
+  if (verdict.stop) {
+    fenced_ = fenced_ || (stop_.phase() == Phase::kRunning && !main_ended_);
+    stop_.ask(now_ms, verdict.kill_at_ms);
+  }
   look_at_lease_ms_ = verdict.stop ? kNever : verdict.look_again_ms;
   return look_at_lease_ms_;
 }
@@ -228,7 +231,7 @@ Line Shim::exited_line(bool durable) const {
   line << "exited " << nonce_.c_str() << ' ' << (durable ? 1 : 0) << ' ' << exit_.code << ' '
        << exit_.signal << ' ' << exited_at_ms_ << ' ' << exit_.user_us << ' ' << exit_.system_us
        << ' ' << exit_.max_rss_kib << ' ' << (out_of_memory_ ? 1 : 0) << ' ' << dropped_bytes_
-       << '\n';
+       << ' ' << (fenced_ ? 1 : 0) << '\n';
   return line;
 }
 

@@ -62,6 +62,7 @@ class Shim {
 
   pid_t main_ = 0;  // 0: not started
   bool main_ended_ = false;
+  bool fenced_ = false;  // the fence has stopped it, nobody else before
   bool out_of_memory_ = false;
   Exit exit_ = {};
   Failure failure_ = {};

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { parseShimText, type ShimLine } from '../../agent/shim/record';
 import { until } from '../support/until';
-import { fill, readNotices, type Shim, testUnemulated, useShims } from './shim';
+import { fill, readNotices, type Shim, useShims } from './shim';
 
 const shims = useShims();
 
@@ -48,7 +48,7 @@ describe('notices', () => {
     await gone(shim);
   });
 
-  testUnemulated('come when a full FIFO has been read, in their order', async () => {
+  test('come when a full FIFO has been read, in their order', async () => {
     const fifo = makeFifo('full');
     const reading = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
@@ -89,7 +89,7 @@ describe('notices', () => {
     }
   });
 
-  testUnemulated('of the exit are sent again when asked for, as long as something of the tree lives', async () => {
+  test('of the exit are sent again when asked for, as long as something of the tree lives', async () => {
     const shim = await shims.sh('trap "" TERM; setsid sleep 1000 & exit 8');
     await shim.noticed('exited');
     process.kill(shim.pid, 'SIGUSR1');

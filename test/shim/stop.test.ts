@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSyn
 import { join } from 'node:path';
 
 import { until } from '../support/until';
-import { isAlive, killQuietly, type Started, testAsRoot, testUnemulated, treeOf, useShims } from './shim';
+import { isAlive, killQuietly, type Started, testAsRoot, treeOf, useShims } from './shim';
 
 const shims = useShims();
 
@@ -84,7 +84,7 @@ describe('a stop', () => {
     expect(tookMs).toBeLessThan(400 + SLACK_MS);
   });
 
-  testUnemulated('reaches every process once: in the group, in sessions of their own, orphaned', async () => {
+  test('reaches every process once: in the group, in sessions of their own, orphaned', async () => {
     const count = script(
       'count',
       'n=0; trap "n=\\$((n+1))" TERM; echo "$1 ready"',
@@ -108,7 +108,7 @@ describe('a stop', () => {
     expect(lines.sort()).toEqual(names.map((name) => `${name} got 1`).sort());
   });
 
-  testUnemulated('reaches what is started after it when the main process ends', async () => {
+  test('reaches what is started after it when the main process ends', async () => {
     const late = script('late', 'trap "echo told; exit" TERM; echo late; while :; do sleep 0.05; done');
     const shim = await shims.sh(
       `trap "setsid ${late} & sleep 0.5; exit 0" TERM; echo ready; while :; do sleep 0.05; done`,
@@ -134,7 +134,7 @@ describe('a stop', () => {
     expect(await stopped(shim, 300)).toBeLessThan(300 + SLACK_MS);
   });
 
-  testUnemulated.each<[string, string, number]>([
+  test.each<[string, string, number]>([
     ['children in sessions of their own', `for i in 1 2 3; do setsid sh -c '${STUBBORN}' & done; ${STUBBORN}`, 8],
     ['a daemon, forked twice', `(setsid sh -c '(${STUBBORN}) &' &); ${STUBBORN}`, 4],
     [
@@ -156,7 +156,7 @@ describe('a stop', () => {
     expect(await stopped(shim)).toBeLessThan(400 + SLACK_MS);
   });
 
-  testUnemulated('catches a process that forks and ends over and over', async () => {
+  test('catches a process that forks and ends over and over', async () => {
     const hop = script('hop', 'setsid "$0" &');
     const shim = await shims.sh(`${hop}; exec sleep 1000`, stopWith('SIGTERM', 200));
     await untilTree(shim, 2);
@@ -211,7 +211,7 @@ describe('a stop', () => {
 });
 
 describe('when the main process ends by itself', () => {
-  testUnemulated('its exit is told at once, and what is left has the usual grace', async () => {
+  test('its exit is told at once, and what is left has the usual grace', async () => {
     const left = script('left', 'trap "sleep 0.6; echo done; exit" TERM; echo left; while :; do sleep 0.05; done');
     const shim = await shims.sh(`setsid ${left} & read line < /dev/null; exec sleep 1000`);
     await until(() => shim.output().toString() === 'left\n', { what: 'the other one has its trap' });
@@ -223,7 +223,7 @@ describe('when the main process ends by itself', () => {
     expect(treeOf(shim)).toEqual([]);
   });
 
-  testUnemulated('what ignores the signal is killed when the grace is over', async () => {
+  test('what ignores the signal is killed when the grace is over', async () => {
     const shim = await shims.sh(`setsid sh -c '${STUBBORN}' & sleep 0.2; exit 0`, stopWith('SIGTERM', 400));
     expect(await shim.ended).toBe(0);
     const { exitedAtMs } = await shim.recorded('exited');
@@ -235,7 +235,7 @@ describe('when the main process ends by itself', () => {
 });
 
 describe('a shim', () => {
-  testUnemulated('reaps the orphans of a workload that goes on', async () => {
+  test('reaps the orphans of a workload that goes on', async () => {
     const shim = await shims.sh('for i in 1 2 3 4 5; do (sleep 0.0$i &); done; exec sleep 1000');
     const children = () => readFileSync(`/proc/${shim.pid}/task/${shim.pid}/children`, 'utf8').trim().split(' ');
     await until(() => children().join() === String(shim.main), { what: 'only the main process is left' });

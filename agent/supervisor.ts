@@ -30,8 +30,8 @@ const ENDED_KEPT_ALONE = 100;
 
 type Known =
   | { kind: 'live'; id: GenerationId; life: Generation }
-  /** `release` tells that nobody needs its end any more. */
-  | { kind: 'ended'; id: GenerationId; end: EndRecord; release: () => void };
+  /** `life`: as it was led here; null when an earlier agent did, or nobody. */
+  | { kind: 'ended'; id: GenerationId; end: EndRecord; life: Generation | null };
 
 export interface StopTarget {
   instanceId?: string | undefined;
@@ -63,7 +63,7 @@ export class Supervisor {
   /** Takes in what an earlier agent of this data directory has left. */
   adopt({ ended, resumed }: Recovered): void {
     for (const end of ended.sort((a, b) => (endedAt(a) < endedAt(b) ? -1 : 1))) {
-      this.#enter({ kind: 'ended', id: end, end, release: () => {} });
+      this.#enter({ kind: 'ended', id: end, end, life: null });
     }
     for (const resumption of resumed) {
       const life = new Generation(resumption.intent.spec, this.means);
@@ -177,7 +177,10 @@ export class Supervisor {
    */
   async stop(target: StopInstance): Promise<Stopped> {
     const known = await this.#begin(target);
-    if (known.kind === 'ended') return stoppedOf(reportOf(known));
+    if (known.kind === 'ended') {
+      if (known.life?.isUnsaved) throw unrecorded(known.life);
+      return stoppedOf(reportOf(known));
+    }
     const { life } = known;
     const graceMs = target.graceMs ?? life.spec.stop.graceMs;
     if (!(await isDoneWithin(life.ended, graceMs + KILL_BUDGET_MS))) throw stillAlive(life);
@@ -205,7 +208,7 @@ export class Supervisor {
     });
     for (const known of ended) this.#forgetting.add(known);
     for (const known of ended) {
-      known.release();
+      known.life?.release(); // nobody needs its end any more
       // Known until its records are gone: they would be in the way of the same generation started again.
       await this.means.records.remove(known.id).finally(() => {
         this.#leave(known);
@@ -351,7 +354,7 @@ export class Supervisor {
       started: null,
     };
     const before = this.#latestOf(end);
-    const known: Known = { kind: 'ended', id: end, end, release: () => {} };
+    const known: Known = { kind: 'ended', id: end, end, life: null };
     this.#enter(known);
     if (before?.kind === 'live') void before.life.stop('request', graceMs);
     try {
@@ -367,7 +370,7 @@ export class Supervisor {
 
   #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
     this.#leave(known);
-    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, release: () => known.life.release() });
+    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
     this.#pruneAlone();
   }
 

@@ -102,3 +102,27 @@ testAsRoot(
   },
   60_000,
 );
+
+testAsRoot(
+  `full: a stop is acknowledged once it is recorded, and then it is not undone${why}`,
+  async () => {
+    const { agent, disk } = await begin();
+    await agent.start({ kind: 'service', command: ['sleep', '600'], instanceId: 'web.0' });
+    const filling = fill(disk);
+    expect(await agent.stop({ instanceId: 'web.0' })).toMatchObject({
+      status: 507,
+      body: { code: 'STORE_UNWRITABLE' },
+    });
+    expect(await agent.instance('web.0')).toMatchObject({ status: 'stopped', pid: null });
+    rmSync(filling);
+    await until(async () => (await agent.stop({ instanceId: 'web.0' })).status === 200, {
+      what: 'the stop is acknowledged',
+      timeoutMs: 10_000,
+    });
+    await agent.kill('SIGKILL');
+    const next = await agents.restart(agent);
+    expect(await next.instance('web.0')).toMatchObject({ status: 'stopped', run: 1 });
+    await next.kill('SIGTERM');
+  },
+  60_000,
+);

@@ -64,8 +64,14 @@ export class PidNamespace {
   kill(pid: number, signal: NodeJS.Signals): boolean {
     const outer = this.outerPidOf(pid);
     if (outer === null) return false;
-    process.kill(outer, signal);
-    return true;
+    try {
+      process.kill(outer, signal);
+      return true;
+    } catch (error) {
+      // It has ended since it was looked up.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      return false;
+    }
   }
 
   /** With its init all others end. */

@@ -1,7 +1,7 @@
 /**
  * The life of one instance generation: run, wait for the end of its tree, back off, run again, until the policy or
  * a stop ends it. Made and kept by the supervisor; processes are the ProcessHost's, records are written before
- * anything is done or told that depends on them.
+ * anything is done or told that depends on them. Over 400 lines: the states and what moves them share private fields.
  */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';

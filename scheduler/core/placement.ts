@@ -153,7 +153,7 @@ export function explainRejections(rejections: readonly Rejection[], onlyNode?: s
   for (const r of rejections) byDetail.set(r.detail, [...(byDetail.get(r.detail) ?? []), r.nodeId]);
   const parts = [...byDetail]
     .sort((a, b) => b[1].length - a[1].length)
-    .map(([detail, ids]) => `${ids.length > 3 ? `${ids.length} nodes` : ids.join(', ')}: ${detail}`);
+    .map(([detail, ids]) => `${ids.length > 3 ? `${ids.length} nodes` : [...ids].sort().join(', ')}: ${detail}`);
   const shown = parts.slice(0, 5);
   const rest = parts.length - shown.length;
   return `no node fits (${shown.join('; ')}${rest > 0 ? `; and ${rest} more reasons` : ''})`;

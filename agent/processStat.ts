@@ -1,6 +1,12 @@
 /** A few fields of /proc/pid/stat. */
 import { readdir, readFile } from 'node:fs/promises';
 
+/** Names one process until the next boot. */
+export interface ProcessId {
+  pid: number;
+  startTicks: number;
+}
+
 export interface ProcessStat {
   state: string;
   session: number;
@@ -8,7 +14,7 @@ export interface ProcessStat {
   startTicks: number;
 }
 
-export function isAlive({ state }: ProcessStat): boolean {
+export function isAlive({ state }: Pick<ProcessStat, 'state'>): boolean {
   return state !== 'Z' && state !== 'X';
 }
 
@@ -23,20 +29,37 @@ export async function readProcessStat(pid: number): Promise<ProcessStat | null> 
   }
 }
 
+/** Start times are told in clock ticks (USER_HZ) since the boot: 100 a second on every architecture that Node runs on. */
+export const TICK_MS = 10;
+
 /**
- * Live members of the session that a process has made, itself included. The kernel gives the number to no other process
- * while the session has members, so whoever is in it and did not start before its maker descends from it.
+ * Live members of the session that a process has made, itself included; none unless it is certain that it is the same
+ * session still. The kernel gives the number to no other process while the session has a member: then a stranger may
+ * get it, and make a session of its own. So one of the members must be known to be of the first: the maker, a `witness`,
+ * or one that was there when the maker was last seen.
+ *
+ * @param witnesses processes known to descend from the maker, seen before the call
+ * @param seenTicks when the maker was certainly there; null: not known
  */
-export async function findSession(maker: {
-  pid: number;
-  startTicks: number;
-}): Promise<{ pid: number; startTicks: number }[]> {
-  const members: { pid: number; startTicks: number }[] = [];
+export async function findSession(
+  maker: ProcessId,
+  witnesses: readonly ProcessId[],
+  seenTicks: number | null,
+): Promise<ProcessId[]> {
+  const members: (ProcessId & ProcessStat)[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const stat = await readProcessStat(Number(name));
-    if (stat === null || !isAlive(stat) || stat.session !== maker.pid || stat.startTicks < maker.startTicks) continue;
-    members.push({ pid: Number(name), startTicks: stat.startTicks });
+    if (stat !== null && stat.session === maker.pid) members.push({ pid: Number(name), ...stat });
   }
-  return members;
+  const isOfMaker = ({ pid, startTicks }: ProcessId) =>
+    [maker, ...witnesses].some((known) => known.pid === pid && known.startTicks === startTicks) ||
+    (seenTicks !== null && startTicks < seenTicks);
+  for (const member of members.filter(isOfMaker)) {
+    // Still there: all this while the number was taken.
+    const stat = await readProcessStat(member.pid);
+    if (stat?.startTicks === member.startTicks && stat.session === maker.pid)
+      return members.filter(isAlive).map(({ pid, startTicks }) => ({ pid, startTicks }));
+  }
+  return [];
 }

@@ -17,11 +17,10 @@ import {
   type HostSample,
   type Leftover,
   type ProcessHost,
-  type RunIdentity,
   type RunPlan,
   StartFailure,
 } from '../processHost';
-import { findSession, isAlive, readProcessStat } from '../processStat';
+import { findSession, isAlive, type ProcessId, readProcessStat, TICK_MS } from '../processStat';
 import { isDoneWithin, sleep } from '../timers';
 import { NonceScanner } from './nonceScanner';
 import { Notices } from './notices';
@@ -179,7 +178,7 @@ export class ShimHost implements ProcessHost {
     }
     if (run.hasStarted && !run.hasExited) run.loseShim(Date.now());
     if (!run.isGone) {
-      await this.#killLeft(run.files, run.identity);
+      await this.#killLeft(run.files, run);
       run.finish();
     }
     this.#runs.delete(run.files.nonce);
@@ -199,10 +198,12 @@ export class ShimHost implements ProcessHost {
   /** Looks after what the notices should have told: a FIFO that is gone, a main process that has ended unheard. */
   #look(): void {
     if (!existsSync(this.#noticesPath)) this.#openNotices();
+    const nowTicks = Math.floor(this.options.native.bootTimeMs() / TICK_MS);
     for (const run of this.#byHandle.values()) {
       if (!run.hasStarted || run.hasExited) continue;
       const { pid, startTicks } = run.identity;
-      if (this.options.native.startTicksOf(pid) !== startTicks) run.ask();
+      if (this.options.native.startTicksOf(pid) === startTicks) run.seenTicks = nowTicks;
+      else run.ask();
     }
   }
 
@@ -224,12 +225,13 @@ export class ShimHost implements ProcessHost {
   }
 
   /** SIGKILL to what is provably left of a run that has no shim any more; resolves when that is nothing. */
-  async #killLeft({ nonce, cgroup }: Pick<RunFiles, 'nonce' | 'cgroup'>, main: RunIdentity | null): Promise<void> {
+  async #killLeft({ nonce, cgroup }: Pick<RunFiles, 'nonce' | 'cgroup'>, started: ShimRun | null): Promise<void> {
     const { native, cgroups, log } = this.options;
     if (cgroup !== null) await cgroups?.kill(basename(cgroup));
     let saidAtMs = performance.now();
     for (;;) {
-      const alive = [...(main === null ? [] : await findSession(main)), ...(await this.#scanner.find(nonce))];
+      const alive = await this.#scanner.find(nonce);
+      if (started !== null) alive.push(...(await findSession(started.identity, alive, started.seenTicks)));
       if (alive.length === 0) return;
       for (const { pid, startTicks } of alive) native.signalProcess(pid, startTicks, this.#signals.SIGKILL);
       if (performance.now() - saidAtMs >= SAY_STILL_ALIVE_MS) {
@@ -269,10 +271,7 @@ export class ShimHost implements ProcessHost {
 const NO_WORD = 'shim';
 
 /** A zombie counts as ended: whether it is reaped is its parent's affair. */
-async function findAlive({
-  pid,
-  startTicks,
-}: Pick<RunIdentity, 'pid' | 'startTicks'>): Promise<{ pid: number; startTicks: number }[]> {
+async function findAlive({ pid, startTicks }: ProcessId): Promise<ProcessId[]> {
   const stat = await readProcessStat(pid);
   return stat !== null && stat.startTicks === startTicks && isAlive(stat) ? [{ pid, startTicks }] : [];
 }

@@ -3,12 +3,8 @@
  * look through /proc serves everyone who waits, and looks are spaced so that they take a quarter of a core at most.
  */
 import type { Native } from '../native/index';
+import type { ProcessId } from '../processStat';
 import { type Deferred, deferred, sleep } from '../timers';
-
-export interface FoundProcess {
-  pid: number;
-  startTicks: number;
-}
 
 /** Pause after a look, in multiples of its duration. */
 const PAUSE_FACTOR = 3;
@@ -16,13 +12,13 @@ const PAUSE_FACTOR = 3;
 const CHEAP_LOOK_MS = 2;
 
 export class NonceScanner {
-  #waiting = new Map<string, Deferred<FoundProcess[]>>();
+  #waiting = new Map<string, Deferred<ProcessId[]>>();
   #looking = false;
 
   constructor(private readonly native: Pick<Native, 'findByNonce'>) {}
 
   /** The live processes with this nonce, by a look that began after the call. */
-  find(nonce: string): Promise<FoundProcess[]> {
+  find(nonce: string): Promise<ProcessId[]> {
     let waiter = this.#waiting.get(nonce);
     if (waiter === undefined) {
       waiter = deferred();
@@ -46,10 +42,10 @@ export class NonceScanner {
     this.#looking = false;
   }
 
-  async #serve(served: Map<string, Deferred<FoundProcess[]>>): Promise<void> {
+  async #serve(served: Map<string, Deferred<ProcessId[]>>): Promise<void> {
     try {
       const found = await this.native.findByNonce([...served.keys()]);
-      const byNonce = new Map<string, FoundProcess[]>([...served.keys()].map((nonce) => [nonce, []]));
+      const byNonce = new Map<string, ProcessId[]>([...served.keys()].map((nonce) => [nonce, []]));
       for (const { nonce, pid, startTicks } of found) byNonce.get(nonce)?.push({ pid, startTicks });
       for (const [nonce, waiter] of served) waiter.resolve(byNonce.get(nonce) ?? []);
     } catch (error) {

@@ -28,6 +28,8 @@ export class ShimRun implements HostedRun {
   readonly #started: Deferred<void> = deferred();
   readonly #exited: Deferred<MainExit> = deferred();
   readonly #gone: Deferred<void> = deferred();
+  /** When its main process was last seen alive, in clock ticks since the boot; null: never by this agent. */
+  seenTicks: number | null = null;
   #identity: RunIdentity | null = null;
   #startedAt = '';
   #failed = false;

@@ -1,5 +1,5 @@
 /** Runs whose shim was killed, and shims whose state directory is gone: told as lost, and nothing of them goes on. */
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agents, isAlive, processesOf, type TestAgent } from '../support/agent';
 import { fixture, Notes, startTicksOf } from '../support/fixtures';
@@ -56,6 +56,27 @@ describe('a shim that is killed', () => {
     });
     expect(processesOf(agent.name)).toEqual([]);
   }, 30_000);
+
+  test.each([
+    ['with another beside it that has not', 'young.0', 'sleep 600 & ', () => true],
+    // Its agent has looked once a second.
+    ['that has been there for a while', 'old.0', '', (child: number) => ageMs(child) > 1_500],
+  ])(
+    'takes with it a process of its session that has cleared its environment, %s',
+    async (_, instanceId, witness, isReady) => {
+      const script = `${witness}env -i /bin/sleep 600 & echo "child $!"; wait`;
+      await agent.start({ ...ONCE, command: ['sh', '-c', script], instanceId });
+      const child = await until(
+        async () => Number(/^child (\d+)$/m.exec(await agent.logs(instanceId))?.[1] ?? 0) || false,
+        { what: 'the child has told its pid' },
+      );
+      await until(() => isReady(child), { what: 'the child is old enough' });
+      process.kill((await agent.instance(instanceId)).shimPid!, 'SIGKILL');
+      await agent.untilStatus(instanceId, 'failed');
+      expect(isAlive(child)).toBe(false);
+    },
+    30_000,
+  );
 
   test('while its agent is down too is found out by the next', async () => {
     const own = await agents.start();
@@ -121,3 +142,8 @@ test('shims whose state directory is gone are found and stopped by the next agen
   expect(status.processes).toEqual([]);
   expect((await next.start({ ...ONCE, command: ['true'] })).status).toBe(201);
 }, 30_000);
+
+function ageMs(pid: number): number {
+  const uptimeMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1_000;
+  return uptimeMs - startTicksOf(pid)! * 10;
+}

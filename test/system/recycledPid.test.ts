@@ -34,7 +34,8 @@ testIfPossible(
     const logger = fixture('signal_logger');
     const strangers = new Map(pids.map((pid) => [pid, new Notes(join(agents.directory, `stranger-${pid}`))]));
     for (const [pid, { path }] of strangers) {
-      await namespace.startAs(pid, [logger, path]);
+      // Of a session and a group of its own, as the workload's main process was.
+      await namespace.startAs(pid, ['setsid', logger, path]);
       expect(await strangers.get(pid)!.untilCount(1)).toMatchObject([{ pid, role: 'ready' }]);
     }
 

@@ -1,0 +1,22 @@
+/** What a scenario is, and all of them. */
+import { agents } from './scenarios/agents';
+import type { World } from './world';
+
+export interface Scenario {
+  /** Unique; files and the command line name it. */
+  name: string;
+  /** What holds, as a sentence. */
+  says: string;
+  /** Three unless told otherwise. */
+  nodes?: number;
+  /** Programs beyond those of every run, in PATH. */
+  needs?: readonly string[];
+  /** How often it repeats what it is about, in `world.options.rounds`: in the whole suite, and in the short form. */
+  rounds?: { whole: number; short: number };
+  /** Part of the short form. */
+  short?: boolean;
+  /** Does harm and waits for what should come of it. Whatever it leaves undone is undone, and judged, by who has called it. */
+  run(world: World): Promise<void>;
+}
+
+export const SCENARIOS: readonly Scenario[] = [...agents];

@@ -107,6 +107,11 @@ describe('finds nothing wrong in', () => {
     expect(judged({ traces, stops: [stop()] })).toMatchObject(NOTHING);
   });
 
+  test('a copy on a cut-off node that outlives the stop of the one that has replaced it', () => {
+    const stops = [stop({ confirmedMs: 20_000 })];
+    expect(replaced({}, { aliveMs: 19_000 }, { stops })).toMatchObject(NOTHING);
+  });
+
   test('a copy that outlives the return of its node while the scheduler is away', () => {
     const away = fault({ what: 'scheduler killed', node: null, fromMs: 29_000, toMs: 50_000, plain: false });
     expect(replaced({ aliveMs: 51_000 }, {}, { faults: [fault(), away] })).toMatchObject({ doubleRuns: [] });
@@ -215,8 +220,21 @@ describe('finds a loss in', () => {
     expectLoss(judged({ traces, submissions: [submission({ expectation: 'completes' })] }), 'nothing of it lives');
   });
 
+  test('a batch that was told to stop, and ended well for that', () => {
+    const traces = [trace({ aliveMs: 5_000, toldMs: 4_900, exit: { atMs: 5_000, code: 0 } })];
+    expectLoss(judged({ traces, submissions: [submission({ expectation: 'completes' })] }), 'nothing of it lives');
+  });
+
   test('a process that is alive after its stop was confirmed', () => {
     expectLoss(judged({ traces: [trace({ aliveMs: 6_500 })], stops: [stop()] }), 'was alive 400 ms after');
+  });
+
+  test('one on a cut-off node whose stop was confirmed though nobody had replaced it', () => {
+    const traces = [trace({ aliveMs: 30_500 })];
+    expectLoss(
+      judged({ traces, faults: [fault({ plain: false })], stops: [stop({ confirmedMs: 20_000 })] }),
+      'was alive 10500 ms after',
+    );
   });
 
   test('one that came back to life after its stop was confirmed', () => {

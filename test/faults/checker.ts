@@ -65,7 +65,7 @@ export function judge(history: History, policy: Policy = DEFAULT_POLICY): Judgem
     // What was asked for and never acknowledged may run; all rules but those on its fate hold.
     judgeInstance(traces, submissions.get(traces[0]!.tag), history, policy, judgement);
   }
-  judgeStops(history, judgement);
+  judgeStops(history, submissions, policy, judgement);
   if (history.endMs !== null) judgeEnd(history, history.endMs, judgement);
   judgeVerdicts(history, policy, judgement);
   judgeRecoveries(history, submissions, judgement);
@@ -175,12 +175,26 @@ function noteFenceGaps(mains: readonly Trace[], judgement: Judgement): void {
   }
 }
 
-/** What was confirmed as stopped is gone, and stays so. */
-function judgeStops(history: History, judgement: Judgement): void {
+/** What was confirmed as stopped is gone, and stays so; but for copies of what has been replaced, on nodes that nobody reaches. */
+function judgeStops(
+  history: History,
+  submissions: Map<string, Submission>,
+  policy: Policy,
+  judgement: Judgement,
+): void {
   for (const { tag, confirmedMs } of history.stops) {
     if (confirmedMs === null) continue;
-    for (const trace of history.traces) {
-      if (trace.tag !== tag || trace.aliveMs <= confirmedMs) continue;
+    const { graceMs = 0, onDisconnect } = submissions.get(tag) ?? {};
+    const ofThis = history.traces.filter((trace) => trace.tag === tag);
+    for (const trace of ofThis.filter(({ aliveMs }) => aliveMs > confirmedMs)) {
+      const isReplaced = ofThis.some(
+        (one) => one.instance === trace.instance && one.generation > trace.generation && one.startMs <= confirmedMs,
+      );
+      const isExcused =
+        isReplaced &&
+        onDisconnect === 'replace' &&
+        returnOf(trace.node, confirmedMs, trace.aliveMs, graceMs, history.faults, policy) !== null;
+      if (isExcused) continue;
       const what = trace.startMs > confirmedMs ? 'was started' : 'was alive';
       const afterMs = (trace.startMs > confirmedMs ? trace.startMs : trace.aliveMs) - confirmedMs;
       judgement.losses.push(`${nameOf(trace)} (${trace.role}) ${what} ${ms(afterMs)} after it was said to be stopped`);
@@ -204,7 +218,7 @@ function judgeEnd(history: History, endMs: number, judgement: Judgement): void {
         judgement.doubleRuns.push(`${mains.map(nameOf).join(' and ')} live at the end`);
         continue;
       }
-      const isDone = history.traces.some((t) => t.tag === tag && t.instance === instance && t.exit?.code === 0);
+      const isDone = history.traces.some((t) => t.tag === tag && t.instance === instance && hasCompleted(t));
       if (expectation === 'completes' && isDone) continue;
       judgement.losses.push(`${instance} of ${tag}: nothing of it lives at the end`);
     }
@@ -279,6 +293,11 @@ function judgeRecoveries(
     const everyMs = submissions.get(trace.tag)?.everyMs ?? 0;
     return trace.aliveMs >= atMs - 2 * everyMs && (trace.exit === null || trace.exit.atMs >= atMs);
   }
+}
+
+/** Has come to its own good end: not by a stop. */
+export function hasCompleted({ toldMs, exit }: Trace): boolean {
+  return exit?.code === 0 && toldMs === null;
 }
 
 /** (generation, run) of `a` is below that of `b`. */

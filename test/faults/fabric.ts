@@ -104,7 +104,9 @@ export class Fabric {
 
   async close(): Promise<void> {
     this.healAll();
-    for (const { process: holder } of this.#hosts) {
+    for (const { name, process: holder } of this.#hosts) {
+      // A namespace goes a while after its last process; the name is needed before.
+      run(['ip', 'link', 'del', name]);
       const ended = once(holder, 'exit');
       holder.kill('SIGKILL');
       await ended;

@@ -51,7 +51,7 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
     values.scenario.length > 0 ? values.scenario.includes(name) : !values.short || short === true,
   );
   if (values.list) {
-    for (const { name, says, short } of chosen) console.log(`${name.padEnd(24)}${short ? '*' : ' '} ${says}`);
+    for (const { name, says, short } of chosen) console.log(`${name.padEnd(36)}${short ? '*' : ' '} ${says}`);
     return;
   }
   const directory = join(tmpdir(), `morch-faults-${outerPid}`);

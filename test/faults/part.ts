@@ -52,14 +52,19 @@ export class Part {
   }
 
   /** Resolves at once, whatever will come of it. */
-  spawn({ preloads = [], env = {}, wrap = (argv) => [...argv] }: Hindrance = {}): void {
+  spawn(hindrance: Hindrance = {}): void {
     if (this.isAlive) throw new Error(`${this.name} runs already`);
-    const requires = ['listen', ...preloads].flatMap((name) => ['--require', join(PRELOADS, `${name}.cjs`)]);
-    const argv = [process.execPath, ...requires, MAIN, ...this.args];
-    const [file, ...args] = this.host.enter(wrap(argv));
+    const [file, ...args] = this.command(hindrance);
+    const { env = {} } = hindrance;
     const log = openSync(this.logPath, 'a');
     this.#child = spawn(file!, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
     closeSync(log);
+  }
+
+  /** @returns the argv that runs it */
+  command({ preloads = [], wrap = (argv) => [...argv] }: Hindrance = {}): string[] {
+    const requires = ['listen', ...preloads].flatMap((name) => ['--require', join(PRELOADS, `${name}.cjs`)]);
+    return this.host.enter(wrap([process.execPath, ...requires, MAIN, ...this.args]));
   }
 
   async untilReady(): Promise<void> {

@@ -26,4 +26,14 @@ export class Random {
     if (from.length === 0) throw new Error('there is nothing to pick from');
     return from[this.between(0, from.length - 1)]!;
   }
+
+  /** Fisher and Yates. */
+  shuffle<T>(all: readonly T[]): T[] {
+    const shuffled = [...all];
+    for (let left = shuffled.length; left > 1; --left) {
+      const at = this.between(0, left - 1);
+      [shuffled[left - 1], shuffled[at]] = [shuffled[at]!, shuffled[left - 1]!];
+    }
+    return shuffled;
+  }
 }

@@ -1,5 +1,9 @@
 /** What a scenario is, and all of them. */
+import type { Hindrance } from './part';
 import { agents } from './scenarios/agents';
+import { network } from './scenarios/network';
+import { nodes } from './scenarios/nodes';
+import { schedulers } from './scenarios/schedulers';
 import type { World } from './world';
 
 export interface Scenario {
@@ -9,6 +13,9 @@ export interface Scenario {
   says: string;
   /** Three unless told otherwise. */
   nodes?: number;
+  /** See WorldOptions. */
+  hindrances?: Readonly<Record<string, Hindrance>>;
+  disks?: Readonly<Record<string, string>>;
   /** Programs beyond those of every run, in PATH. */
   needs?: readonly string[];
   /** How often it repeats what it is about, in `world.options.rounds`: in the whole suite, and in the short form. */
@@ -19,4 +26,4 @@ export interface Scenario {
   run(world: World): Promise<void>;
 }
 
-export const SCENARIOS: readonly Scenario[] = [...agents];
+export const SCENARIOS: readonly Scenario[] = [...agents, ...nodes, ...network, ...schedulers];

@@ -44,6 +44,8 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   const world = new World({
     directory,
     nodes: scenario.nodes ?? 3,
+    hindrances: scenario.hindrances ?? {},
+    disks: scenario.disks ?? {},
     random: new Random(seed),
     rounds,
     profile,

@@ -8,13 +8,16 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MorchEvent } from '../../contract/events';
 import { fixture } from '../support/fixtures';
-import { descendantsOf, killShims, shimsOf } from '../support/shims';
+import { shimsOf } from '../support/shims';
 import { until } from '../support/until';
+import { hasCompleted } from './checker';
 import { type Answer, type Ask, ask, followEvents, insist } from './client';
 import { bootTimeOf, nowMs } from './clock';
+import { mountDisk } from './disks';
 import { Fabric, type Host } from './fabric';
 import type { Expectation, Fault, History, Stop, Submission, Trace, Verdict } from './history';
 import { type Hindrance, Part } from './part';
+import { killAll, treesOf } from './processes';
 import type { Random } from './random';
 import { Testimony } from './testimony';
 
@@ -27,6 +30,12 @@ const POLL_MS = 20;
 
 export type Undo = () => Promise<void>;
 
+/** A fault that a scenario makes by its own means. */
+export interface OwnFault {
+  readonly fromMs: number;
+  end(): void;
+}
+
 export interface WorldOptions {
   directory: string;
   nodes: number;
@@ -35,6 +44,10 @@ export interface WorldOptions {
   rounds: number;
   /** Of the scheduler's detection. */
   profile: string | null;
+  /** From the first start on, by part: `scheduler`, `n1`, … */
+  hindrances?: Readonly<Record<string, Hindrance>>;
+  /** Parts whose data directories are on disks of their own, of such a size (tmpfs(5)). */
+  disks?: Readonly<Record<string, string>>;
   say(text: string): void;
 }
 
@@ -90,15 +103,14 @@ export class World {
   /** Resolves when all nodes are healthy. */
   async start(): Promise<void> {
     const { directory, profile, nodes } = this.options;
-    const dataDir = join(directory, 'scheduler');
-    const args = ['scheduler', '--port', String(SCHEDULER_PORT), '--data-dir', dataDir];
+    const args = ['scheduler', '--port', String(SCHEDULER_PORT), '--data-dir', join(directory, 'scheduler')];
     if (profile !== null) args.push('--profile', profile);
     const host = await this.fabric.addHost('scheduler');
-    this.scheduler = new Part('scheduler', host, SCHEDULER_PORT, dataDir, args, join(directory, 'scheduler.log'));
-    await this.scheduler.start();
+    this.scheduler = this.#part('scheduler', host, SCHEDULER_PORT, args);
+    await this.scheduler.start(this.options.hindrances?.scheduler);
     this.#follow();
     for (let number = 1; number <= nodes; ++number) await this.#addNode(`n${number}`);
-    await Promise.all([...this.nodes.values()].map(({ agent }) => agent.start()));
+    await Promise.all([...this.nodes.values()].map(({ name, agent }) => agent.start(this.options.hindrances?.[name])));
     await this.untilHealthy();
   }
 
@@ -193,9 +205,9 @@ export class World {
   // ---- what befalls agents and nodes
 
   /** kill -9 of the agent alone: what it runs goes on. Undone when the next one is ready. */
-  async killAgent(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<Undo> {
-    const over = this.#begin('agent killed', name, { failed: true, plain: true, apart: true });
-    await this.agent(name).end(signal);
+  async killAgent(name: string, { plain = true } = {}): Promise<Undo> {
+    const over = this.#begin('agent killed', name, { failed: true, plain, apart: true });
+    await this.agent(name).end();
     return this.#undo(async () => {
       await this.startAgent(name);
       over();
@@ -203,17 +215,16 @@ export class World {
   }
 
   /** The death of a machine: its agent and all that runs there, at once. */
-  async killNode(name: string): Promise<Undo> {
+  async killNode(name: string, { plain = true, next }: { plain?: boolean; next?: Hindrance } = {}): Promise<Undo> {
     const { agent } = this.node(name);
-    const over = this.#begin('node lost', name, { failed: true, plain: true, apart: true });
-    const shims = shimsOf(agent.dataDir);
-    const trees = shims.flatMap(descendantsOf);
+    const trees = treesOf(shimsOf(agent.dataDir));
+    const over = this.#begin('node lost', name, { failed: true, plain, apart: true });
     agent.signal('SIGKILL');
-    for (const pid of [...shims, ...trees]) kill(pid);
+    killAll(trees);
     await agent.untilGone();
     await until(() => shimsOf(agent.dataDir).length === 0, { what: `nothing is left of ${name}` });
     return this.#undo(async () => {
-      await this.startAgent(name);
+      await this.startAgent(name, next);
       over();
     });
   }
@@ -237,9 +248,13 @@ export class World {
   // ---- what befalls the network
 
   /** Nothing gets through between the node and the scheduler: from the node, to it, or both. */
-  cut(name: string, direction: 'from' | 'to' | 'both' = 'both', how?: 'blackhole' | 'unreachable'): Undo {
+  cut(
+    name: string,
+    direction: 'from' | 'to' | 'both' = 'both',
+    how: 'blackhole' | 'unreachable' = 'blackhole',
     // What an agent has sent may still get through for a while when only the answers to it are lost.
-    const plain = direction !== 'to' && how !== 'unreachable';
+    { plain = direction !== 'to' } = {},
+  ): Undo {
     const what = direction === 'both' ? 'cut off' : `cut off ${direction} it`;
     const over = this.#begin(what, name, { failed: true, plain, apart: true });
     const heals = this.#ways(name, direction).map((way) => this.fabric.cut(way, how));
@@ -297,9 +312,18 @@ export class World {
     });
   }
 
-  /** Something that is done by the scenario itself. @returns tells that it is over */
-  begin(what: string, node: string | null, more: Partial<Fault> = {}): () => void {
-    return this.#begin(what, node, { failed: false, plain: false, apart: false, ...more });
+  /** For what a scenario does by its own means. */
+  begin(what: string, node: string | null, more: Partial<Fault> = {}): OwnFault {
+    const fromMs = nowMs();
+    return { fromMs, end: this.#begin(what, node, { failed: false, plain: false, apart: false, ...more }) };
+  }
+
+  /** It stands still for as long as its preload `stall` was told, in an I/O callback. Resolves when it goes on. */
+  async stallScheduler(forMs: number): Promise<void> {
+    const fault = this.begin(`scheduler stalled for ${forMs} ms`, null, { apart: true });
+    this.scheduler.signal('SIGUSR2');
+    await this.passed(forMs);
+    fault.end();
   }
 
   // ---- what is waited for
@@ -332,7 +356,7 @@ export class World {
     return this.until(
       () => {
         const alive = this.alive(submission, sinceMs).filter(({ role }) => role === 'main');
-        const done = expectation === 'completes' ? this.traces(submission).filter(({ exit }) => exit?.code === 0) : [];
+        const done = expectation === 'completes' ? this.traces(submission).filter(hasCompleted) : [];
         const there = new Set([...alive, ...done].map(({ instance }) => instance));
         return instances.every((instance) => there.has(instance)) && alive;
       },
@@ -374,6 +398,19 @@ export class World {
   async untilEvent(type: MorchEvent['type'], node: string, since = 0, timeoutMs = PATIENCE_MS): Promise<MorchEvent> {
     const find = () => this.events.slice(since).find((event) => event.type === type && event.node === node);
     return this.until(find, `${type} of ${node}`, timeoutMs);
+  }
+
+  /** Resolves when so much time has passed: where nothing but the time that a fault lasts is waited for. */
+  async passed(ms: number): Promise<void> {
+    const fromMs = nowMs();
+    await this.until(() => nowMs() - fromMs >= ms, `${ms} ms have passed`, ms + PATIENCE_MS);
+  }
+
+  /** @returns whether it has ended within that time */
+  async hasEnded(part: Part, withinMs: number): Promise<boolean> {
+    const fromMs = nowMs();
+    await this.until(() => !part.isAlive || nowMs() - fromMs >= withinMs, 'it has ended, or not');
+    return !part.isAlive;
   }
 
   until<T>(condition: () => T | Promise<T>, what: string, timeoutMs = PATIENCE_MS) {
@@ -430,26 +467,29 @@ export class World {
     const agents = [...this.nodes.values()].map(({ agent }) => agent);
     const parts = this.scheduler === undefined ? agents : [this.scheduler, ...agents];
     await Promise.all(parts.map((part) => part.end()));
-    for (const { agent } of this.nodes.values()) {
-      for (const pid of shimsOf(agent.dataDir).flatMap(descendantsOf)) kill(pid);
-      killShims(agent.dataDir);
-    }
+    killAll(treesOf(agents.flatMap(({ dataDir }) => shimsOf(dataDir))));
     await this.fabric.close();
   }
 
   // ---- its own affairs
 
   async #addNode(name: string): Promise<void> {
-    const { directory } = this.options;
     const host = await this.fabric.addHost(name);
-    const dataDir = join(directory, name);
     const args = [
-      ...['--name', name, '--port', String(AGENT_PORT), '--advertise', `${host.address}:${AGENT_PORT}`],
-      ...['--data-dir', dataDir, '--scheduler', this.scheduler.url, '--cgroup', 'none'],
-      ...['--cpu-millis', String(CPU_MILLIS_OF_NODE), '--memory-bytes', '4GiB'],
+      ...['agent', '--name', name, '--port', String(AGENT_PORT), '--advertise', `${host.address}:${AGENT_PORT}`],
+      ...['--data-dir', join(this.options.directory, name), '--scheduler', this.scheduler.url],
+      ...['--cgroup', 'none', '--cpu-millis', String(CPU_MILLIS_OF_NODE), '--memory-bytes', '4GiB'],
+      ...['--label', `name=${name}`],
     ];
-    const agent = new Part(name, host, AGENT_PORT, dataDir, ['agent', ...args], join(directory, `${name}.log`));
-    this.nodes.set(name, { name, host, agent });
+    this.nodes.set(name, { name, host, agent: this.#part(name, host, AGENT_PORT, args) });
+  }
+
+  #part(name: string, host: Host, port: number, args: string[]): Part {
+    const { directory, disks = {} } = this.options;
+    const dataDir = join(directory, name);
+    const size = disks[name];
+    if (size !== undefined) mountDisk(dataDir, size);
+    return new Part(name, host, port, dataDir, args, join(directory, `${name}.log`));
   }
 
   #follow(): void {
@@ -483,6 +523,11 @@ export class World {
   }
 }
 
+/** Part of a spec: for this node only. */
+export function onNode(name: string): Record<string, unknown> {
+  return { placement: { constraints: [{ label: 'name', op: 'in', values: [name] }] } };
+}
+
 function commandOf(options: WorkloadOptions, directory: string): string[] {
   const { everyMs = 25, runMs, code, lingerMs, deaf = false, child = false } = options;
   return [
@@ -499,12 +544,4 @@ function commandOf(options: WorkloadOptions, directory: string): string[] {
 
 function isTerminal(status: string): boolean {
   return status === 'stopped' || status === 'completed' || status === 'failed';
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }

@@ -2,6 +2,7 @@
  * The nodes: their records, their links, and what users do with them (register, cordon, drain, forget). Turns what the
  * links hear into changes of state and work for the control loop.
  */
+import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
@@ -11,11 +12,12 @@ import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import { AgentClient, probeAgent } from './agentClient';
 import type { ControlLoop } from './controlLoop';
-import type { HealthPolicy } from './core/health';
+import type { HealthPolicy } from './core/healthPolicy';
 import { instanceKey, type NodeRecord } from './core/model';
 import { type LinkListener, NodeLink } from './nodeLink';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
+import { steadyNowMs } from './steadyClock';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
@@ -27,17 +29,23 @@ export class NodeRegistry {
   private readonly clients = new Map<string, AgentClient>();
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
   private loop: ControlLoop | null = null;
+  private lastSession = 0;
 
   constructor(
     private readonly state: State,
     private readonly policy: HealthPolicy,
+    /** The longest lease that an agent may hold from an earlier term. */
+    private readonly leaseMs: number,
     private readonly log: Logger,
   ) {}
 
   /** @param loop is made with this registry and given to it afterwards */
   start(loop: ControlLoop): void {
     this.loop = loop;
+    const leaseEndsAtMs = performance.now() + this.leaseMs;
     for (const node of this.state.nodes.values()) {
+      // It counts as renewed now.
+      this.state.runtimeOf(node.id).leaseEndsAtMs = leaseEndsAtMs;
       // Nothing has been heard in this term yet; a node that was lost stays so until it is heard.
       if (node.status !== 'lost' && node.status !== 'suspect')
         this.state.setNodeStatus(node, 'suspect', 'not heard since the scheduler started');
@@ -194,7 +202,7 @@ export class NodeRegistry {
   /** Repeating it sets a new deadline. */
   drain(node: NodeRecord, deadlineMs: number): void {
     const begins = node.drain === null;
-    node.drain = { state: 'draining', deadlineAtMs: Date.now() + deadlineMs };
+    node.drain = { state: 'draining', deadlineAtMs: steadyNowMs() + deadlineMs };
     this.state.saveNode(node);
     if (begins) this.emit('node.draining', node, { deadlineMs });
     this.changed();
@@ -206,8 +214,9 @@ export class NodeRegistry {
     void this.clients.get(node.id)?.close();
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);
-    this.state.removeNode(node);
     this.loop!.nodeGone(node, 'its node was forgotten');
+    this.state.removeNode(node);
+    this.changed();
   }
 
   async check(): Promise<HealthCheck> {
@@ -241,7 +250,7 @@ export class NodeRegistry {
         this.changed();
       },
       onDisconnected: () => {
-        runtime.connected = false;
+        runtime.session = null;
       },
       onContact: () => {
         const nowMs = Date.now();
@@ -261,7 +270,8 @@ export class NodeRegistry {
     link.start();
   }
 
-  private heardInventory(node: NodeRecord, hello: HelloMessage, connectStartedAtMs: number): void {
+  /** @returns the session that begins with it */
+  private heardInventory(node: NodeRecord, hello: HelloMessage, connectStartedAtMs: number): number {
     const runtime = this.state.runtimeOf(node.id);
     if (node.status === 'lost') {
       const sameStart = hello.incarnation === node.incarnation;
@@ -274,16 +284,25 @@ export class NodeRegistry {
     node.capacity = hello.capacity;
     node.features = hello.features;
     node.version = hello.version;
-    runtime.connected = true;
+    this.lastSession += 1;
+    runtime.session = this.lastSession;
     runtime.leaving = false;
+    this.renewLease(node);
     this.state.saveNode(node);
     this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();
+    return this.lastSession;
+  }
+
+  /** From the receipt of what is acknowledged on: no sooner than the agent counts from its sending. */
+  private renewLease(node: NodeRecord): void {
+    this.state.runtimeOf(node.id).leaseEndsAtMs = performance.now() + this.policy.leaseMs;
   }
 
   private heardHeartbeat(node: NodeRecord, message: HeartbeatMessage): void {
     const runtime = this.state.runtimeOf(node.id);
     const { cpuPercent, memoryPercent, loadAverage } = message.system;
+    this.renewLease(node);
     runtime.usage = { cpuPercent, memoryPercent, loadAverage };
     runtime.usageAtMs = Date.now();
     runtime.unseenCpuMillis = 0;
@@ -312,7 +331,7 @@ export class NodeRegistry {
     const nowMs = Date.now();
     if (status === 'lost') {
       const runtime = this.state.runtimeOf(node.id);
-      runtime.connected = false;
+      runtime.session = null;
       runtime.stale.clear();
       const verdictAt = new Date(nowMs).toISOString();
       recordVerdict(this.state.recoveries, {

@@ -29,7 +29,8 @@ export function placeWaiting(state: State, nowMs: number): boolean {
   let placed = 0;
   for (const instance of [...state.unplaced]) {
     const workload = state.workloads.get(instance.uid);
-    if (workload === undefined || instance.retryAtMs > nowMs || isUnwanted(instance, workload)) continue;
+    if (workload === undefined || instance.retryAtMs > nowMs || instance.fenced) continue;
+    if (isUnwanted(instance, workload)) continue;
     if (placed === PLACED_PER_PASS) return true;
     if (pass.place(instance, workload)) placed += 1;
   }
@@ -155,6 +156,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     revision: workload.revision,
     node: nodeId,
     lingersOn: null,
+    onDisconnect: workload.spec.onDisconnect ?? 'replace',
     pid: null,
     shimPid: null,
     startedAt: null,
@@ -199,7 +201,7 @@ export function closedReason(state: State, node: NodeRecord): string | null {
   if (node.status !== 'healthy') return `is ${node.status}`;
   if (node.drain !== null) return `is ${node.drain.state}`;
   if (runtime.leaving) return 'its agent is stopping';
-  if (!runtime.connected) return 'is not connected';
+  if (runtime.session === null) return 'is not connected';
   if (runtime.stale.size > 0) return 'still stops stale copies';
   return null;
 }

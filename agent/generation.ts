@@ -32,7 +32,7 @@ import {
   stopReason,
 } from './runEnd';
 import { planRun, type RunPlanMeans } from './runPlan';
-import type { Session, SessionClaim } from './session';
+import type { Session } from './session';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
@@ -42,7 +42,7 @@ const SAVE_AGAIN_MS = 1_000;
 
 export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
-  session: Pick<Session, 'leaseTerm' | 'isUnderLease' | 'refusalOfStart'>;
+  session: Pick<Session, 'leaseTerm' | 'isUnderLease' | 'mayStart'>;
   cgroups: Pick<Cgroups, 'create' | 'remove'> | null;
   logFiles: LogFiles;
   bootId: string;
@@ -101,10 +101,8 @@ export class Generation {
   #leaseTerm: number;
   #wake = () => {};
 
-  /** @param claim of the command that it is started by; null: an earlier agent has started it */
   constructor(
     readonly spec: ResolvedStart,
-    private readonly claim: SessionClaim | null,
     private readonly means: GenerationMeans,
   ) {
     this.#leaseTerm = means.session.leaseTerm;
@@ -291,10 +289,11 @@ export class Generation {
   #refusal(): MorchError | null {
     const { session } = this.means;
     const { clusterId, onDisconnect, instanceId } = this.spec;
-    const refusal = this.#run === 1 && this.claim !== null ? session.refusalOfStart(this.claim) : null;
-    if (refusal !== null || clusterId === null || onDisconnect !== 'stop') return refusal;
-    if (session.isUnderLease(this.#leaseTerm)) return null;
-    return new MorchError('STALE_SESSION', `The lease under which ${instanceId} was started is over.`);
+    if (clusterId === null) return null;
+    const isLate = this.#run === 1 && !session.mayStart;
+    const isFenced = onDisconnect === 'stop' && !session.isUnderLease(this.#leaseTerm);
+    if (!isLate && !isFenced) return null;
+    return new MorchError('STALE_SESSION', `No scheduler has been heard in time for ${instanceId} to be started.`);
   }
 
   async #failStart(failure: StartFailure): Promise<Outcome> {

@@ -71,15 +71,18 @@ export class Session {
   }
 
   /**
-   * Whether a start that was commanded may be executed now. No verdict on this node is given while it may, so none is
+   * Whether a start that was commanded may be executed now: no verdict on this node is given while it may, so none is
    * executed here when its instance may have been placed elsewhere.
-   *
-   * @returns null, or the refusal: STALE_SESSION
    */
+  get mayStart(): boolean {
+    return this.nowMs() < this.#startUntilMs;
+  }
+
+  /** Of a start that has arrived. @returns null, or the refusal: STALE_SESSION */
   refusalOfStart(claim: SessionClaim): MorchError | null {
     if (claim.clusterId === undefined) return null;
     if (!this.#isPresent(claim)) return stale(claim, this.#present);
-    if (this.nowMs() < this.#startUntilMs) return null;
+    if (this.mayStart) return null;
     const detail =
       'The scheduler has not been heard for so long that it may have given this node up; nothing is started until it is.';
     return new MorchError('STALE_SESSION', detail);

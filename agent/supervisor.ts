@@ -66,7 +66,7 @@ export class Supervisor {
       this.#enter({ kind: 'ended', id: end, end, life: null });
     }
     for (const resumption of resumed) {
-      const life = new Generation(resumption.intent.spec, null, this.means);
+      const life = new Generation(resumption.intent.spec, this.means);
       this.#live(life);
       life.resume(resumption);
     }
@@ -164,7 +164,7 @@ export class Supervisor {
     if (before !== undefined && before.id.generation > id.generation) {
       throw staleGeneration(id.instanceId, id.generation, before.id.generation);
     }
-    const life = new Generation(this.#resolve(command, id), command, this.means);
+    const life = new Generation(this.#resolve(command, id), this.means);
     this.#live(life);
     life.begin(this.#replace(before));
     return life.started;

@@ -86,6 +86,8 @@ describe('a session', () => {
     await until(() => performance.now() - sentAtMs > 700, {
       what: 'it has been silent for longer than starts are good for',
     });
+    // The verdict has been given: nothing is acknowledged any more.
+    scheduler.acknowledges = false;
     process.kill(agent.pid, 'SIGCONT');
     await until(() => answer.includes('\r\n\r\n'), { what: 'an answer' });
     expect(answer).toContain('409');

@@ -34,6 +34,8 @@ describe('the spec that the flags of submit stand for', () => {
         limitOpenFiles: 1_024,
         nice: -5,
         umask: '027',
+        onDisconnect: 'stop',
+        onDisconnect: 'stop',
         logMaxBytes: 2 ** 20,
       },
       '/srv',

@@ -17,7 +17,13 @@ constexpr uint64_t kLongestFencedGraceMs = 3000;
 // How often a page with no lease in force is looked at, which may get one at any time.
 constexpr uint64_t kLookEveryMs = 1000;
 
-enum Word { kVersionWord = 0, kRefreshedWord = 1, kEndsWord = 2, kSchedulerWord = 3, kTermWord = 4 };
+enum Word {
+  kVersionWord = 0,
+  kRefreshedWord = 1,
+  kEndsWord = 2,
+  kSchedulerWord = 3,
+  kTermWord = 4
+};
 
 // The agent writes each number in one piece; the compiler must read it anew every time.
 uint64_t load(const uint64_t* page, Word word) {
@@ -62,7 +68,8 @@ Verdict Lease::judge_lease(uint64_t now_ms) const {
   if (load(page_, kVersionWord) != kVersion || ends_ms == 0) {
     return {false, 0, now_ms + kLookEveryMs};
   }
-  // The lease this run lived under is over, though nobody looked at its end in time: another has begun since.
+  // The lease this run lived under is over, though nobody looked at its end in time: another has
+  // begun since.
   if (load(page_, kTermWord) != term_) return {true, now_ms, now_ms};
   const uint64_t grace_ms = earliest(grace_ms_, kLongestFencedGraceMs);
   const uint64_t stop_at_ms = ends_ms > grace_ms ? ends_ms - grace_ms : 0;

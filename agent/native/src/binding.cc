@@ -313,8 +313,8 @@ class Addon : public Napi::Addon<Addon> {
     return Napi::Number::New(env_, fd.value().release());
   }
 
-  // openLease(path: string): { refresh(endsAtMs: number, term: number, hasScheduler: boolean): boolean;
-  // read(): [endsAtMs: number, term: number]; close(): void }
+  // openLease(path: string): { refresh(endsAtMs: number, term: number, hasScheduler: boolean):
+  // boolean; read(): [endsAtMs: number, term: number]; close(): void }
   Napi::Value open_lease(const Napi::CallbackInfo& info) {
     Result<LeasePage> opened = LeasePage::open(info[0].As<Napi::String>().Utf8Value());
     if (!opened.ok()) return raise(opened.failure());

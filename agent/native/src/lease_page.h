@@ -28,7 +28,8 @@ class LeasePage {
 
   // False after close().
   bool refresh(const Lease& lease, bool has_scheduler);
-  // What the page says, written by whichever agent was the last; ends_ms is 0 where it says nothing.
+  // What the page says, written by whichever agent was the last; ends_ms is 0 where it says
+  // nothing.
   Lease read() const;
   void close();
 

@@ -35,7 +35,6 @@ describe('the spec that the flags of submit stand for', () => {
         nice: -5,
         umask: '027',
         onDisconnect: 'stop',
-        onDisconnect: 'stop',
         logMaxBytes: 2 ** 20,
       },
       '/srv',

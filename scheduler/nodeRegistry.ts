@@ -11,10 +11,12 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import { AgentClient, probeAgent } from './agentClient';
+import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
 import { instanceKey, type NodeRecord } from './core/model';
 import { type LinkListener, NodeLink } from './nodeLink';
+import { Quarantine } from './quarantine';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
@@ -29,6 +31,9 @@ export class NodeRegistry {
   private readonly clients = new Map<string, AgentClient>();
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
   private loop: ControlLoop | null = null;
+  private readonly brake: Brake;
+  private readonly quarantine: Quarantine;
+  private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
 
   constructor(
@@ -37,7 +42,10 @@ export class NodeRegistry {
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
     private readonly log: Logger,
-  ) {}
+  ) {
+    this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
+    this.quarantine = new Quarantine(policy);
+  }
 
   /** @param loop is made with this registry and given to it afterwards */
   start(loop: ControlLoop): void {
@@ -55,6 +63,8 @@ export class NodeRegistry {
 
   async close(): Promise<void> {
     for (const link of this.links.values()) link.close();
+    for (const timer of this.quarantineTimers.values()) clearTimeout(timer);
+    this.brake.close();
     await Promise.all([...this.clients.values()].map((client) => client.close()));
   }
 
@@ -190,10 +200,13 @@ export class NodeRegistry {
     this.changed();
   }
 
+  /** Ends a cordon, a drain, and a quarantine. */
   uncordon(node: NodeRecord): void {
-    if (!node.cordoned && node.drain === null) return;
+    if (!node.cordoned && node.drain === null && node.status !== 'quarantined') return;
     node.cordoned = false;
     node.drain = null;
+    this.quarantine.end(node.id);
+    if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
     this.state.saveNode(node);
     this.emit('node.uncordoned', node);
     this.changed();
@@ -214,9 +227,16 @@ export class NodeRegistry {
     void this.clients.get(node.id)?.close();
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);
+    this.brake.onHeard(node);
+    this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.state.removeNode(node);
     this.changed();
+  }
+
+  /** @returns whether the brake was on */
+  releaseBrake(): boolean {
+    return this.brake.release('operator');
   }
 
   async check(): Promise<HealthCheck> {
@@ -278,6 +298,7 @@ export class NodeRegistry {
       if (sameStart) this.state.recoveries.falseVerdicts += 1;
       this.state.saveRecoveries();
       this.emit('node.returned', node, { sameStart });
+      this.brake.onHeard(node);
     }
     node.incarnation = hello.incarnation;
     node.agentLabels = hello.labels;
@@ -321,12 +342,16 @@ export class NodeRegistry {
 
   private judged(
     node: NodeRecord,
-    status: NodeStatus,
-    reason: string | null,
+    judgedStatus: NodeStatus,
+    judgedReason: string | null,
     facts: { silentMs: number; suspectForMs: number | null },
   ): void {
+    const quarantine = judgedStatus === 'healthy' ? this.quarantine.of(node.id) : null;
+    const status = quarantine === null ? judgedStatus : 'quarantined';
+    const reason = quarantine?.reason ?? judgedReason;
     if (node.status === status) return;
     this.state.setNodeStatus(node, status, reason);
+    this.watchQuarantine(node, quarantine?.leftMs ?? null);
     this.log.info({ node: node.id, status, reason }, 'node status');
     const nowMs = Date.now();
     if (status === 'lost') {
@@ -341,6 +366,8 @@ export class NodeRegistry {
         reason: reason ?? 'lost',
       });
       this.emit('node.lost', node, { silentMs: facts.silentMs });
+      this.quarantine.onLost(node.id);
+      this.brake.onLost(node);
       this.loop!.nodeLost(node, {
         lastContactAt: new Date(nowMs - facts.silentMs).toISOString(),
         suspectAt: facts.suspectForMs === null ? null : new Date(nowMs - facts.suspectForMs).toISOString(),
@@ -348,9 +375,20 @@ export class NodeRegistry {
       });
     } else {
       this.emit(`node.${status}` as EventType, node);
-      if (status === 'healthy') for (const done of this.healthyWaiters.get(node.id) ?? []) done();
+      if (judgedStatus === 'healthy') for (const done of this.healthyWaiters.get(node.id) ?? []) done();
     }
     this.changed();
+  }
+
+  /** Healthy again when its quarantine is over. */
+  private watchQuarantine(node: NodeRecord, leftMs: number | null): void {
+    clearTimeout(this.quarantineTimers.get(node.id));
+    this.quarantineTimers.delete(node.id);
+    if (leftMs === null) return;
+    const end = (): void => {
+      if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
+    };
+    this.quarantineTimers.set(node.id, setTimeout(end, Math.ceil(leftMs) + 1));
   }
 
   private changed(): void {
@@ -365,5 +403,5 @@ export class NodeRegistry {
 
 /** Its own agent is there, or may be: the name is taken. */
 function isHeard(node: NodeRecord): boolean {
-  return node.status === 'healthy' || node.status === 'suspect';
+  return node.status === 'healthy' || node.status === 'suspect' || node.status === 'quarantined';
 }

@@ -33,6 +33,8 @@ interface Meta {
   firstEventSeq: number;
   /** The longest lease that an agent may have been given in this term or the one before. */
   leaseMs?: number;
+  /** Nodes that were lost together and from which nothing is moved; see brake.ts. */
+  brake?: { since: string; nodes: string[] } | null;
 }
 
 export const SCHEMA_VERSION = 1;

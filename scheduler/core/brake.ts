@@ -5,10 +5,10 @@
 
 /** Of fewer nodes only all of them count. */
 const MANY_NODES = 10;
-const MASS_FRACTION = 0.55;
+const MASS_PERCENT = 55;
 
 /** @param counted all nodes, less those that were lost long before */
 export function isMassFailure(gone: number, counted: number): boolean {
   if (counted < 2) return false;
-  return gone >= counted || (counted >= MANY_NODES && gone >= counted * MASS_FRACTION);
+  return gone >= counted || (counted >= MANY_NODES && gone * 100 >= counted * MASS_PERCENT);
 }

@@ -59,14 +59,30 @@ export class Membership {
   }
 
   /**
-   * Checks a command or a scheduler's connection, and makes the agent a member of its cluster where it has none.
+   * Checks a scheduler's connection, or a stop, and makes the agent a member of its cluster where it has none.
    *
    * @throws MorchError WRONG_CLUSTER, STALE_EPOCH, STORE_UNWRITABLE
    */
-  async admit({ clusterId, epoch }: Commander): Promise<void> {
+  async admit(commander: Commander): Promise<void> {
+    const own = this.#identity;
+    const { clusterId } = commander;
+    if (clusterId === undefined && own.clusterId === null) return;
+    const epoch = this.check(commander);
+    if (clusterId !== undefined && (own.clusterId !== clusterId || epoch > own.epoch))
+      this.#identity = { ...own, clusterId, epoch };
+    await this.#settle();
+  }
+
+  /**
+   * Whether one may command here; changes nothing.
+   *
+   * @returns the term that is commanded in
+   * @throws MorchError WRONG_CLUSTER, STALE_EPOCH
+   */
+  check({ clusterId, epoch }: Commander): number {
     const own = this.#identity;
     if (clusterId === undefined) {
-      if (own.clusterId === null) return;
+      if (own.clusterId === null) return 0;
       const detail = `This agent belongs to the scheduler of cluster ${own.clusterId}; use that scheduler to start and stop.`;
       throw new MorchError('WRONG_CLUSTER', detail);
     }
@@ -82,8 +98,7 @@ export class Membership {
         `The command is of scheduler term ${given}; this agent has heard of ${known}.`,
       );
     }
-    if (own.clusterId !== clusterId || given > known) this.#identity = { ...own, clusterId, epoch: given };
-    await this.#settle();
+    return given;
   }
 
   /** From here to `endJoining` the cluster is taken for the agent's own as soon as it says a word. */

@@ -42,6 +42,8 @@ const intentSchema = z.object({
   bootId: z.string(),
   /** The answer that the start command got; null until its run runs. */
   started: startedSchema.nullable(),
+  /** Of the lease under which its generation was started; 0: none. */
+  leaseTerm: z.int().default(0),
 });
 export type Intent = z.infer<typeof intentSchema>;
 

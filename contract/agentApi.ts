@@ -79,10 +79,11 @@ export const agentStatusSchema = z.object({
 });
 export type AgentStatus = z.infer<typeof agentStatusSchema>;
 
-/** Who commands: an agent that has a scheduler takes commands of its cluster only, and of no earlier epoch. */
+/** Who commands: an agent that has a scheduler takes commands of its cluster, of its latest epoch, in the present session. */
 const commander = {
   clusterId: z.string().optional(),
   epoch: z.int().min(1).optional(),
+  session: z.int().min(1).optional(),
 };
 
 export const startInstanceSchema = z
@@ -174,7 +175,7 @@ export const helloMessageSchema = z.object({
   instances: z.array(instanceReportSchema),
 });
 
-/** Every second. `usage` (every fifth one): [instanceId, generation, cpuPercent, memoryBytes] per live instance. */
+/** Every `heartbeatMs` of the session; `n` counts from 1, the hello was 0. `usage` (about every 5 s): [instanceId, generation, cpuPercent, memoryBytes] per live instance. */
 export const heartbeatMessageSchema = z.object({
   type: z.literal('heartbeat'),
   n: z.int(),
@@ -201,13 +202,38 @@ export type AgentMessage = z.infer<typeof agentMessageSchema>;
 export type HelloMessage = z.infer<typeof helloMessageSchema>;
 export type HeartbeatMessage = z.infer<typeof heartbeatMessageSchema>;
 
+/**
+ * From the scheduler, when it has taken in the inventory: the session begins. It acknowledges the hello like an ack of
+ * heartbeat 0. Ends with the connection, the next session, or an agent's restart.
+ */
+export const sessionMessageSchema = z.object({
+  type: z.literal('session'),
+  session: z.int().min(1).describe('only rises within an epoch'),
+  heartbeatMs: z.int().min(1),
+  /** From the sending of the latest acknowledged heartbeat on, the lease is in force so long. */
+  leaseMs: z.int().min(1),
+  /** From the same moment on, starts are executed so long: no verdict can come earlier. */
+  startWithinMs: z.int().min(1),
+});
+export type SessionMessage = z.infer<typeof sessionMessageSchema>;
+
+/** From the scheduler, at once for each heartbeat, unless the node has the verdict. */
+export const ackMessageSchema = z.object({ type: z.literal('ack'), n: z.int().min(0) });
+export type AckMessage = z.infer<typeof ackMessageSchema>;
+
 /** From the scheduler: these ended generations are durable there; the agent may drop their records. */
 export const forgetMessageSchema = z.object({
   type: z.literal('forget'),
   instances: z.array(z.object({ uid: z.string(), slot: z.string(), generation: z.int() })),
 });
-export const schedulerMessageSchema = forgetMessageSchema;
 export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
+
+export const schedulerMessageSchema = z.discriminatedUnion('type', [
+  sessionMessageSchema,
+  ackMessageSchema,
+  forgetMessageSchema,
+]);
+export type SchedulerMessage = z.infer<typeof schedulerMessageSchema>;
 
 /** Query of the scheduler's WebSocket to `/events`; without it one listens only, and sees what a scheduler would see. */
 export const agentEventsQuerySchema = z.object({

@@ -27,6 +27,7 @@ export const ERRORS = {
   IDEMPOTENCY_CONFLICT: { status: 409, exitCode: 1, title: 'This Idempotency-Key was used with another body' },
   WRONG_CLUSTER: { status: 409, exitCode: 1, title: 'The agent belongs to another cluster' },
   STALE_EPOCH: { status: 409, exitCode: 1, title: 'The command comes from an earlier scheduler term' },
+  STALE_SESSION: { status: 409, exitCode: 1, title: 'The command does not belong to the present session' },
   STALE_GENERATION: { status: 409, exitCode: 1, title: 'The agent knows a later generation of this instance' },
   EVENTS_GONE: { status: 410, exitCode: 1, title: 'Events from this position are no longer kept' },
   VERSION_MISMATCH: { status: 412, exitCode: 1, title: 'The workload has another version' },

@@ -25,12 +25,15 @@ export const EVENT_TYPES = [
   'node.healthy',
   'node.lost',
   'node.returned',
+  'node.quarantined',
   'node.cordoned',
   'node.uncordoned',
   'node.draining',
   'node.drained',
   'node.forgotten',
   'scheduler.started',
+  'scheduler.brake',
+  'scheduler.released',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

@@ -106,3 +106,7 @@ export const recoveryMetricsSchema = z
   })
   .meta({ id: 'RecoveryMetrics' });
 export type RecoveryMetrics = z.infer<typeof recoveryMetricsSchema>;
+
+/** What was ended of what held recoveries back; empty when nothing did. */
+export const releasedSchema = z.object({ released: z.array(z.enum(['brake'])) }).meta({ id: 'Released' });
+export type Released = z.infer<typeof releasedSchema>;

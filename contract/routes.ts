@@ -14,7 +14,7 @@ import {
 } from './agentApi';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
-import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema } from './health';
+import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
 import { logPositionParameter } from './logFrames';
 import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
 import { sinceSchema } from './since';
@@ -116,6 +116,12 @@ export const SCHEDULER_ROUTES = [
     path: '/recovery/metrics',
     summary: 'Verdicts and recoveries, with their times',
     answers: { 200: recoveryMetricsSchema },
+  },
+  {
+    method: 'POST',
+    path: '/recovery/release',
+    summary: 'Releases the brake: what was on nodes lost together is started elsewhere',
+    answers: { 200: releasedSchema },
   },
   {
     method: 'GET',

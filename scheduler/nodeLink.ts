@@ -12,6 +12,7 @@ import {
   type HeartbeatMessage,
   type HelloMessage,
   type InstanceReport,
+  type SchedulerMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
 import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
@@ -25,14 +26,17 @@ import {
   applySuspicion,
   applyTimeout,
   decideNode,
-  type HealthPolicy,
   initialHealth,
   type NodeHealth,
 } from './core/health';
+import { earliestVerdictMs, type HealthPolicy } from './core/healthPolicy';
 
 export interface LinkListener {
-  /** A connection is open and this is the inventory; `connectStartedAtMs` (monotonic) is before anything in it was read. */
-  onHello(hello: HelloMessage, connectStartedAtMs: number): void;
+  /**
+   * A connection is open and this is the inventory; `connectStartedAtMs` (monotonic) is before anything in it was read.
+   * @returns the number of the session that begins with it
+   */
+  onHello(hello: HelloMessage, connectStartedAtMs: number): number;
   onInstance(report: InstanceReport): void;
   onHeartbeat(message: HeartbeatMessage): void;
   onLeaving(): void;
@@ -51,6 +55,8 @@ export class NodeLink {
   private closed = false;
   /** When the present connection was begun, or last said something. */
   private heardAtMs = 0;
+  /** It has begun on the present connection. */
+  private hasSession = false;
   private status: NodeStatus;
   private address: AgentAddress;
 
@@ -106,7 +112,7 @@ export class NodeLink {
     this.socket = null;
   }
 
-  private send(message: ForgetMessage): void {
+  private send(message: SchedulerMessage): void {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message), () => undefined);
   }
 
@@ -120,6 +126,7 @@ export class NodeLink {
       maxPayload: 256 * 2 ** 20,
     });
     this.socket = socket;
+    this.hasSession = false;
     this.heardAtMs = connectStartedAtMs;
     socket.on('message', (data) => {
       if (this.socket !== socket) return;
@@ -168,10 +175,12 @@ export class NodeLink {
     switch (message.type) {
       case 'hello':
         if (this.status === 'lost') this.status = 'suspect';
-        this.listener.onHello(message, connectStartedAtMs);
+        this.beginSession(this.listener.onHello(message, connectStartedAtMs));
         break;
       case 'heartbeat':
         this.listener.onHeartbeat(message);
+        // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
+        if (this.hasSession && this.status !== 'lost') this.send({ type: 'ack', n: message.n });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);
@@ -181,6 +190,12 @@ export class NodeLink {
         break;
     }
     this.judge();
+  }
+
+  private beginSession(session: number): void {
+    const { heartbeatMs, leaseMs } = this.policy;
+    this.hasSession = true;
+    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: earliestVerdictMs(this.policy) });
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */

@@ -137,7 +137,7 @@ export class Outbox {
   private flush(nodeId: string, queue: NodeQueue): void {
     setImmediate(() => {
       while (!this.closed && queue.calls < CALLS_AT_ONCE) {
-        const sender = this.state.runtimeOf(nodeId).connected ? this.senderOf(nodeId) : null;
+        const sender = this.state.runtimeOf(nodeId).session === null ? null : this.senderOf(nodeId);
         if (sender === null) {
           // The next inventory has everything looked at again.
           queue.starts.clear();
@@ -189,12 +189,14 @@ export class Outbox {
     const wanted = [...queue.stops].slice(0, BATCH);
     for (const [key] of wanted) queue.stops.delete(key);
     const { clusterId, epoch } = this.state.meta;
+    const session = this.state.runtimeOf(nodeId).session!;
     const commands = wanted.map(([, { instanceId, uid, generation, graceMs }]) => ({
       instanceId,
       uid,
       generation,
       clusterId,
       epoch,
+      session,
       ...(graceMs === null ? {} : { graceMs }),
     }));
     await this.call<unknown>(nodeId, queue, {
@@ -255,6 +257,7 @@ export class Outbox {
       node: nodeId,
       clusterId,
       epoch,
+      session: this.state.runtimeOf(nodeId).session!,
     };
   }
 }

@@ -5,7 +5,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
-import type { Health, HealthCheck, HealthSummary, RecoveryMetrics } from '../contract/health';
+import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
@@ -77,6 +77,13 @@ export class Service implements SchedulerApi {
 
   recoveryMetrics(): RecoveryMetrics {
     return metricsOf(this.state.recoveries);
+  }
+
+  async releaseRecovery(): Promise<Released> {
+    this.journal.assertWritable();
+    const released: Released['released'] = this.registry.releaseBrake() ? ['brake'] : [];
+    await this.journal.commit();
+    return { released };
   }
 
   // ---- nodes

@@ -31,6 +31,10 @@ interface Meta {
   /** Version of the store's layout. */
   schema: number;
   firstEventSeq: number;
+  /** The longest lease that an agent may have been given in this term or the one before. */
+  leaseMs?: number;
+  /** Nodes that were lost together and from which nothing is moved; see brake.ts. */
+  brake?: { since: string; nodes: string[] } | null;
 }
 
 export const SCHEMA_VERSION = 1;
@@ -38,6 +42,8 @@ export const SCHEMA_VERSION = 1;
 /** What records of earlier versions lack. */
 function withLaterFields(instance: InstanceRecord): InstanceRecord {
   instance.shimPid ??= null;
+  instance.onDisconnect ??= 'replace';
+  instance.fenced ??= false;
   if (instance.exit !== null) instance.exit.oomKilled ??= false;
   return instance;
 }
@@ -58,6 +64,7 @@ export class State {
   private readonly uidById = new Map<string, string>();
   private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
+  private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
   private readonly runtimes = new Map<string, NodeRuntime>();
   private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
@@ -128,13 +135,19 @@ export class State {
     return this.instancesByNode.get(nodeId) ?? new Set();
   }
 
+  /** Unplaced instances whose last copy may still be on that node, which was lost. */
+  lingeringOn(nodeId: string): ReadonlySet<InstanceRecord> {
+    return this.lingeringByNode.get(nodeId) ?? new Set();
+  }
+
   runtimeOf(nodeId: string): NodeRuntime {
     let runtime = this.runtimes.get(nodeId);
     if (runtime === undefined) {
       runtime = {
         usage: null,
         usageAtMs: 0,
-        connected: false,
+        session: null,
+        leaseEndsAtMs: Number.NEGATIVE_INFINITY,
         leaving: false,
         stale: new Set(),
         unseenCpuMillis: 0,
@@ -318,8 +331,9 @@ export class State {
     if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     if (isUnplaced(instance)) this.unplaced.add(instance);
     else this.unplaced.delete(instance);
+    if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).add(instance);
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      this.onNode(instance.node).add(instance);
+      setOf(this.instancesByNode, instance.node).add(instance);
       this.addAllocated(instance.node, instance.reserved, 1);
     }
   }
@@ -332,19 +346,11 @@ export class State {
       else delete counts[instance.status];
     }
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      this.onNode(instance.node).delete(instance);
+      setOf(this.instancesByNode, instance.node).delete(instance);
       this.addAllocated(instance.node, instance.reserved, -1);
     }
     this.unplaced.delete(instance);
-  }
-
-  private onNode(nodeId: string): Set<InstanceRecord> {
-    let set = this.instancesByNode.get(nodeId);
-    if (set === undefined) {
-      set = new Set();
-      this.instancesByNode.set(nodeId, set);
-    }
-    return set;
+    if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).delete(instance);
   }
 
   private addAllocated(nodeId: string, amounts: { cpuMillis: number; memoryBytes: number }, sign: 1 | -1): void {
@@ -353,4 +359,13 @@ export class State {
     sum.memoryBytes += sign * amounts.memoryBytes;
     this.allocated.set(nodeId, sum);
   }
+}
+
+function setOf(map: Map<string, Set<InstanceRecord>>, nodeId: string): Set<InstanceRecord> {
+  let set = map.get(nodeId);
+  if (set === undefined) {
+    set = new Set();
+    map.set(nodeId, set);
+  }
+  return set;
 }

@@ -112,6 +112,11 @@ export function healthOf(
     ...unwell.map(
       (node) => `node ${node.id} is ${node.status}${node.statusReason === null ? '' : `: ${node.statusReason}`}`,
     ),
+    ...(state.meta.brake
+      ? [
+          `the brake is on since ${state.meta.brake.since}: ${state.meta.brake.nodes.length} nodes were lost at once, nothing of theirs is moved (morch recovery --release)`,
+        ]
+      : []),
     ...(self.unwritable === null ? [] : [`the store cannot be written: ${self.unwritable}`]),
   ];
   let running = 0;

@@ -44,10 +44,16 @@ export class Cluster {
   /** A value of MORCH_TEST in every workload's environment, by which leftovers are found. */
   readonly mark = `cluster-${process.pid}-${Math.random().toString(36).slice(2)}`;
 
-  private constructor(readonly directory: string) {}
+  private constructor(
+    readonly directory: string,
+    private readonly schedulerArgs: object = {},
+  ) {}
 
-  static async start(agents: number | string[], options: { agentArgs?: object } = {}): Promise<Cluster> {
-    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')));
+  static async start(
+    agents: number | string[],
+    options: { agentArgs?: object; schedulerArgs?: object } = {},
+  ): Promise<Cluster> {
+    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')), options.schedulerArgs);
     await cluster.startScheduler();
     const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
     await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
@@ -62,7 +68,7 @@ export class Cluster {
   async startScheduler(): Promise<void> {
     const port = this.scheduler?.port ?? (await freePort());
     const dataDir = path.join(this.directory, 'scheduler');
-    const child = this.run('scheduler', 'runScheduler', { port, dataDir });
+    const child = this.run('scheduler', 'runScheduler', { port, dataDir, ...this.schedulerArgs });
     this.scheduler = { name: 'scheduler', port, dataDir, child };
     await until(
       async () => {

@@ -6,7 +6,7 @@
  *   --seed S          the first seed (default: random); with it and the scenario, its choices are the same again
  *   --rounds N        how often a scenario repeats what it is about
  *   --short           the short form, as in npm test
- *   --profile NAME    of the scheduler
+ *   --profile NAME    how fast the scheduler sees failures: default, or fast
  *   --verbose         transcripts as they go, not only of what failed
  *   --list            what there is
  */
@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { tableOf } from './report';
 import { SCENARIOS, type Scenario } from './scenario';
 import { findingsOf, isGood, type RunResult, runScenario } from './suite';
+import { PROFILES, type Profile } from './world';
 
 const EXIT_USAGE = 2;
 
@@ -36,15 +37,15 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
       seed: { type: 'string', default: String(randomInt(1_000_000)) },
       rounds: { type: 'string' },
       short: { type: 'boolean', default: false },
-      profile: { type: 'string' },
+      profile: { type: 'string', default: 'default' },
       verbose: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
     },
   });
   const known = (name: string): boolean => SCENARIOS.some((scenario) => scenario.name === name);
   const unknown = values.scenario.filter((name) => !known(name));
-  if (unknown.length > 0) {
-    console.error(`there is no scenario ${unknown.join(', ')}; --list tells what there is`);
+  if (unknown.length > 0 || !isProfile(values.profile)) {
+    console.error(`there is no ${[...unknown, values.profile].join(', ')}; --list tells what scenarios there are`);
     process.exit(EXIT_USAGE);
   }
   const chosen = SCENARIOS.filter(({ name, short }) =>
@@ -68,7 +69,7 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
         directory,
         seed: Number(values.seed) + run,
         rounds: Number(values.rounds ?? roundsOf(scenario, values.short)),
-        profile: values.profile ?? null,
+        profile: values.profile,
         verbose: values.verbose,
       });
       tell(result, values.verbose);
@@ -79,6 +80,10 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
   const good = results.every(isGood);
   if (good) rmSync(directory, { recursive: true, force: true });
   process.exit(good ? 0 : 1);
+}
+
+function isProfile(name: string): name is Profile {
+  return Object.hasOwn(PROFILES, name);
 }
 
 function roundsOf({ rounds }: Scenario, short: boolean): number {

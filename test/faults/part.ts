@@ -9,7 +9,6 @@ import type { Host } from './fabric';
 const MAIN = join(__dirname, '..', '..', 'dist', 'cli', 'main.js');
 const PRELOADS = join(__dirname, 'preloads');
 const READY_WITHIN_MS = 30_000;
-const TOLD_LINES = 5;
 
 /** How a part is hindered from its start on. */
 export interface Hindrance {
@@ -92,7 +91,8 @@ export class Part {
     await until(() => !this.isAlive, { what: `${this.name} has ended`, timeoutMs });
   }
 
+  /** The last line of its log. */
   lastWords(): string {
-    return readFileSync(this.logPath, 'utf8').trim().split('\n').slice(-TOLD_LINES).join('\n');
+    return readFileSync(this.logPath, 'utf8').trim().split('\n').at(-1)!;
   }
 }

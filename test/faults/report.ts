@@ -8,6 +8,7 @@ const HEAD = [
   'verdict ms',
   'recovery ms',
   'fenced ms',
+  'gap ms',
   'overlap ms',
   'double',
   'lost',
@@ -15,7 +16,10 @@ const HEAD = [
   'other',
 ];
 
-/** Milliseconds are median / 99th percentile / maximum (number); overlaps are those that are allowed. */
+/**
+ * Milliseconds are median / 99th percentile / maximum (number). The gap is the least between two generations of a fenced
+ * instance on different nodes; overlaps are those that are allowed.
+ */
 export function tableOf(results: readonly RunResult[]): string {
   const scenarios = [...new Set(results.map(({ scenario }) => scenario))];
   const rows = scenarios.map((name) => rowOf(results.filter(({ scenario }) => scenario === name)));
@@ -44,6 +48,7 @@ function rowOf(results: readonly RunResult[]): string[] {
     spread(judgements.flatMap(({ verdictMs }) => verdictMs)),
     spread(judgements.flatMap(({ recoveryMs }) => recoveryMs)),
     spread(judgements.flatMap(({ fencedRecoveryMs }) => fencedRecoveryMs)),
+    leastOf(judgements.flatMap(({ leastFenceGapMs }) => leastFenceGapMs ?? [])),
     spread(judgements.flatMap(({ overlaps }) => overlaps.filter(({ allowed }) => allowed).map(({ ms }) => ms))),
     ...[doubles, losses, falses, all - doubles - losses - falses].map(String),
   ];
@@ -52,6 +57,10 @@ function rowOf(results: readonly RunResult[]): string[] {
 function seedsOf(seeds: readonly number[]): string {
   const [first, last] = [seeds[0]!, seeds.at(-1)!];
   return first === last ? String(first) : `${first}-${last}`;
+}
+
+function leastOf(values: readonly number[]): string {
+  return values.length === 0 ? '-' : `≥ ${Math.round(Math.min(...values))}`;
 }
 
 function spread(values: readonly number[]): string {

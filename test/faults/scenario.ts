@@ -15,6 +15,7 @@ export interface Scenario {
   nodes?: number;
   /** See WorldOptions. */
   hindrances?: Readonly<Record<string, Hindrance>>;
+  flags?: readonly string[];
   disks?: Readonly<Record<string, string>>;
   /** Programs beyond those of every run, in PATH. */
   needs?: readonly string[];

@@ -1,18 +1,18 @@
 /** Runs a scenario once, in a world of its own, and has it judged. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Judgement, judge } from './checker';
+import { DEFAULT_POLICY, type Judgement, judge } from './checker';
 import { nowMs } from './clock';
 import { Random } from './random';
 import type { Scenario } from './scenario';
-import { World } from './world';
+import { PROFILES, type Profile, World } from './world';
 
 export interface RunOptions {
   /** For all runs; each has one of its own in it, which is kept when something was found. */
   directory: string;
   seed: number;
   rounds: number;
-  profile: string | null;
+  profile: Profile;
   verbose: boolean;
 }
 
@@ -32,6 +32,7 @@ export interface RunResult {
 
 export async function runScenario(scenario: Scenario, options: RunOptions): Promise<RunResult> {
   const { seed, rounds, profile, verbose } = options;
+  const { verdictWithinMs } = PROFILES[profile];
   const directory = join(options.directory, `${scenario.name}-${seed}`);
   mkdirSync(directory, { recursive: true });
   const originMs = nowMs();
@@ -46,6 +47,7 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
     nodes: scenario.nodes ?? 3,
     hindrances: scenario.hindrances ?? {},
     disks: scenario.disks ?? {},
+    ...(scenario.flags === undefined ? {} : { flags: scenario.flags }),
     random: new Random(seed),
     rounds,
     profile,
@@ -68,7 +70,7 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
     result.error ??= await errorOf(() => world.settle());
     if (result.error === null) say('all is at rest');
     else say(`FAILED: ${result.error}`);
-    result.judgement = judge(await world.finalHistory());
+    result.judgement = judge(await world.finalHistory(), { ...DEFAULT_POLICY, verdictWithinMs });
     // What has gone wrong already would only go wrong once more.
     if (result.error === null) result.leftOver = await world.stopAll();
   } catch (error) {

@@ -28,6 +28,17 @@ const PATIENCE_MS = 120_000;
 const CPU_MILLIS_OF_NODE = 4_000;
 const POLL_MS = 20;
 
+/** What the scheduler's profiles promise, as far as scenarios go by it. */
+export const PROFILES = {
+  /** @property briefMs a failure that is over by then costs nothing @property verdictMs about when a verdict comes */
+  default: { briefMs: 1_500, verdictMs: 4_200, verdictWithinMs: 5_000 },
+  fast: { briefMs: 300, verdictMs: 1_200, verdictWithinMs: 1_500 },
+} as const;
+export type Profile = keyof typeof PROFILES;
+
+/** What the tests of other things than flapping cannot use. */
+const NO_QUARANTINE = ['--flap-losses', '0'];
+
 export type Undo = () => Promise<void>;
 
 /** A fault that a scenario makes by its own means. */
@@ -42,8 +53,10 @@ export interface WorldOptions {
   random: Random;
   /** Times a scenario repeats what it is about. */
   rounds: number;
-  /** Of the scheduler's detection. */
-  profile: string | null;
+  /** How fast the scheduler sees failures. */
+  profile: Profile;
+  /** More flags of the scheduler. */
+  flags?: readonly string[];
   /** From the first start on, by part: `scheduler`, `n1`, … */
   hindrances?: Readonly<Record<string, Hindrance>>;
   /** Parts whose data directories are on disks of their own, of such a size (tmpfs(5)). */
@@ -102,9 +115,9 @@ export class World {
 
   /** Resolves when all nodes are healthy. */
   async start(): Promise<void> {
-    const { directory, profile, nodes } = this.options;
+    const { directory, profile, flags = NO_QUARANTINE, nodes } = this.options;
     const args = ['scheduler', '--port', String(SCHEDULER_PORT), '--data-dir', join(directory, 'scheduler')];
-    if (profile !== null) args.push('--profile', profile);
+    args.push('--profile', profile, ...flags);
     const host = await this.fabric.addHost('scheduler');
     this.scheduler = this.#part('scheduler', host, SCHEDULER_PORT, args);
     await this.scheduler.start(this.options.hindrances?.scheduler);
@@ -116,6 +129,10 @@ export class World {
 
   get random(): Random {
     return this.options.random;
+  }
+
+  get times(): (typeof PROFILES)[Profile] {
+    return PROFILES[this.options.profile];
   }
 
   get names(): string[] {
@@ -187,6 +204,11 @@ export class World {
   async drain(node: string): Promise<void> {
     await this.insist(`/nodes/${node}/drain`, [200, 202], { method: 'POST', body: {} });
     this.say(`drain of ${node} asked for`);
+  }
+
+  /** Whether any node has been lost so far. */
+  get hasVerdict(): boolean {
+    return this.#verdicts.length > 0;
   }
 
   async uncordon(node: string): Promise<void> {
@@ -345,11 +367,17 @@ export class World {
       .filter((trace) => trace.tag === tag && trace.exit === null && trace.aliveMs > sinceMs);
   }
 
+  /** All processes of these that have not ended by their own word. */
+  living(submissions: Record<string, Submission>): Trace[] {
+    const tags = new Set(Object.values(submissions).map(({ tag }) => tag));
+    return this.#testimony.read().filter(({ tag, exit }) => tags.has(tag) && exit === null);
+  }
+
   traces({ tag }: Submission): Trace[] {
     return this.#testimony.read().filter((trace) => trace.tag === tag);
   }
 
-  /** Every instance has given a sign of life since now (or has ended well, of a batch), and no other process has. */
+  /** Every instance has given a sign of life since now, or has ended well, of a batch. @returns the main processes that have given one */
   async untilAlive(submission: Submission, timeoutMs = PATIENCE_MS): Promise<Trace[]> {
     const sinceMs = nowMs();
     const { tag, instances, expectation } = submission;

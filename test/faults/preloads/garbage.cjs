@@ -7,9 +7,9 @@
 const v8 = require('node:v8');
 const vm = require('node:vm');
 
-const KEPT = 200;
+const KEPT = 600;
 const OBJECTS = 10_000;
-const ADD_EVERY_MS = 50;
+const ADD_EVERY_MS = 20;
 const COLLECT_EVERY_MS = 3_000;
 
 v8.setFlagsFromString('--expose-gc');

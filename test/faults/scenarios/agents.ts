@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { limitDescriptors } from '../limits';
 import type { Scenario } from '../scenario';
 import { onNode } from '../world';
+import { expectSame, newest, submitMix, untilMoved } from './workloads';
 
 export const agents: Scenario[] = [
   {
@@ -11,16 +12,14 @@ export const agents: Scenario[] = [
     rounds: { whole: 100, short: 3 },
     short: true,
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6, child: true });
-      const before = await world.untilAlive(web);
+      const mix = await submitMix(world);
+      const before = world.living(mix);
       for (let round = 0; round < world.options.rounds; ++round) {
         const back = await world.killAgent(world.random.pick(world.names));
         await back();
         await world.untilHealthy();
       }
-      const after = await world.untilAlive(web);
-      const identities = (traces: typeof before) => traces.map(({ pid }) => pid).sort();
-      if (String(identities(before)) !== String(identities(after))) throw new Error('the processes are not the same');
+      await expectSame(world, mix, before);
     },
   },
   {
@@ -28,14 +27,13 @@ export const agents: Scenario[] = [
     says: 'what an agent ran that stays away is started elsewhere; the old copies end when it is back',
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6, child: true });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const back = await world.killAgent(name);
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await back();
         await world.untilHealthy();
       }
@@ -47,33 +45,56 @@ export const agents: Scenario[] = [
     rounds: { whole: 3, short: 1 },
     short: true,
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const goOn = world.hang(name);
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await goOn();
         await world.untilHealthy();
       }
     },
   },
   {
-    name: 'agent-flapping',
-    says: 'a node that comes and goes costs no more than its instances a move each time',
+    name: 'agent-hung-for-moments',
+    says: 'an agent that hangs for moments, at any time, starts nothing that it should not',
     rounds: { whole: 20, short: 2 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
+      for (let round = 0; round < world.options.rounds; ++round) {
+        const goOn = world.hang(world.random.pick(world.names));
+        const job = await world.submit({ id: `job-${round}`, kind: 'batch', replicas: 3, runMs: 100 });
+        // Around the verdict, and around the end of the lease.
+        await world.passed(world.random.pick([0, world.times.verdictMs, 8_000]) + world.random.between(-300, 2_500));
+        await goOn();
+        await world.untilAlive(job);
+        await world.untilHealthy();
+        for (const submission of Object.values(mix)) await world.untilAlive(submission);
+      }
+    },
+  },
+  {
+    name: 'agent-flapping',
+    says: 'a node that comes and goes gets nothing new after a few times, until it is trusted again',
+    rounds: { whole: 20, short: 6 },
+    flags: [],
+    async run(world) {
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const seen = world.events.length;
         const goOn = world.hang('n1');
         await world.untilEvent('node.lost', 'n1', seen);
         await goOn();
         await world.untilEvent('node.returned', 'n1', seen);
+        await world.untilAlive(mix.replaced);
       }
+      await world.untilEvent('node.quarantined', 'n1');
+      const late = await world.submit({ id: 'late', replicas: 4 });
+      if (newest(await world.untilAlive(late)).some(({ node }) => node === 'n1'))
+        throw new Error('a node in quarantine got something new');
+      await world.uncordon('n1');
     },
   },
   {
@@ -81,8 +102,10 @@ export const agents: Scenario[] = [
     says: 'an agent whose state was deleted stops what it finds; all of it is started anew',
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6, child: true });
+      const web = await world.submit({ id: 'web', replicas: 3, child: true });
+      const db = await world.submit({ id: 'db', replicas: 3, onDisconnect: 'stop', child: true });
       await world.untilAlive(web);
+      await world.untilAlive(db);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
@@ -95,6 +118,7 @@ export const agents: Scenario[] = [
         await world.untilHealthy();
         fault.end();
         await world.untilAlive(web);
+        await world.untilAlive(db);
       }
     },
   },
@@ -107,8 +131,9 @@ export const agents: Scenario[] = [
       const fault = world.begin('no more files', 'n1', { apart: true });
       const more = limitDescriptors(world.agent('n1').pid);
       const late = await world.submit({ id: 'late', replicas: 3, spec: onNode('n1') });
-      await world.untilAlive(web);
       await world.passed(8_000);
+      if (world.traces(late).length > 0) throw new Error('it started something, so it could open files');
+      await world.untilAlive(web);
       more();
       fault.end();
       await world.untilHealthy();
@@ -121,25 +146,24 @@ export const agents: Scenario[] = [
     rounds: { whole: 30, short: 3 },
     async run(world) {
       for (let round = 0; round < world.options.rounds; ++round) {
-        const point = world.random.between(1, 24);
+        const point = world.random.between(1, 60);
         const back = await world.killAgent('n1', { plain: false });
         world.agent('n1').spawn({ preloads: ['agentFailpoints'], env: { MORCH_FAULT_KILL_AT: String(point) } });
-        const web = await world.submit({ id: `web-${round}`, replicas: 3, spec: onNode('n1') });
-        const job = await world.submit({
-          id: `job-${round}`,
-          kind: 'batch',
-          replicas: 3,
-          runMs: 50,
-          spec: onNode('n1'),
-        });
-        const hasDied = await world.hasEnded(world.agent('n1'), 3_000);
-        world.say(hasDied ? world.agent('n1').lastWords() : `point ${point} was not passed`);
-        if (!hasDied) await world.agent('n1').end();
+        const where = onNode('n1');
+        const web = await world.submit({ id: `web-${round}`, replicas: 3, spec: where });
+        const db = await world.submit({ id: `db-${round}`, replicas: 2, onDisconnect: 'stop', spec: where });
+        const job = await world.submit({ id: `job-${round}`, kind: 'batch', replicas: 3, runMs: 50, spec: where });
+        if (await world.hasEnded(world.agent('n1'), 3_000)) world.say(world.agent('n1').lastWords());
+        else {
+          world.say(`point ${point} was not passed`);
+          await world.agent('n1').end();
+        }
         await back();
-        await world.untilAlive(web);
-        await world.untilAlive(job);
-        await world.stop(web);
-        await world.untilStopped(web);
+        for (const submission of [web, db, job]) await world.untilAlive(submission);
+        for (const submission of [web, db]) {
+          await world.stop(submission);
+          await world.untilStopped(submission);
+        }
       }
     },
   },

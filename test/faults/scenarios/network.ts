@@ -1,6 +1,7 @@
 /** What befalls the network between scheduler and agents. */
 import type { Scenario } from '../scenario';
 import { onNode } from '../world';
+import { expectSame, submitMix, untilMoved } from './workloads';
 
 export const network: Scenario[] = [
   {
@@ -9,14 +10,13 @@ export const network: Scenario[] = [
     rounds: { whole: 3, short: 1 },
     short: true,
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6, child: true });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const heal = world.cut(name);
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await world.passed(world.random.between(0, 10_000));
         await heal();
         await world.untilHealthy();
@@ -28,14 +28,13 @@ export const network: Scenario[] = [
     says: 'a node that hears the scheduler and is not heard is lost, and stops its old copies when it is heard again',
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const heal = world.cut(name, 'from');
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await heal();
         await world.untilHealthy();
       }
@@ -46,14 +45,13 @@ export const network: Scenario[] = [
     says: 'a node that is heard and hears nothing loses nothing',
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const heal = world.cut(world.random.pick(world.names), 'to');
-        await world.passed(world.random.between(5_000, 20_000));
+        await world.passed(world.random.between(5_000, 25_000));
         await heal();
         await world.untilHealthy();
-        await world.untilAlive(web);
+        for (const submission of Object.values(mix)) await world.untilAlive(submission);
       }
     },
   },
@@ -62,14 +60,13 @@ export const network: Scenario[] = [
     says: 'a node to which the network says there is no way is treated like one that is cut off',
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const heal = world.cut(name, 'both', 'unreachable');
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await heal();
         await world.untilHealthy();
       }
@@ -77,20 +74,18 @@ export const network: Scenario[] = [
   },
   {
     name: 'short-cuts',
-    says: 'cuts of a second and a half cost nothing: no verdict, the same processes',
+    says: 'cuts that are over before anybody is suspected cost nothing: no verdict, the same processes',
     rounds: { whole: 10, short: 2 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      const before = await world.untilAlive(web);
+      const mix = await submitMix(world);
+      const before = world.living(mix);
       for (let round = 0; round < world.options.rounds; ++round) {
         const heal = world.cut(world.random.pick(world.names), world.random.pick(['both', 'from', 'to']));
-        await world.passed(1_500);
+        await world.passed(world.times.briefMs);
         await heal();
         await world.untilHealthy();
       }
-      const after = await world.untilAlive(web);
-      const identities = (traces: typeof before) => traces.map(({ pid }) => pid).sort();
-      if (String(identities(before)) !== String(identities(after))) throw new Error('the processes are not the same');
+      await expectSame(world, mix, before);
     },
   },
   {
@@ -98,9 +93,9 @@ export const network: Scenario[] = [
     says: 'connections that lead nowhere any more are noticed, without a verdict, as long as new ones work',
     rounds: { whole: 5, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
-        await world.untilAlive(web);
+        for (const submission of Object.values(mix)) await world.untilAlive(submission);
         const heal = world.breakConnections(world.random.pick(world.names));
         await world.passed(world.random.between(5_000, 12_000));
         const late = await world.submit({ id: `late-${round}`, replicas: 3 });
@@ -137,12 +132,16 @@ export const network: Scenario[] = [
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const heal = world.cut(name, 'from');
-        const web = await world.submit({ id: `web-${round}`, replicas: 3, spec: onNode(name) });
+        const onDisconnect = world.random.pick(['replace', 'stop', 'keep'] as const);
+        const web = await world.submit({ id: `web-${round}`, replicas: 3, onDisconnect, spec: onNode(name) });
+        const wide = await world.submit({ id: `wide-${round}`, replicas: 3, onDisconnect });
         await world.passed(world.random.between(200, 2_000));
         await heal();
         await world.untilAlive(web);
+        await world.untilAlive(wide);
         await world.untilHealthy();
         await world.stop(web);
+        await world.stop(wide);
       }
     },
   },
@@ -155,12 +154,13 @@ export const network: Scenario[] = [
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const goOn = world.hang(name);
-        const web = await world.submit({ id: `web-${round}`, replicas: 2, spec: onNode(name) });
-        const wide = await world.submit({ id: `wide-${round}`, replicas: 3 });
+        const onDisconnect = world.random.pick(['replace', 'stop', 'keep'] as const);
+        const web = await world.submit({ id: `web-${round}`, replicas: 2, onDisconnect, spec: onNode(name) });
+        const wide = await world.submit({ id: `wide-${round}`, replicas: 3, onDisconnect });
         await world.passed(world.random.between(100, 500));
         await world.stop(web);
         // Before the verdict, or after it.
-        await world.passed(round % 2 === 0 ? 500 : 5_500);
+        await world.passed(round % 2 === 0 ? 300 : world.times.verdictMs + 1_000);
         await goOn();
         await world.untilStopped(web);
         await world.untilAlive(wide);
@@ -195,15 +195,18 @@ export const network: Scenario[] = [
   },
   {
     name: 'scheduler-cut-off',
-    says: 'a scheduler that is cut off from all nodes at once does no harm that outlasts it',
+    says: 'a scheduler that is cut off from all nodes at once moves nothing, and finds everything as it was',
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
+      const before = world.living({ replaced: mix.replaced, kept: mix.kept });
       const heals = world.names.map((name) => world.cut(name, 'both', 'blackhole', { plain: false }));
       await world.passed(12_000);
       for (const heal of heals) await heal();
       await world.untilHealthy();
-      await world.untilAlive(web);
+      for (const submission of Object.values(mix)) await world.untilAlive(submission);
+      const pids = (traces: typeof before) => String(traces.map(({ pid }) => pid).sort());
+      if (pids(world.living({ replaced: mix.replaced, kept: mix.kept })) !== pids(before))
+        throw new Error('something was moved');
     },
   },
 ];

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Hindrance } from '../part';
 import type { Scenario } from '../scenario';
 import type { World } from '../world';
+import { newest, submitMix, untilMoved } from './workloads';
 
 const ALL_OF_A_NODE = { resources: { cpuMillis: 4_000 } };
 
@@ -15,16 +16,17 @@ export const nodes: Scenario[] = [
     rounds: { whole: 3, short: 1 },
     short: true,
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6, child: true });
-      const job = await world.submit({ id: 'job', kind: 'batch', replicas: 3, runMs: 20_000 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
+      const job = await world.submit({ id: 'job', kind: 'batch', replicas: 3, runMs: 30_000 });
+      const logd = await world.submit({ id: 'logd', kind: 'daemon' });
       await world.untilAlive(job);
+      await world.untilAlive(logd);
       for (let round = 0; round < world.options.rounds; ++round) {
         const seen = world.events.length;
         const name = world.random.pick(world.names);
         const back = await world.killNode(name);
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await world.untilAlive(job);
         await back();
         await world.untilHealthy();
@@ -36,8 +38,7 @@ export const nodes: Scenario[] = [
     says: 'after a reboot, quick or slow, nothing old is taken over and all runs again',
     rounds: { whole: 6, short: 2 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const seen = world.events.length;
@@ -45,16 +46,15 @@ export const nodes: Scenario[] = [
         if (round % 2 === 1) await world.untilEvent('node.lost', name, seen);
         await boot();
         await world.untilHealthy();
-        await world.untilAlive(web);
+        for (const submission of Object.values(mix)) await world.untilAlive(submission);
       }
     },
   },
   {
     name: 'all-nodes-lost',
-    says: 'when all nodes have died, everything waits for the first that is back',
+    says: 'when all nodes have died, everything waits for them, and runs when they are back',
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       const backs = await Promise.all(world.names.map((name) => world.killNode(name, { plain: false })));
       await world.passed(7_000);
       for (const back of backs) await back();
@@ -96,11 +96,11 @@ export const nodes: Scenario[] = [
     short: true,
     async run(world) {
       for (let round = 0; round < world.options.rounds; ++round) {
-        const web = await world.submit({ id: `web-${round}`, replicas: 6 });
+        const onDisconnect = world.random.pick(['replace', 'stop', 'keep'] as const);
+        const web = await world.submit({ id: `web-${round}`, replicas: 6, onDisconnect });
         await world.untilAlive(web);
-        const name = world.random.pick(world.names);
-        const back = await failSomehow(world, name);
-        await world.passed(world.random.between(3_500, 4_600));
+        const back = await failSomehow(world, world.random.pick(world.names));
+        await world.passed(world.times.verdictMs + world.random.between(-700, 400));
         await world.stop(web);
         await world.passed(world.random.between(0, 1_000));
         await back();
@@ -115,13 +115,16 @@ export const nodes: Scenario[] = [
     rounds: { whole: 6, short: 1 },
     async run(world) {
       const web = await world.submit({ id: 'web', replicas: 6 });
+      const db = await world.submit({ id: 'db', replicas: 3, onDisconnect: 'stop' });
       for (let round = 0; round < world.options.rounds; ++round) {
         await world.untilAlive(web);
-        const name = world.random.pick(world.names);
-        const back = await failSomehow(world, name);
-        await world.passed(world.random.between(3_500, 4_600));
+        await world.untilAlive(db);
+        const back = await failSomehow(world, world.random.pick(world.names));
+        await world.passed(world.times.verdictMs + world.random.between(-700, 400));
         await world.scale(web, world.random.between(1, 12));
+        await world.scale(db, world.random.between(1, 6));
         await world.untilAlive(web);
+        await world.untilAlive(db);
         await back();
         await world.untilHealthy();
       }
@@ -140,7 +143,7 @@ export const nodes: Scenario[] = [
         await world.passed(world.random.between(0, 4_500));
         await world.drain(drained);
         await world.until(
-          async () => (await world.untilAlive(web)).every(({ node }) => node === third),
+          async () => newest(await world.untilAlive(web)).every(({ node }) => node === third),
           `all of it is on ${third}`,
         );
         await back();

@@ -4,9 +4,11 @@ import type { Submission } from '../history';
 import { limitDescriptors } from '../limits';
 import type { Scenario } from '../scenario';
 import type { World } from '../world';
+import { submitMix, untilMoved } from './workloads';
 
 const STALL_MS = 3_000;
 const STALL = { preloads: ['stall'], env: { MORCH_FAULT_STALL_MS: String(STALL_MS) } };
+const MOST_STEPS = 50;
 const GARBAGE = { preloads: ['garbage'] };
 
 export const schedulers: Scenario[] = [
@@ -16,8 +18,7 @@ export const schedulers: Scenario[] = [
     rounds: { whole: 3, short: 1 },
     short: true,
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       for (const ms of [3_000, 10_000, 60_000].slice(0, world.options.rounds)) {
         const goOn = world.pauseScheduler();
         await world.passed(ms);
@@ -33,8 +34,7 @@ export const schedulers: Scenario[] = [
     hindrances: { scheduler: STALL },
     rounds: { whole: 18, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         await world.stallScheduler(STALL_MS);
         await world.passed(world.random.between(0, 3_000));
@@ -48,8 +48,7 @@ export const schedulers: Scenario[] = [
     says: 'a scheduler that gets hardly any time (bursts of SIGSTOP and SIGCONT) blames nobody',
     rounds: { whole: 60, short: 10 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const goOn = world.pauseScheduler();
         await world.passed(world.random.between(50, 1_500));
@@ -66,9 +65,8 @@ export const schedulers: Scenario[] = [
     hindrances: { scheduler: STALL },
     rounds: { whole: 3, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
-        await world.untilAlive(web);
         const name = world.random.pick(world.names);
         const seen = world.events.length;
         const stalling = world.stallScheduler(STALL_MS);
@@ -76,7 +74,7 @@ export const schedulers: Scenario[] = [
         const back = await world.killNode(name);
         await stalling;
         await world.untilEvent('node.lost', name, seen);
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await back();
         await world.untilHealthy();
       }
@@ -87,15 +85,15 @@ export const schedulers: Scenario[] = [
     says: 'a scheduler that is killed while nodes fail and users ask loses nothing, and starts nothing twice',
     rounds: { whole: 10, short: 1 },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
+      const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {
         const name = world.random.pick(world.names);
         const back = await world.killNode(name, { plain: false });
-        await world.passed(world.random.between(0, 4_500));
+        await world.passed(world.random.between(0, world.times.verdictMs + 500));
         const restart = await world.killScheduler();
         await world.passed(world.random.between(0, 1_000));
         await restart();
-        await world.untilAlive(web);
+        await untilMoved(world, mix, name);
         await back();
         await world.untilHealthy();
       }
@@ -110,12 +108,12 @@ export const schedulers: Scenario[] = [
       const submissions: Submission[] = [];
       for (let round = 0; round < world.options.rounds; ++round) {
         const restart = await world.killScheduler();
-        const point = world.random.between(1, 80);
+        const point = world.random.between(1, 150);
         world.scheduler.spawn({ preloads: ['failpoints'], env: { MORCH_FAULT_KILL_AT: String(point) } });
         const using = useIt(world, submissions, round);
         // It is waited for below; until then nobody listens to its failure.
         using.catch(() => {});
-        const hasDied = await world.hasEnded(world.scheduler, 4_000);
+        const hasDied = await world.hasEnded(world.scheduler, 15_000);
         world.say(hasDied ? world.scheduler.lastWords() : `point ${point} was not passed`);
         if (!hasDied) await world.scheduler.end();
         await restart();
@@ -129,8 +127,7 @@ export const schedulers: Scenario[] = [
     says: 'a scheduler whose garbage collector stops it again and again blames nobody',
     hindrances: { scheduler: GARBAGE },
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       await world.passed(30_000);
       const late = await world.submit({ id: 'late', replicas: 6 });
       await world.untilAlive(late);
@@ -140,8 +137,7 @@ export const schedulers: Scenario[] = [
     name: 'scheduler-out-of-files',
     says: 'a scheduler that can open no more files blames nobody and acknowledges nothing that it loses',
     async run(world) {
-      const web = await world.submit({ id: 'web', replicas: 6 });
-      await world.untilAlive(web);
+      await submitMix(world);
       const fault = world.begin('no more files', null);
       const more = limitDescriptors(world.scheduler.pid);
       const late = world.submit({ id: 'late', replicas: 3 });
@@ -168,16 +164,17 @@ export const schedulers: Scenario[] = [
   },
 ];
 
-/** A few things that users do, in some order: each is acknowledged in the end. */
+/** What users do, one thing after the other until the scheduler has been killed. Each is acknowledged in the end. */
 async function useIt(world: World, submissions: Submission[], round: number): Promise<void> {
   const { random } = world;
-  for (let step = 0; step < 4; ++step) {
-    const which = random.between(0, 3);
+  for (let step = 0; step < MOST_STEPS && world.scheduler.isAlive; ++step) {
     const id = `${round}-${step}`;
     const live = submissions.filter(({ kind }) => kind === 'service');
-    if (which === 0 || live.length === 0)
-      submissions.push(await world.submit({ id: `web-${id}`, replicas: random.between(1, 4) }));
-    else if (which === 1)
+    const which = live.length > 3 ? 3 : random.between(0, 3);
+    if (which === 0 || live.length === 0) {
+      const onDisconnect = random.pick(['replace', 'stop', 'keep'] as const);
+      submissions.push(await world.submit({ id: `web-${id}`, replicas: random.between(1, 4), onDisconnect }));
+    } else if (which === 1)
       submissions.push(
         await world.submit({ id: `job-${id}`, kind: 'batch', replicas: random.between(1, 3), runMs: 200 }),
       );

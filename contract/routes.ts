@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   agentStatusSchema,
+  keptInstancesSchema,
   startBatchSchema,
   startedSchema,
   startInstanceSchema,
@@ -234,6 +235,12 @@ export const SCHEDULER_ROUTES = [
   },
 ] as const satisfies readonly Route[];
 
+/** Who asks: the scheduler of the agent's cluster. */
+export const agentInstancesQuerySchema = z.strictObject({
+  clusterId: z.string().min(1),
+  epoch: z.coerce.number().int().min(1).optional(),
+});
+
 export const AGENT_ROUTES = [
   {
     method: 'GET',
@@ -255,6 +262,13 @@ export const AGENT_ROUTES = [
     summary: 'Stops one instance and waits, or begins to stop several',
     body: z.union([stopInstanceSchema, stopBatchSchema]),
     answers: { 200: stoppedSchema },
+  },
+  {
+    method: 'GET',
+    path: '/instances',
+    summary: 'What its scheduler has had started, with all that is needed to learn the workloads again',
+    query: agentInstancesQuerySchema,
+    answers: { 200: keptInstancesSchema },
   },
   {
     method: 'GET',

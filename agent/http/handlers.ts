@@ -12,7 +12,12 @@ import {
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
 import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
-import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
+import {
+  type agentInstancesQuerySchema,
+  type agentLogsQuerySchema,
+  type agentStatusQuerySchema,
+  DROPPED_BYTES_HEADER,
+} from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
 import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logs/files';
@@ -91,6 +96,12 @@ export function makeHandlers({ supervisor, membership, session, logFiles, status
       const isStartersOwn = target.clusterId === undefined && supervisor.isStartedAlone(target);
       if (!isStartersOwn) await admitStop(target);
       sendJson(response, 200, await supervisor.stop(target));
+    },
+
+    'GET /instances': ({ response, query }) => {
+      const asker = query as z.output<typeof agentInstancesQuerySchema>;
+      membership.check(asker);
+      sendJson(response, 200, { instances: supervisor.keptOf(asker.clusterId) });
     },
 
     'GET /instances/:id/logs': async (call) => {

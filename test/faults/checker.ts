@@ -72,6 +72,16 @@ export function judge(history: History, policy: Policy = DEFAULT_POLICY): Judgem
   return judgement;
 }
 
+/** All that is wrong, in words. */
+export function wrongsOf(judgement: Judgement): string[] {
+  return [
+    ...judgement.doubleRuns.map((one) => `double run: ${one}`),
+    ...judgement.losses.map((one) => `loss: ${one}`),
+    ...judgement.falseVerdicts.map((one) => `false verdict: ${one}`),
+    ...judgement.missedVerdicts.map((one) => `missed verdict: ${one}`),
+  ];
+}
+
 function judgeInstance(
   traces: readonly Trace[],
   submission: Submission | undefined,
@@ -263,13 +273,13 @@ function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, j
   }
 }
 
-/** Something else befell the node or the scheduler between the fault's beginning and what should have come of it. */
-function isCrossed(fault: Fault, faults: readonly Fault[]): boolean {
+/** Something else befell the node (or any node) or the scheduler between the fault's beginning and what should have come of it. */
+function isCrossed(fault: Fault, faults: readonly Fault[], { byAnyNode = false } = {}): boolean {
   const untilMs = Math.min(fault.toMs ?? Infinity, fault.fromMs + 15_000);
   return faults.some(
     (other) =>
       other !== fault &&
-      (other.node === null || other.node === fault.node) &&
+      (byAnyNode || other.node === null || other.node === fault.node) &&
       other.fromMs < untilMs &&
       (other.toMs ?? Infinity) > fault.fromMs,
   );
@@ -282,7 +292,8 @@ function judgeRecoveries(
 ): void {
   const stopped = new Set(stops.map(({ tag }) => tag));
   for (const fault of faults) {
-    if (!fault.plain || fault.node === null || isCrossed(fault, faults)) continue;
+    // With several nodes gone there may be no room, or the brake is on.
+    if (!fault.plain || fault.node === null || isCrossed(fault, faults, { byAnyNode: true })) continue;
     const lastMs = fault.toMs ?? Infinity;
     if (!verdicts.some(({ node, atMs }) => node === fault.node && atMs >= fault.fromMs && atMs <= lastMs)) continue;
     const there = traces.filter(

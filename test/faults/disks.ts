@@ -5,10 +5,26 @@ import { join } from 'node:path';
 
 const BLOCK = Buffer.alloc(4_096);
 
-/** @param size as tmpfs(5) takes it */
-export function mountDisk(directory: string, size: string): void {
+export interface DiskOptions {
+  /** In memory; or a file system whose disk can fail (ext4 in a file beside the directory). */
+  kind: 'tmpfs' | 'ext4';
+  mebibytes: number;
+}
+
+export function mountDisk(directory: string, { kind, mebibytes }: DiskOptions): void {
   mkdirSync(directory, { recursive: true });
-  run('mount', '-t', 'tmpfs', '-o', `size=${size},mode=0700`, 'morch-faults', directory);
+  if (kind === 'tmpfs') {
+    run('mount', '-t', 'tmpfs', '-o', `size=${mebibytes}m,mode=0700`, 'morch-faults', directory);
+    return;
+  }
+  run('truncate', '--size', `${mebibytes}M`, imageOf(directory));
+  run('mkfs.ext4', '-q', imageOf(directory));
+  run('mount', '-o', 'loop', imageOf(directory), directory);
+}
+
+/** Whoever still uses it goes on with what it has open. */
+export function unmountDisk(directory: string): void {
+  run('umount', '--lazy', directory);
 }
 
 /** Not one block is left. @returns frees what it took */
@@ -25,12 +41,23 @@ export function fillDisk(directory: string): () => void {
   return () => rmSync(path, { force: true });
 }
 
-/** Fails while something on it is open for writing (EBUSY), as it does on any file system. */
-export function remount(directory: string, how: 'ro' | 'rw'): void {
-  run('mount', '-o', `remount,${how}`, directory);
+/** Of an ext4: it refuses all writes from now on, as after an error of its disk, also to files that are open. */
+export function breakDisk(directory: string): void {
+  run('mount', '-o', 'remount,abort', directory);
+}
+
+/** What was broken is checked and mounted anew. Nobody may use it. */
+export function mendDisk(directory: string): void {
+  run('umount', directory);
+  spawnSync('fsck.ext4', ['-p', imageOf(directory)]);
+  run('mount', '-o', 'loop', imageOf(directory), directory);
+}
+
+function imageOf(directory: string): string {
+  return `${directory}.ext4`;
 }
 
 function run(command: string, ...args: string[]): void {
-  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
+  const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
 }

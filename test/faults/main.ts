@@ -7,10 +7,10 @@
  *   --rounds N        how often a scenario repeats what it is about
  *   --short           the short form, as in npm test
  *   --profile NAME    how fast the scheduler sees failures: default, or fast
+ *   --soak            random faults, and only that; --minutes N (default 60)
  *   --verbose         transcripts as they go, not only of what failed
  *   --list            what there is
  */
-import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { tableOf } from './report';
 import { SCENARIOS, type Scenario } from './scenario';
+import { soak } from './soak';
 import { findingsOf, isGood, type RunResult, runScenario } from './suite';
 import { PROFILES, type Profile } from './world';
 
@@ -38,6 +39,8 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
       rounds: { type: 'string' },
       short: { type: 'boolean', default: false },
       profile: { type: 'string', default: 'default' },
+      soak: { type: 'boolean', default: false },
+      minutes: { type: 'string' },
       verbose: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
     },
@@ -48,7 +51,8 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
     console.error(`there is no ${[...unknown, values.profile].join(', ')}; --list tells what scenarios there are`);
     process.exit(EXIT_USAGE);
   }
-  const chosen = SCENARIOS.filter(({ name, short }) =>
+  const all = values.soak ? [soak] : SCENARIOS;
+  const chosen = all.filter(({ name, short }) =>
     values.scenario.length > 0 ? values.scenario.includes(name) : !values.short || short === true,
   );
   if (values.list) {
@@ -59,16 +63,16 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
   mkdirSync(directory);
   const results: RunResult[] = [];
   for (const scenario of chosen) {
-    const missing = (scenario.needs ?? []).filter((program) => !isThere(program));
-    if (missing.length > 0) {
-      console.log(`${scenario.name}: skipped, there is no ${missing.join(', ')} here`);
+    const reason = scenario.reasonToSkip?.() ?? null;
+    if (reason !== null) {
+      console.log(`skipped ${scenario.name}: ${reason}`);
       continue;
     }
     for (let run = 0; run < Number(values.runs); ++run) {
       const result = await runScenario(scenario, {
         directory,
         seed: Number(values.seed) + run,
-        rounds: Number(values.rounds ?? roundsOf(scenario, values.short)),
+        rounds: Number(values.rounds ?? values.minutes ?? roundsOf(scenario, values.short)),
         profile: values.profile,
         verbose: values.verbose,
       });
@@ -100,8 +104,4 @@ function tell(result: RunResult, verbose: boolean): void {
   if (!verbose) console.log(transcript.join('\n'));
   for (const finding of findingsOf(result)) console.log(`        ${finding}`);
   console.log(`FAILED  ${what}; its files are in ${directory} until the next run`);
-}
-
-function isThere(program: string): boolean {
-  return spawnSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' }).status === 0;
 }

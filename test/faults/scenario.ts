@@ -1,10 +1,12 @@
 /** What a scenario is, and all of them. */
 import type { Hindrance } from './part';
 import { agents } from './scenarios/agents';
+import { clocks } from './scenarios/clocks';
+import { disks } from './scenarios/disks';
 import { network } from './scenarios/network';
 import { nodes } from './scenarios/nodes';
 import { schedulers } from './scenarios/schedulers';
-import type { World } from './world';
+import type { World, WorldOptions } from './world';
 
 export interface Scenario {
   /** Unique; files and the command line name it. */
@@ -13,12 +15,12 @@ export interface Scenario {
   says: string;
   /** Three unless told otherwise. */
   nodes?: number;
-  /** See WorldOptions. */
-  hindrances?: Readonly<Record<string, Hindrance>>;
-  flags?: readonly string[];
-  disks?: Readonly<Record<string, string>>;
-  /** Programs beyond those of every run, in PATH. */
-  needs?: readonly string[];
+  /** See WorldOptions. @param directory of the run */
+  hindrances?: (directory: string) => Readonly<Record<string, Hindrance>>;
+  flags?: WorldOptions['flags'];
+  disks?: WorldOptions['disks'];
+  /** @returns why it cannot be run here, or null */
+  reasonToSkip?: () => string | null;
   /** How often it repeats what it is about, in `world.options.rounds`: in the whole suite, and in the short form. */
   rounds?: { whole: number; short: number };
   /** Part of the short form. */
@@ -27,4 +29,4 @@ export interface Scenario {
   run(world: World): Promise<void>;
 }
 
-export const SCENARIOS: readonly Scenario[] = [...agents, ...nodes, ...network, ...schedulers];
+export const SCENARIOS: readonly Scenario[] = [...agents, ...nodes, ...network, ...schedulers, ...disks, ...clocks];

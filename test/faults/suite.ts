@@ -1,7 +1,7 @@
 /** Runs a scenario once, in a world of its own, and has it judged. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DEFAULT_POLICY, type Judgement, judge } from './checker';
+import { DEFAULT_POLICY, type Judgement, judge, wrongsOf } from './checker';
 import { nowMs } from './clock';
 import { Random } from './random';
 import type { Scenario } from './scenario';
@@ -45,13 +45,13 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   const world = new World({
     directory,
     nodes: scenario.nodes ?? 3,
-    hindrances: scenario.hindrances ?? {},
-    disks: scenario.disks ?? {},
-    ...(scenario.flags === undefined ? {} : { flags: scenario.flags }),
     random: new Random(seed),
     rounds,
     profile,
     say,
+    hindrances: scenario.hindrances?.(directory) ?? {},
+    disks: scenario.disks ?? {},
+    ...(scenario.flags === undefined ? {} : { flags: scenario.flags }),
   });
   const result: RunResult = {
     scenario: scenario.name,
@@ -92,10 +92,7 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
 export function findingsOf({ judgement, leftOver, error }: RunResult): string[] {
   return [
     ...(error === null ? [] : [`failed: ${error}`]),
-    ...(judgement?.doubleRuns ?? []).map((one) => `double run: ${one}`),
-    ...(judgement?.losses ?? []).map((one) => `loss: ${one}`),
-    ...(judgement?.falseVerdicts ?? []).map((one) => `false verdict: ${one}`),
-    ...(judgement?.missedVerdicts ?? []).map((one) => `missed verdict: ${one}`),
+    ...(judgement === null ? [] : wrongsOf(judgement)),
     ...leftOver.map((one) => `left over: ${one}`),
   ];
 }

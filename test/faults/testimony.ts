@@ -1,9 +1,12 @@
 /** Reads what the workloads write of themselves (test/fixtures/witness.c), each file on from where it was read last. */
 import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { nowMs } from './clock';
 import type { Trace } from './history';
 
 const READ_BYTES = 64 * 1024;
+const SILENT_AFTER_MS = 3_000;
+const SILENT_SHARE = 0.5;
 
 interface Source {
   path: string;
@@ -11,6 +14,8 @@ interface Source {
   /** The beginning of a line whose end was not there yet. */
   rest: string;
   trace: Trace | null;
+  /** Not before: the longer it has been silent, the less often it is looked at. */
+  nextLookMs: number;
 }
 
 export class Testimony {
@@ -19,15 +24,22 @@ export class Testimony {
 
   constructor(readonly directory: string) {}
 
-  /** All that has been written so far. The traces are the same objects every time, brought up to date. */
-  read(): Trace[] {
+  /**
+   * What has been written so far. The traces are the same objects every time, brought up to date: but for what has been silent
+   * for long, which is looked at now and then, or if it has to be complete.
+   */
+  read({ complete = false } = {}): Trace[] {
     for (const name of readdirSync(this.directory)) {
       if (!this.#sources.has(name))
-        this.#sources.set(name, { path: join(this.directory, name), offset: 0, rest: '', trace: null });
+        this.#sources.set(name, { path: join(this.directory, name), offset: 0, rest: '', trace: null, nextLookMs: 0 });
     }
     const traces: Trace[] = [];
+    const atMs = nowMs();
     for (const source of this.#sources.values()) {
-      if (source.trace?.exit == null) this.#readOn(source);
+      if (source.trace?.exit == null && (complete || atMs >= source.nextLookMs)) {
+        this.#readOn(source);
+        source.nextLookMs = atMs + SILENT_SHARE * Math.max(0, atMs - (source.trace?.aliveMs ?? atMs) - SILENT_AFTER_MS);
+      }
       if (source.trace !== null) traces.push(source.trace);
     }
     return traces;

@@ -13,7 +13,7 @@ import { until } from '../support/until';
 import { hasCompleted } from './checker';
 import { type Answer, type Ask, ask, followEvents, insist } from './client';
 import { bootTimeOf, nowMs } from './clock';
-import { mountDisk } from './disks';
+import { type DiskOptions, mountDisk, unmountDisk } from './disks';
 import { Fabric, type Host } from './fabric';
 import type { Expectation, Fault, History, Stop, Submission, Trace, Verdict } from './history';
 import { type Hindrance, Part } from './part';
@@ -59,8 +59,8 @@ export interface WorldOptions {
   flags?: readonly string[];
   /** From the first start on, by part: `scheduler`, `n1`, … */
   hindrances?: Readonly<Record<string, Hindrance>>;
-  /** Parts whose data directories are on disks of their own, of such a size (tmpfs(5)). */
-  disks?: Readonly<Record<string, string>>;
+  /** Directories below `directory` that are disks of their own: `scheduler`, `n1`, `n1/logs`, … */
+  disks?: Readonly<Record<string, DiskOptions>>;
   say(text: string): void;
 }
 
@@ -78,6 +78,8 @@ export interface WorkloadOptions {
   /** Goes on for so long after the stop signal. */
   lingerMs?: number;
   deaf?: boolean;
+  /** Bytes that it writes to standard output with every sign of life. */
+  outputBytes?: number;
   /** Has a child in a session of its own. */
   child?: boolean;
   /** More of the spec, as a user would give it. */
@@ -98,6 +100,7 @@ export class World {
   readonly #stops: Stop[] = [];
   readonly #faults: Fault[] = [];
   readonly #verdicts: Verdict[] = [];
+  readonly #parts: Part[] = [];
   readonly #undos = new Set<Undo>();
   readonly #originMs = nowMs();
   readonly #ending = new AbortController();
@@ -115,11 +118,9 @@ export class World {
 
   /** Resolves when all nodes are healthy. */
   async start(): Promise<void> {
-    const { directory, profile, flags = NO_QUARANTINE, nodes } = this.options;
-    const args = ['scheduler', '--port', String(SCHEDULER_PORT), '--data-dir', join(directory, 'scheduler')];
-    args.push('--profile', profile, ...flags);
-    const host = await this.fabric.addHost('scheduler');
-    this.scheduler = this.#part('scheduler', host, SCHEDULER_PORT, args);
+    const { directory, disks = {}, nodes } = this.options;
+    for (const [place, disk] of Object.entries(disks)) mountDisk(join(directory, place), disk);
+    this.scheduler = await this.addScheduler('scheduler');
     await this.scheduler.start(this.options.hindrances?.scheduler);
     this.#follow();
     for (let number = 1; number <= nodes; ++number) await this.#addNode(`n${number}`);
@@ -423,9 +424,9 @@ export class World {
   }
 
   /** @param since number of events to pass over */
-  async untilEvent(type: MorchEvent['type'], node: string, since = 0, timeoutMs = PATIENCE_MS): Promise<MorchEvent> {
+  async untilEvent(type: MorchEvent['type'], node?: string, since = 0, timeoutMs = PATIENCE_MS): Promise<MorchEvent> {
     const find = () => this.events.slice(since).find((event) => event.type === type && event.node === node);
-    return this.until(find, `${type} of ${node}`, timeoutMs);
+    return this.until(find, node === undefined ? type : `${type} of ${node}`, timeoutMs);
   }
 
   /** Resolves when so much time has passed: where nothing but the time that a fault lasts is waited for. */
@@ -447,20 +448,24 @@ export class World {
 
   // ---- the end
 
+  /** What was submitted and no stop of it acknowledged. */
+  get wanted(): Submission[] {
+    const stopped = new Set(this.#stops.map(({ tag }) => tag));
+    return this.submissions.filter(({ tag }) => !stopped.has(tag));
+  }
+
   /** Undoes all harm and waits until all that was acknowledged lives. @throws Error when it does not */
   async settle(): Promise<void> {
     for (const undo of [...this.#undos].reverse()) await undo();
     await this.untilHealthy();
-    const stopped = new Set(this.#stops.map(({ tag }) => tag));
-    for (const submission of this.submissions)
-      if (!stopped.has(submission.tag) && submission.expectation !== 'anything') await this.untilAlive(submission);
+    for (const submission of this.wanted) if (submission.expectation !== 'anything') await this.untilAlive(submission);
   }
 
   /** The history up to here. @param endMs see history.ts */
   history(endMs: number | null): History {
     return {
       originMs: this.#originMs,
-      traces: this.#testimony.read(),
+      traces: this.#testimony.read({ complete: true }),
       submissions: this.submissions,
       stops: this.#stops,
       faults: this.#faults,
@@ -480,23 +485,31 @@ export class World {
 
   /** Stops all that was submitted, in order, and tells what is left of it. */
   async stopAll(): Promise<string[]> {
-    const stopped = new Set(this.#stops.map(({ tag }) => tag));
-    for (const submission of this.submissions) if (!stopped.has(submission.tag)) await this.stop(submission);
+    for (const submission of this.wanted) await this.stop(submission);
     for (const submission of this.submissions) await this.untilStopped(submission);
     const sinceMs = nowMs();
     await this.until(() => nowMs() > sinceMs + 200, 'what is left has given a sign');
-    const left = this.#testimony.read().filter(({ exit, aliveMs }) => exit === null && aliveMs > sinceMs);
+    const left = this.#testimony
+      .read({ complete: true })
+      .filter(({ exit, aliveMs }) => exit === null && aliveMs > sinceMs);
     return left.map(({ instance, node, pid, role }) => `${instance} on ${node} (${role}, pid ${pid})`);
   }
 
   /** Ends everything, in whatever state it is. */
   async close(): Promise<void> {
     this.#ending.abort();
-    const agents = [...this.nodes.values()].map(({ agent }) => agent);
-    const parts = this.scheduler === undefined ? agents : [this.scheduler, ...agents];
-    await Promise.all(parts.map((part) => part.end()));
-    killAll(treesOf(agents.flatMap(({ dataDir }) => shimsOf(dataDir))));
+    await Promise.all(this.#parts.map((part) => part.end()));
+    killAll(treesOf([...this.nodes.values()].flatMap(({ agent }) => shimsOf(agent.dataDir))));
+    for (const place of Object.keys(this.options.disks ?? {})) unmountDisk(join(this.options.directory, place));
     await this.fabric.close();
+  }
+
+  /** One that is not started, on a host and a data directory of its own. */
+  async addScheduler(name: string): Promise<Part> {
+    const { directory, profile, flags = NO_QUARANTINE } = this.options;
+    const args = ['scheduler', '--port', String(SCHEDULER_PORT), '--data-dir', join(directory, name)];
+    const host = await this.fabric.addHost(name);
+    return this.#part(name, host, SCHEDULER_PORT, [...args, '--profile', profile, ...flags]);
   }
 
   // ---- its own affairs
@@ -513,11 +526,10 @@ export class World {
   }
 
   #part(name: string, host: Host, port: number, args: string[]): Part {
-    const { directory, disks = {} } = this.options;
-    const dataDir = join(directory, name);
-    const size = disks[name];
-    if (size !== undefined) mountDisk(dataDir, size);
-    return new Part(name, host, port, dataDir, args, join(directory, `${name}.log`));
+    const { directory } = this.options;
+    const part = new Part(name, host, port, join(directory, name), args, join(directory, `${name}.log`));
+    this.#parts.push(part);
+    return part;
   }
 
   #follow(): void {
@@ -557,13 +569,14 @@ export function onNode(name: string): Record<string, unknown> {
 }
 
 function commandOf(options: WorkloadOptions, directory: string): string[] {
-  const { everyMs = 25, runMs, code, lingerMs, deaf = false, child = false } = options;
+  const { everyMs = 25, runMs, code, lingerMs, outputBytes, deaf = false, child = false } = options;
   return [
     fixture('witness'),
     ...['-e', String(everyMs)],
     ...(runMs === undefined ? [] : ['-r', String(runMs)]),
     ...(code === undefined ? [] : ['-c', String(code)]),
     ...(lingerMs === undefined ? [] : ['-l', String(lingerMs)]),
+    ...(outputBytes === undefined ? [] : ['-o', String(outputBytes)]),
     ...(deaf ? ['-d'] : []),
     ...(child ? ['-k'] : []),
     directory,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Hindrance } from '../part';
 import type { Scenario } from '../scenario';
 import type { World } from '../world';
-import { newest, submitMix, untilMoved } from './workloads';
+import { newest, submitMix, untilAllAlive, untilMoved } from './workloads';
 
 const ALL_OF_A_NODE = { resources: { cpuMillis: 4_000 } };
 
@@ -46,7 +46,7 @@ export const nodes: Scenario[] = [
         if (round % 2 === 1) await world.untilEvent('node.lost', name, seen);
         await boot();
         await world.untilHealthy();
-        for (const submission of Object.values(mix)) await world.untilAlive(submission);
+        await untilAllAlive(world, mix);
       }
     },
   },

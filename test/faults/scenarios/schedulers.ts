@@ -1,10 +1,12 @@
 /** What befalls the scheduler. */
 import { spawnSync } from 'node:child_process';
+import { cp } from 'node:fs/promises';
+import { ask } from '../client';
 import type { Submission } from '../history';
 import { limitDescriptors } from '../limits';
 import type { Scenario } from '../scenario';
 import type { World } from '../world';
-import { submitMix, untilMoved } from './workloads';
+import { expectSame, submitMix, untilAllAlive, untilMoved } from './workloads';
 
 const STALL_MS = 3_000;
 const STALL = { preloads: ['stall'], env: { MORCH_FAULT_STALL_MS: String(STALL_MS) } };
@@ -31,7 +33,7 @@ export const schedulers: Scenario[] = [
   {
     name: 'scheduler-stalled',
     says: 'a scheduler that is blocked for 3 s in an I/O callback, again and again, blames nobody',
-    hindrances: { scheduler: STALL },
+    hindrances: () => ({ scheduler: STALL }),
     rounds: { whole: 18, short: 1 },
     async run(world) {
       await submitMix(world);
@@ -62,7 +64,7 @@ export const schedulers: Scenario[] = [
   {
     name: 'scheduler-stalled-while-node-dies',
     says: 'a node that dies while the scheduler stands still is lost all the same, and no other',
-    hindrances: { scheduler: STALL },
+    hindrances: () => ({ scheduler: STALL }),
     rounds: { whole: 3, short: 1 },
     async run(world) {
       const mix = await submitMix(world);
@@ -125,7 +127,7 @@ export const schedulers: Scenario[] = [
   {
     name: 'scheduler-garbage',
     says: 'a scheduler whose garbage collector stops it again and again blames nobody',
-    hindrances: { scheduler: GARBAGE },
+    hindrances: () => ({ scheduler: GARBAGE }),
     async run(world) {
       await submitMix(world);
       await world.passed(30_000);
@@ -160,6 +162,57 @@ export const schedulers: Scenario[] = [
         throw new Error('the second scheduler did not refuse as it should');
       const late = await world.submit({ id: 'late', replicas: 3 });
       await world.untilAlive(late);
+    },
+  },
+  {
+    name: 'scheduler-and-its-copy',
+    says: 'of two schedulers on copies of one directory one stands down, and goes on when the other is gone',
+    async run(world) {
+      const mix = await submitMix(world);
+      const before = world.living(mix);
+      const first = world.scheduler;
+      const second = await world.addScheduler('copy');
+      const fault = world.begin('scheduler killed for a copy', null, { apart: true });
+      const restart = await world.killScheduler();
+      await cp(first.dataDir, second.dataDir, { recursive: true });
+      await restart();
+      await world.untilHealthy();
+      fault.end();
+      await second.start();
+      await world.passed(20_000);
+      await world.untilHealthy();
+      await untilAllAlive(world, mix);
+      expectSame(before, world.living(mix));
+      await world.untilAlive(await world.submit({ id: 'late', replicas: 3 }));
+      const { body } = await ask(`${second.url}/health`);
+      world.say(`the copy says: ${JSON.stringify(body)}`);
+      if (body.status !== 'degraded') throw new Error('the copy does not say that it is out of work');
+      const gone = world.begin('first scheduler killed for good', null, { apart: true });
+      await first.end();
+      world.scheduler = second;
+      await world.untilHealthy();
+      gone.end();
+      await untilAllAlive(world, mix);
+      await world.untilAlive(await world.submit({ id: 'later', replicas: 3 }));
+    },
+  },
+  {
+    name: 'scheduler-of-another-cluster',
+    says: 'a scheduler of another cluster gets no agent of this one, whatever it tries',
+    async run(world) {
+      const mix = await submitMix(world);
+      const before = world.living(mix);
+      const other = await world.addScheduler('other');
+      await other.start();
+      for (const { name, agent } of world.nodes.values()) {
+        const body = { name, host: agent.host.address, port: agent.port };
+        const { status } = await ask(`${other.url}/nodes`, { method: 'POST', body });
+        world.say(`registering ${name} there: ${status}`);
+        if (status !== 409) throw new Error(`it was answered ${status}`);
+      }
+      await world.passed(5_000);
+      await untilAllAlive(world, mix);
+      expectSame(before, world.living(mix));
     },
   },
 ];

@@ -11,7 +11,7 @@ export async function submitMix(world: World, { replicas = 3 } = {}): Promise<Mi
     fenced: await world.submit({ id: 'db', replicas, onDisconnect: 'stop', child: true }),
     kept: await world.submit({ id: 'disk', replicas, onDisconnect: 'keep' }),
   };
-  for (const submission of Object.values(mix)) await world.untilAlive(submission);
+  await untilAllAlive(world, mix);
   return mix;
 }
 
@@ -34,9 +34,12 @@ export function newest(traces: readonly Trace[]): Trace[] {
   return [...byInstance.values()];
 }
 
-/** @throws Error when a process of it is another than before, though no node was lost */
-export async function expectSame(world: World, mix: Mix, before: readonly Trace[]): Promise<void> {
-  for (const submission of Object.values(mix)) await world.untilAlive(submission);
+/** @throws Error when it is not the same processes that live */
+export function expectSame(before: readonly Trace[], now: readonly Trace[]): void {
   const pids = (traces: readonly Trace[]): string => String(traces.map(({ pid }) => pid).sort());
-  if (!world.hasVerdict && pids(world.living(mix)) !== pids(before)) throw new Error('the processes are not the same');
+  if (pids(before) !== pids(now)) throw new Error('the processes are not the same');
+}
+
+export async function untilAllAlive(world: World, submissions: Record<string, Submission>): Promise<void> {
+  for (const submission of Object.values(submissions)) await world.untilAlive(submission);
 }

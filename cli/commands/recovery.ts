@@ -31,6 +31,7 @@ const COLUMNS: readonly Column<Recovery>[] = [
   { title: 'VERDICT', value: (r) => after(r, r.timeline.verdictAt), align: 'right' },
   { title: 'PLACED', value: (r) => after(r, r.timeline.placedAt), align: 'right' },
   { title: 'STARTED', value: (r) => after(r, r.timeline.startedAt), align: 'right' },
+  { title: 'RUNNING', value: (r) => after(r, r.timeline.runningAt), align: 'right' },
 ];
 
 export function registerRecovery(program: Command): void {

@@ -156,7 +156,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const tails = new Tails({
     sessionName: () => session.name,
     subjects: () => supervisor.tailSubjects(membership.clusterId),
-    isBusy: (nonce) => sampler.usageOf(nonce).cpuPercent > 0,
+    busyNonces: () => sampler.busyNonces(),
     directoryOf: (owner) => logFiles.directoryOf(owner),
     send: (text) => events.tellSession(text),
     log,

@@ -6,9 +6,8 @@
  * instances whose status has changed or that used the CPU, then the others in turn. What is looked at, and what is told,
  * is bounded by second, so that an idle agent stays idle and a chatty one leaves the connection to others.
  */
-import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { LOG_STREAMS, LogDirectory, type LogNumbers, logPath, unlessGone } from './logs/directory';
+import { LOG_STREAMS, LogDirectory, type LogNumbers, logPath, stat, unlessGone } from './logs/directory';
 import { type LogOwner, logOwnerKey } from './logs/files';
 import { readLastLines } from './logs/lastLines';
 
@@ -21,6 +20,8 @@ const STATS_IN_TURN = 10;
 const BYTES_PER_LOOK = 64 * 1024;
 /** The use of the CPU is measured every 2 s. */
 const LOOKS_PER_SAMPLE = 2;
+/** What has been started since was looked at because its status changed. */
+const LOOKS_PER_STOCK = 10;
 
 /** An instance by its latest generation. */
 export interface TailSubject extends LogOwner {
@@ -35,8 +36,8 @@ export interface TailsMeans {
   sessionName(): string | null;
   /** All whose output the scheduler may want to know. */
   subjects(): TailSubject[];
-  /** Whether the run has used the CPU lately. */
-  isBusy(nonce: string): boolean;
+  /** Of runs that have used the CPU lately. */
+  busyNonces(): Iterable<string>;
   directoryOf(owner: LogOwner): string;
   /** @returns false when it could not be told now */
   send(text: string): boolean;
@@ -66,6 +67,7 @@ export class Tails {
   /** By `logOwnerKey`, as are the others. */
   readonly #seen = new Map<string, Seen>();
   #subjects = new Map<string, TailSubject>();
+  #keyByNonce = new Map<string, string>();
   /** To be looked at before others, in this order; also what has ended and been forgotten meanwhile. */
   readonly #due = new Map<string, TailSubject>();
   /** Whose turn comes next. */
@@ -93,17 +95,23 @@ export class Tails {
 
   /** Its status has changed: what it wrote last may be its last. */
   changed({ uid, slot, generation, run }: Omit<TailSubject, 'nonce'>): void {
-    if (this.#session === null) return;
+    if (this.means.sessionName() === null) return;
     const subject = { uid, slot, generation, run, nonce: null };
-    this.#due.set(logOwnerKey(subject), subject);
+    const key = logOwnerKey(subject);
+    this.#due.set(key, subject);
+    if (this.#subjects.has(key)) this.#subjects.set(key, subject);
   }
 
   /** One look; not to be called while another is under way. */
   async look(): Promise<void> {
     const session = this.means.sessionName();
     if (session !== this.#session) this.#forgetAll(session);
-    if (session === null) return;
-    if (this.#looks % LOOKS_PER_SAMPLE === 0) this.#takeStock();
+    if (session === null) {
+      this.#due.clear();
+      return;
+    }
+    if (this.#looks % LOOKS_PER_STOCK === 0) this.#takeStock();
+    if (this.#looks % LOOKS_PER_SAMPLE === 0) this.#noteBusy();
     this.#looks += 1;
     const looked = await Promise.all(this.#choose().map((subject) => this.#findGrown(subject)));
     await this.#tell(looked.filter((grown) => grown !== null));
@@ -113,19 +121,24 @@ export class Tails {
   #forgetAll(session: string | null): void {
     this.#session = session;
     this.#seen.clear();
-    this.#due.clear();
     this.#inTurn = null;
     this.#looks = 0;
   }
 
   #takeStock(): void {
     this.#subjects = new Map(this.means.subjects().map((subject) => [logOwnerKey(subject), subject]));
-    for (const [key, subject] of this.#subjects) {
-      if (subject.nonce !== null && !this.#due.has(key) && this.means.isBusy(subject.nonce))
-        this.#due.set(key, subject);
-    }
+    this.#keyByNonce = new Map(
+      [...this.#subjects].flatMap(([key, { nonce }]) => (nonce === null ? [] : [[nonce, key]])),
+    );
     for (const key of this.#seen.keys()) {
       if (!this.#subjects.has(key) && !this.#due.has(key)) this.#seen.delete(key);
+    }
+  }
+
+  #noteBusy(): void {
+    for (const nonce of this.means.busyNonces()) {
+      const key = this.#keyByNonce.get(nonce);
+      if (key !== undefined && !this.#due.has(key)) this.#due.set(key, this.#subjects.get(key)!);
     }
   }
 

@@ -116,11 +116,12 @@ export class DrillTimeline {
     }
   }
 
-  /** The scheduler's own figures, which are finer. It keeps the latest only. */
+  /** The scheduler's own figures, newest first, which tell of starts as well. It keeps the latest only. */
   takeRecoveries(recoveries: readonly Recovery[]): void {
     for (const { instance, fromNode, timeline } of recoveries) {
       const known = this.#instances.get(instance);
-      if (known === undefined || fromNode !== this.drill.node || timeline.verdictAt !== this.verdictAt) continue;
+      // One of an earlier failure; of several since this one the first is told last.
+      if (known === undefined || fromNode !== this.drill.node || timeline.verdictAt < this.drill.at) continue;
       known.placedAt = timeline.placedAt ?? known.placedAt;
       known.startedAt = timeline.startedAt;
       known.runningAt = timeline.runningAt ?? known.runningAt;

@@ -45,7 +45,7 @@ export class DrillTimeline {
 
   /** Of these the drill tells how fast they run again. */
   get moved(): DrilledInstance[] {
-    return this.instances.filter(({ outcome }) => outcome !== 'untouched' && outcome !== 'waiting');
+    return this.instances.filter(({ fate, outcome }) => fate !== 'waits' && outcome !== 'untouched');
   }
 
   /** Not running again yet. */
@@ -97,7 +97,7 @@ export class DrillTimeline {
       known.outcome = known.fate === 'waits' ? 'waiting' : 'recovering';
       return `${instance} ${known.outcome === 'waiting' ? `waits for ${node}` : 'is to be started elsewhere'}`;
     }
-    if (known.outcome !== 'recovering') return null;
+    if (known.outcome !== 'recovering' && known.outcome !== 'waiting') return null;
     switch (type) {
       case 'instance.placed':
         known.toNode = node ?? null;

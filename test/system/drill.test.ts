@@ -12,12 +12,13 @@ import { Cluster } from '../support/cluster';
 import { until } from '../support/until';
 
 let cluster: Cluster;
-beforeEach(async () => {
+/** Verdicts come soon, unless they are not to come. */
+async function begin(profile: 'fast' | 'default' = 'fast'): Promise<void> {
   cluster = await Cluster.start(3, {
-    schedulerArgs: { profile: 'fast', health: { leaseMs: 2_000 } },
+    schedulerArgs: profile === 'fast' ? { profile, health: { leaseMs: 2_000 } } : {},
     agentArgs: { onExit: 'keep' },
   });
-}, 60_000);
+}
 afterEach(() => cluster.close(), 60_000);
 
 const env = () => ({ MORCH_ADDRESS: cluster.url });
@@ -38,6 +39,7 @@ const drillEvents = async (): Promise<MorchEvent[]> => {
 };
 
 test('a cut is seen, what may move runs elsewhere, the node comes back and its old copies go: all of it measured', async () => {
+  await begin();
   await cluster.submit(SERVICE);
   await cluster.submit({ ...SERVICE, id: 'once', replicas: 3, onDisconnect: 'stop' });
   await cluster.submit({ ...SERVICE, id: 'home', replicas: 3, onDisconnect: 'keep' });
@@ -104,6 +106,7 @@ test('a cut is seen, what may move runs elsewhere, the node comes back and its o
 }, 90_000);
 
 test('an objective that is missed is exit code 1, and the table says which', async () => {
+  await begin();
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 6);
   const { exitCode, stdout } = await drill('n1', '--kind', 'cut', '--for', '3s', '-y', '--detect-within', '10ms');
@@ -114,6 +117,7 @@ test('an objective that is missed is exit code 1, and the table says which', asy
 }, 60_000);
 
 test('a killed agent that is back in time costs nothing', async () => {
+  await begin('default');
   await cluster.submit(SERVICE);
   const before = await cluster.untilRunning('web', 6);
   const running = startMorch(['drill', 'n3', '-y', '-o', 'json'], { env: env() });
@@ -132,6 +136,7 @@ test('a killed agent that is back in time costs nothing', async () => {
 }, 60_000);
 
 test('is refused without a yes, and where nothing else could take what runs there', async () => {
+  await begin();
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 6);
   const unasked = await drill('n1');
@@ -153,6 +158,7 @@ test('is refused without a yes, and where nothing else could take what runs ther
 }, 60_000);
 
 test('never two at a time; Ctrl-C ends the watching, not the drill', async () => {
+  await begin();
   const ask = (node: string) => cluster.request('POST', `/nodes/${node}/drill`, { kind: 'cut', durationMs: 4_000 });
   const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '4s', '-y'], { env: env() });
   await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });

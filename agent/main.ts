@@ -134,6 +134,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     startedAt,
     clusterId: membership.clusterIdTold,
     epoch: membership.epoch,
+    term: membership.term,
+    hasSession: session.hasBegun,
     system: sampler.system,
     ...(withProcesses
       ? {

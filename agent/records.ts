@@ -14,7 +14,14 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
-import { exitSchema, kindSchema, processFields, restartSchema, stopSchema } from '../contract/workload';
+import {
+  exitSchema,
+  kindSchema,
+  processFields,
+  restartSchema,
+  stopSchema,
+  workloadOriginSchema,
+} from '../contract/workload';
 import { replaceFile, storing, syncDirectory, writeDurably } from './files';
 import { STOP_CAUSES } from './runEnd';
 
@@ -31,6 +38,7 @@ export const resolvedStartSchema = z.object({
   node: z.string(),
   /** Whose instance it is; null when it was started without a scheduler. */
   clusterId: z.string().nullable(),
+  workload: workloadOriginSchema.optional(),
 });
 export type ResolvedStart = z.infer<typeof resolvedStartSchema>;
 

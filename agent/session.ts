@@ -55,6 +55,10 @@ export class Session {
     if (this.#present?.connection === connection) this.#present = null;
   }
 
+  get hasBegun(): boolean {
+    return this.#present !== null;
+  }
+
   /** Tells the shims that their agent is alive. */
   refresh(): void {
     this.page.refresh(this.#lease, this.hasScheduler());

@@ -5,7 +5,17 @@
 import { z } from 'zod';
 import { dnsLabelSchema, durationMsSchema, instanceIdSchema, labelsSchema, timeSchema } from './fields';
 import { amountsSchema, nodeUsageSchema } from './node';
-import { exitSchema, hasOneProgram, kindSchema, ONE_PROGRAM, processInputFields } from './workload';
+import {
+  exitSchema,
+  hasOneProgram,
+  kindSchema,
+  ONE_PROGRAM,
+  processFields,
+  processInputFields,
+  restartSchema,
+  stopSchema,
+  workloadOriginSchema,
+} from './workload';
 
 export const systemSchema = nodeUsageSchema.extend({
   memoryTotalBytes: z.number(),
@@ -70,6 +80,8 @@ export const agentStatusSchema = z.object({
   bootId: z.string(),
   clusterId: z.string().nullable(),
   epoch: z.int(),
+  term: z.string().nullable().default(null).describe('random, of the scheduler whose epoch it is'),
+  hasSession: z.boolean().default(false).describe('a scheduler of that epoch commands it at present'),
   startedAt: timeSchema,
   features: z.array(z.string()).describe('see features.ts'),
   labels: labelsSchema,
@@ -100,6 +112,7 @@ export const startInstanceSchema = z
     generation: z.int().min(1).optional(),
     attemptsUsed: z.int().min(0).optional(),
     node: dnsLabelSchema.optional().describe('the name the scheduler knows this node by; MORCH_NODE'),
+    workload: workloadOriginSchema.optional().describe('kept for a scheduler that has lost its records'),
     ...commander,
   })
   .refine(hasOneProgram, ONE_PROGRAM);
@@ -151,6 +164,21 @@ export const stopBatchSchema = z.strictObject({
     .max(10_000),
 });
 export type StopBatch = z.output<typeof stopBatchSchema>;
+
+/** What an agent was told to run, of a generation that has not ended: from it a workload is put together again. */
+export const keptInstanceSchema = z.object({
+  uid: z.string(),
+  slot: z.string(),
+  instanceId: instanceIdSchema,
+  generation: z.int(),
+  kind: kindSchema,
+  ...processFields,
+  restart: restartSchema,
+  stop: stopSchema,
+  workload: workloadOriginSchema.optional(),
+});
+export type KeptInstance = z.infer<typeof keptInstanceSchema>;
+export const keptInstancesSchema = z.object({ instances: z.array(keptInstanceSchema) });
 
 export const stoppedSchema = z.object({
   instanceId: instanceIdSchema,
@@ -256,6 +284,7 @@ export type SchedulerMessage = z.infer<typeof schedulerMessageSchema>;
 export const agentEventsQuerySchema = z.object({
   clusterId: z.string().min(1).optional(),
   epoch: z.coerce.number().int().min(1).optional(),
+  term: z.string().min(1).max(64).optional(),
 });
 
 /** WebSocket close codes on the agent's `/events`. */

@@ -37,6 +37,7 @@ export const ERRORS = {
   FEATURE_UNSUPPORTED: { status: 422, exitCode: 1, title: 'The node cannot do what the workload asks for' },
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
   SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
+  REBUILDING: { status: 503, exitCode: 5, title: 'The scheduler is learning from its agents what runs' },
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
   STILL_ALIVE: { status: 504, exitCode: 1, title: 'The kernel has not let go of the processes yet' },
   STORE_UNWRITABLE: { status: 507, exitCode: 1, title: 'The store cannot be written' },

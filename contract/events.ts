@@ -4,6 +4,7 @@ import { timeSchema } from './fields';
 
 export const EVENT_TYPES = [
   'workload.submitted',
+  'workload.adopted',
   'workload.updated',
   'workload.scaled',
   'workload.restarted',
@@ -35,6 +36,8 @@ export const EVENT_TYPES = [
   'scheduler.started',
   'scheduler.brake',
   'scheduler.released',
+  'scheduler.rebuilding',
+  'scheduler.rebuilt',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

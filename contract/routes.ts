@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   agentStatusSchema,
+  keptInstancesSchema,
   startBatchSchema,
   startedSchema,
   startInstanceSchema,
@@ -260,6 +261,12 @@ export const SCHEDULER_ROUTES = [
   },
 ] as const satisfies readonly Route[];
 
+/** Who asks: the scheduler of the agent's cluster. */
+export const agentInstancesQuerySchema = z.strictObject({
+  clusterId: z.string().min(1),
+  epoch: z.coerce.number().int().min(1).optional(),
+});
+
 export const AGENT_ROUTES = [
   {
     method: 'GET',
@@ -288,6 +295,13 @@ export const AGENT_ROUTES = [
     summary: 'Ends in a crash, or falls silent, on purpose; of its scheduler only',
     body: drillCommandSchema,
     answers: { 202: drillAcceptedSchema },
+  },
+  {
+    method: 'GET',
+    path: '/instances',
+    summary: 'What its scheduler has had started, with all that is needed to learn the workloads again',
+    query: agentInstancesQuerySchema,
+    answers: { 200: keptInstancesSchema },
   },
   {
     method: 'GET',

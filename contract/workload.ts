@@ -233,6 +233,21 @@ export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id
   };
 }
 
+/**
+ * What of a workload an agent keeps beside what it runs, so that a scheduler that has lost its records learns it again. The
+ * rest of the spec is in the start command.
+ */
+export const workloadOriginSchema = z.object({
+  labels: labelsSchema,
+  replicas: z.int().optional(),
+  resources: resourcesSchema,
+  placement: placementSchema,
+  version: z.int(),
+  revision: z.int(),
+  createdAt: timeSchema,
+});
+export type WorkloadOrigin = z.infer<typeof workloadOriginSchema>;
+
 /** How a run ended. Code and signal both null: not known. */
 export const exitSchema = z
   .object({

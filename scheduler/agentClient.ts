@@ -6,6 +6,8 @@ import { z } from 'zod';
 import {
   type AgentStatus,
   agentStatusSchema,
+  type KeptInstance,
+  keptInstancesSchema,
   type Started,
   type StartInstance,
   type StopBatch,
@@ -107,6 +109,20 @@ export class AgentClient {
   /** Resolves when it is about to begin. @throws MorchError as the agent answers; NODE_UNREACHABLE as for `start` */
   async drill(command: DrillCommand, timeoutMs: number): Promise<void> {
     await this.post('/drill', command, timeoutMs, 202);
+  }
+
+  /** What the agent was told to run. @throws MorchError NODE_UNREACHABLE, or what the agent refuses with */
+  async kept({ clusterId, epoch }: { clusterId: string; epoch: number }, timeoutMs: number): Promise<KeptInstance[]> {
+    const query = new URLSearchParams({ clusterId, epoch: String(epoch) });
+    const { body, statusCode } = await this.pool.request({
+      method: 'GET',
+      path: `/instances?${query}`,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    });
+    const answer: unknown = await body.json();
+    if (statusCode !== 200) throw problemError(answer, statusCode);
+    return keptInstancesSchema.parse(answer).instances;
   }
 
   private async batch<T>(

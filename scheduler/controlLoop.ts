@@ -135,6 +135,8 @@ export class ControlLoop implements OutboxListener {
   takeIn(nodeId: string, report: InstanceReport): void {
     const instance = this.state.instances.get(instanceKey(report));
     const ended = hasEnded(report);
+    // What is not known yet may be by and by: nothing of it is stopped or dropped before all have been heard.
+    if (this.state.meta.rebuilding && judgeReport(instance, nodeId, report) !== 'current') return;
     if (ended) {
       this.outbox.settled(nodeId, report);
       this.forgetLater(nodeId, report);

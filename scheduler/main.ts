@@ -63,12 +63,13 @@ export async function runScheduler(input: unknown): Promise<void> {
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
+  state.publishTerm();
 
   const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
   const sockets = createEventSockets({ events, log });
   const app = createApp({ api: service, events, log });
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
-  registry.start(loop);
+  registry.start(loop, journal);
   loop.wake();
   const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(

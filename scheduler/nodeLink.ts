@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import WebSocket from 'ws';
 import {
   type AgentMessage,
+  type AgentStatus,
   agentMessageSchema,
   type ForgetMessage,
   type HeartbeatMessage,
@@ -44,6 +45,8 @@ export interface LinkListener {
   onTails(message: TailsMessage): void;
   onLeaving(): void;
   onDisconnected(): void;
+  /** An agent that has heard of another scheduler's term, no earlier than this one's, and whether one of it commands the agent at present. */
+  onLaterEpoch(epoch: number, isCommanded: boolean): void;
   /** Any sign of life. */
   onContact(): void;
   onProbe(result: ProbeResult): void;
@@ -70,7 +73,8 @@ export class NodeLink {
       readonly nodeKey: string;
       readonly status: NodeStatus;
     } & AgentAddress,
-    private readonly identity: { clusterId: string; epoch: number },
+    /** Read as it is whenever a connection is begun. */
+    private readonly identity: { readonly clusterId: string; readonly epoch: number; readonly id: string },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
@@ -90,6 +94,12 @@ export class NodeLink {
     if (address.host === this.address.host && address.port === this.address.port) return;
     this.address = { host: address.host, port: address.port };
     this.disconnect();
+  }
+
+  /** Begins anew, with what this scheduler is by now: another session, another inventory. */
+  reconnect(): void {
+    if (this.socket !== null) this.disconnect();
+    this.connect();
   }
 
   /** Called when the agent has made itself heard by other ways: look at it now. */
@@ -121,7 +131,8 @@ export class NodeLink {
 
   private connect(): void {
     if (this.closed || this.socket !== null) return;
-    const query = new URLSearchParams({ clusterId: this.identity.clusterId, epoch: String(this.identity.epoch) });
+    const { clusterId, epoch, id } = this.identity;
+    const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id });
     const connectStartedAtMs = performance.now();
     const socket = new WebSocket(`ws://${urlHost(this.address)}/events?${query}`, {
       handshakeTimeout: this.policy.probeTimeoutMs,
@@ -226,6 +237,7 @@ export class NodeLink {
       case 'answered':
         applyAnswer(this.health, nowMs);
         this.listener.onContact();
+        if (this.isOfAnother(result.status)) this.listener.onLaterEpoch(result.status.epoch, result.status.hasSession);
         if (this.isConnectionDead) this.disconnect();
         if (this.socket === null) this.connect();
         break;
@@ -256,6 +268,12 @@ export class NodeLink {
           error: 'another agent, or one of another cluster, answers there',
           latencyMs: result.latencyMs,
         };
+  }
+
+  /** It obeys, or has last obeyed, a scheduler of a later term, or another one that counts the same. */
+  private isOfAnother({ epoch, term }: AgentStatus): boolean {
+    const { epoch: own, id } = this.identity;
+    return epoch > own || (epoch === own && term !== null && term !== id);
   }
 
   private stalled(nowMs: number): void {

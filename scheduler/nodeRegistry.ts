@@ -16,11 +16,14 @@ import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
 import { instanceKey, type NodeRecord } from './core/model';
+import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
 import { Quarantine } from './quarantine';
+import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
+import { Succession } from './succession';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
@@ -34,6 +37,9 @@ export class NodeRegistry {
   private loop: ControlLoop | null = null;
   private readonly brake: Brake;
   private readonly quarantine: Quarantine;
+  readonly rebuild: Rebuild;
+  private readonly succession: Succession;
+  private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
 
@@ -47,11 +53,25 @@ export class NodeRegistry {
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
     this.quarantine = new Quarantine(policy);
+    this.rebuild = new Rebuild(
+      state,
+      {
+        askKept: (id) => this.clientOf(this.state.nodes.get(id)!).kept(state.term, policy.probeTimeoutMs),
+        takeIn: (id, report) => this.loop!.takeIn(id, report),
+        onEnded: () => this.reconnectAll(),
+      },
+      log,
+    );
+    const succeed = (epoch: number): void => {
+      this.succeed(epoch).catch((error: unknown) => log.error({ err: error }, 'the term could not be raised'));
+    };
+    this.succession = new Succession(leaseMs, succeed, log);
   }
 
-  /** @param loop is made with this registry and given to it afterwards */
-  start(loop: ControlLoop): void {
+  /** @param loop is made with this registry and given to it afterwards, like the journal */
+  start(loop: ControlLoop, journal: Journal): void {
     this.loop = loop;
+    this.journal = journal;
     const leaseEndsAtMs = performance.now() + this.leaseMs;
     for (const node of this.state.nodes.values()) {
       // It counts as renewed now.
@@ -67,17 +87,21 @@ export class NodeRegistry {
     for (const link of this.links.values()) link.close();
     for (const timer of this.quarantineTimers.values()) clearTimeout(timer);
     this.brake.close();
+    this.rebuild.close();
     await Promise.all([...this.clients.values()].map((client) => client.close()));
   }
 
   senderOf(nodeId: string): AgentClient | null {
     const node = this.state.nodes.get(nodeId);
-    if (node === undefined || node.status === 'lost') return null;
-    let client = this.clients.get(nodeId);
+    return node === undefined || node.status === 'lost' ? null : this.clientOf(node);
+  }
+
+  private clientOf(node: NodeRecord): AgentClient {
+    let client = this.clients.get(node.id);
     if (client === undefined || client.address.host !== node.host || client.address.port !== node.port) {
       void client?.close();
       client = new AgentClient({ host: node.host, port: node.port });
-      this.clients.set(nodeId, client);
+      this.clients.set(node.id, client);
     }
     return client;
   }
@@ -102,11 +126,16 @@ export class NodeRegistry {
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
+      if (this.takesOver) await this.takeOver(status.clusterId, status.epoch);
+    }
+    if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       throw new MorchError(
         'WRONG_CLUSTER',
         `The agent at ${where} belongs to another cluster (${status.clusterId}). Start it anew with --scheduler and this scheduler's address to move it here.`,
       );
     }
+    if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession)
+      await this.succeed(status.epoch);
     const id = input.name ?? status.name;
     const existing = this.state.nodes.get(id);
     this.assertNameFree(id, existing, status, where);
@@ -118,6 +147,43 @@ export class NodeRegistry {
     this.rejoin(existing, input, status);
     if (existing.status !== 'healthy') await this.untilHealthy(existing);
     return { created: false, node: existing };
+  }
+
+  /** No node has ever joined: the cluster of the first that belongs to one is this scheduler's to go on with. */
+  get takesOver(): boolean {
+    return this.state.nodes.size === 0 && this.state.meta.joined !== true;
+  }
+
+  /** The epoch of the scheduler that commands in this one's place; null: none does. */
+  get deposedBy(): number | null {
+    return this.succession.deposedBy;
+  }
+
+  private async takeOver(clusterId: string, epoch: number): Promise<void> {
+    this.log.warn(
+      { clusterId },
+      'an agent of another cluster has come to a scheduler without records: it goes on with that cluster',
+    );
+    const { meta } = this.state;
+    meta.clusterId = clusterId;
+    meta.joined = true;
+    this.rebuild.begin('empty');
+    await this.succeed(epoch);
+  }
+
+  /** Goes on in a term beyond that epoch, of which the records here know nothing. */
+  private async succeed(epoch: number): Promise<void> {
+    const { meta } = this.state;
+    meta.epoch = Math.max(meta.epoch, epoch) + 1;
+    this.rebuild.begin('restored');
+    this.state.saveMeta();
+    await this.journal!.commit();
+    this.state.publishTerm();
+    this.reconnectAll();
+  }
+
+  private reconnectAll(): void {
+    for (const link of this.links.values()) link.reconnect();
   }
 
   private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
@@ -155,6 +221,8 @@ export class NodeRegistry {
       lastContactAt: new Date().toISOString(),
     };
     this.state.addNode(node);
+    this.state.meta.joined = true;
+    this.state.saveMeta();
     this.emit('node.joined', node, { host: node.host, port: node.port });
     this.link(node);
     this.changed();
@@ -260,7 +328,6 @@ export class NodeRegistry {
   // ---- what the links hear
 
   private link(node: NodeRecord): void {
-    const { clusterId, epoch } = this.state.meta;
     const runtime = this.state.runtimeOf(node.id);
     let contactSavedAtMs = 0;
     const listener: LinkListener = {
@@ -279,6 +346,7 @@ export class NodeRegistry {
       onDisconnected: () => {
         runtime.session = null;
       },
+      onLaterEpoch: (epoch, isCommanded) => this.succession.heard(epoch, isCommanded),
       onContact: () => {
         const nowMs = Date.now();
         node.lastContactAt = new Date(nowMs).toISOString();
@@ -292,7 +360,7 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, { clusterId, epoch }, this.policy, listener, this.log);
+    const link = new NodeLink(node, this.state.term, this.policy, listener, this.log);
     this.links.set(node.id, link);
     link.start();
   }
@@ -317,7 +385,8 @@ export class NodeRegistry {
     runtime.leaving = false;
     this.renewLease(node);
     this.state.saveNode(node);
-    this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
+    if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
+    else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();
     return this.lastSession;
   }

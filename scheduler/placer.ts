@@ -29,6 +29,7 @@ const BRAKED =
 
 /** @returns whether some are left that could not be looked at in this pass */
 export function placeWaiting(state: State, nowMs: number): boolean {
+  if (state.meta.rebuilding) return false;
   const pass = new Pass(state);
   const braked = new Set(state.meta.brake?.nodes);
   let placed = 0;

@@ -183,7 +183,8 @@ function purge(state: State, workload: WorkloadRecord): void {
   emitAbout(state, 'workload.purged', workload, null);
 }
 
-function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
+/** A slot that has never been placed. */
+export function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
   return {
     uid: workload.uid,
     slot,

@@ -64,6 +64,8 @@ export class Service implements SchedulerApi {
     return healthOf(this.state, {
       store: this.store.kind,
       unwritable: this.journal.unwritable,
+      deposedBy: this.registry.deposedBy,
+      takesOver: this.registry.takesOver,
       version: VERSION,
       uptimeMs: Date.now() - this.startedAtMs,
     });
@@ -91,7 +93,10 @@ export class Service implements SchedulerApi {
 
   async releaseRecovery(): Promise<Released> {
     this.journal.assertWritable();
-    const released: Released['released'] = this.registry.releaseBrake() ? ['brake'] : [];
+    const released: Released['released'] = [
+      ...(this.registry.releaseBrake() ? ['brake' as const] : []),
+      ...(this.registry.rebuild.end('operator') ? ['rebuilding' as const] : []),
+    ];
     await this.journal.commit();
     return { released };
   }
@@ -221,7 +226,7 @@ export class Service implements SchedulerApi {
   }
 
   private async create(input: SubmitInput, alsoStore?: (answer: Workload) => void): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const id = input.id ?? this.freeId(input);
     const existing = this.state.workloadById(id);
     if (existing !== undefined && !isTerminal(this.statusOf(existing))) {
@@ -242,8 +247,19 @@ export class Service implements SchedulerApi {
     return answer;
   }
 
-  async apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }> {
+  /** @throws MorchError STORE_UNWRITABLE; REBUILDING while it is not known what is to be changed */
+  private assertChangeable(): void {
     this.journal.assertWritable();
+    const { rebuilding } = this.state.meta;
+    if (rebuilding?.reason !== 'damaged') return;
+    throw new MorchError(
+      'REBUILDING',
+      'The store was damaged, and the agents are being asked what runs; changes are taken when that is known (morch health tells), or after morch recovery --release.',
+    );
+  }
+
+  async apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }> {
+    this.assertChangeable();
     if (input.id !== undefined && input.id !== id) {
       throw new MorchError('INVALID_INPUT', `The body's id (${input.id}) is not the path's (${id}).`, {
         errors: [{ pointer: '/id', message: `must be ${id}, or left out` }],
@@ -279,7 +295,7 @@ export class Service implements SchedulerApi {
   }
 
   async stop(id: string, purge: boolean, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     if (workload.goal !== 'stop' && !isTerminal(this.statusOf(workload))) {
@@ -300,7 +316,7 @@ export class Service implements SchedulerApi {
   }
 
   async restart(id: string, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     this.assertNotStopping(workload);
@@ -315,7 +331,7 @@ export class Service implements SchedulerApi {
   }
 
   async scale(id: string, replicas: number, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     if (workload.spec.kind === 'daemon')

@@ -3,6 +3,7 @@
  * durable yet. Every change of a record goes through here, so that indexes, state tables and the journal cannot
  * disagree. Reads are free for all; journal.ts takes the changes.
  */
+import { randomUUID } from 'node:crypto';
 import type { MorchEvent } from '../contract/events';
 import {
   assertTransition,
@@ -35,7 +36,14 @@ interface Meta {
   leaseMs?: number;
   /** Nodes that were lost together and from which nothing is moved; see brake.ts. */
   brake?: { since: string; nodes: string[] } | null;
+  /** What runs is being learnt from the agents; see rebuild.ts. */
+  rebuilding?: { reason: RebuildReason; since: string } | null;
+  /** A node has joined at some time: the cluster is this scheduler's own. */
+  joined?: boolean;
 }
+
+/** Why a scheduler does not know what runs. */
+export type RebuildReason = 'empty' | 'restored' | 'damaged';
 
 export const SCHEMA_VERSION = 1;
 
@@ -53,6 +61,8 @@ export class State {
   readonly instances = new Map<string, InstanceRecord>();
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
+  /** What agents are told this scheduler is: of `meta` as far as it is durable. */
+  readonly term: { clusterId: string; epoch: number; id: string };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   /** Latest usage by `uid/slot`; not kept across restarts. */
@@ -77,6 +87,7 @@ export class State {
     recoveries: RecoveryLog,
   ) {
     this.recoveries = recoveries;
+    this.term = { clusterId: meta.clusterId, epoch: meta.epoch, id: randomUUID() };
   }
 
   /**
@@ -207,6 +218,14 @@ export class State {
     this.touchInstance(instance);
   }
 
+  /** Takes over what an agent knows better than the record does, whatever that says: no transition of its own making. */
+  adoptInstance(instance: InstanceRecord, found: Partial<InstanceRecord>): void {
+    this.unindexInstance(instance);
+    Object.assign(instance, found);
+    this.indexInstance(instance);
+    this.touchInstance(instance);
+  }
+
   removeInstance(instance: InstanceRecord): void {
     const workload = this.workloads.get(instance.uid);
     if (workload !== undefined) {
@@ -241,6 +260,12 @@ export class State {
     this.nodes.delete(node.id);
     this.runtimes.delete(node.id);
     this.mark(keys.node(node.id), () => undefined);
+  }
+
+  /** Call it when `meta` is durable. */
+  publishTerm(): void {
+    this.term.clusterId = this.meta.clusterId;
+    this.term.epoch = this.meta.epoch;
   }
 
   saveMeta(): void {

@@ -13,7 +13,12 @@ import { drillCommandSchema, durationOf } from '../../contract/drill';
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
 import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
-import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
+import {
+  type agentInstancesQuerySchema,
+  type agentLogsQuerySchema,
+  type agentStatusQuerySchema,
+  DROPPED_BYTES_HEADER,
+} from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
 import type { Drill } from '../drill';
 import { countDropped, type RunDrops } from '../logDropped';
@@ -105,6 +110,12 @@ export function makeHandlers({ supervisor, membership, session, logFiles, status
       if (refusal !== null) throw refusal;
       response.once('finish', () => drill.begin(command));
       sendJson(response, 202, { kind: command.kind, durationMs: durationOf(command) });
+    },
+
+    'GET /instances': ({ response, query }) => {
+      const asker = query as z.output<typeof agentInstancesQuerySchema>;
+      membership.check(asker);
+      sendJson(response, 200, { instances: supervisor.keptOf(asker.clusterId) });
     },
 
     'GET /instances/:id/logs': async (call) => {

@@ -182,7 +182,11 @@ export class ControlLoop implements OutboxListener {
   /** The verdict: what ran there is to run elsewhere. */
   nodeLost(node: NodeRecord, times: { lastContactAt: string; suspectAt: string | null; verdictAt: string }): void {
     this.outbox.drop(node.id);
-    this.blackBox.lost(node.id, this.state.instancesOn(node.id), `its node ${node.id} is lost: ${node.statusReason}`);
+    this.blackBox.lost(
+      node.id,
+      this.state.instancesOn(node.id),
+      `its node ${node.id} is lost: ${node.statusReason ?? 'no sign of life'}`,
+    );
     for (const instance of [...this.state.instancesOn(node.id)]) {
       const workload = this.state.workloads.get(instance.uid);
       if (workload === undefined) continue;

@@ -40,7 +40,7 @@ export class Drills {
     const begun = { nodeId: node.id, session, untilMs: performance.now() + (durationMs ?? 0) + SEEN_WITHIN_MS };
     const before = this.latest;
     this.latest = begun;
-    const { clusterId, epoch } = this.state.meta;
+    const { clusterId, epoch } = this.state.term;
     const since = this.state.lastEventSeq;
     const at = new Date().toISOString();
     try {
@@ -59,6 +59,11 @@ export class Drills {
     const { session } = this.state.runtimeOf(node.id);
     if (node.status !== 'healthy' || session === null) {
       throw new MorchError('NOT_POSSIBLE', `Node ${node.id} is ${node.status}; only a healthy node can be drilled.`);
+    }
+    const { brake, rebuilding } = this.state.meta;
+    if (brake || rebuilding) {
+      const why = brake ? 'the brake is on' : 'the scheduler is still learning what runs';
+      throw new MorchError('NOT_POSSIBLE', `Nothing would be started elsewhere: ${why}. See GET /health.`);
     }
     const underDrill = this.nodeUnderDrill();
     if (underDrill !== null) {

@@ -73,6 +73,8 @@ export class BlackBox {
       blackBox.#entries.set(generationKey(entry), entry);
       blackBox.#lastN = entry.n;
     }
+    // While the agents are asked what runs, a workload that is not known may be by and by.
+    if (state.meta.rebuilding) return blackBox;
     for (const entry of [...blackBox.#entries.values()]) if (!state.workloads.has(entry.uid)) blackBox.#remove(entry);
     return blackBox;
   }

@@ -209,8 +209,16 @@ describe('records', () => {
     expect(await store.get('blackbox/web/0/0000000000000001')).toBeUndefined();
     expect(await listed(box, 'kept')).toHaveLength(1);
 
-    // The scheduler ended between the purge and this.
+    // The scheduler ended between the purge and this. One that is rebuilding has not heard of all workloads yet.
     state.removeWorkload(state.workloads.get('kept')!);
+    state.meta.rebuilding = { reason: 'damaged', since: AT };
+    state.saveMeta();
+    await journal.commit();
+    const rebuilding = await open(store);
+    await rebuilding.journal.commit();
+    expect(await store.get('blackbox/kept/0/0000000000000001')).toBeDefined();
+    state.meta.rebuilding = null;
+    state.saveMeta();
     await journal.commit();
     const again = await open(store);
     await again.journal.commit();

@@ -124,7 +124,8 @@ export class NodeRegistry {
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
-      if (this.takesOver) await this.takeOver(status.clusterId, status.epoch);
+      // A scheduler that commands it now is alive: whoever registers it here has the wrong address.
+      if (this.takesOver && !status.hasSession) await this.takeOver(status.clusterId, status.epoch);
     }
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       throw new MorchError(

@@ -64,6 +64,16 @@ export class Session {
     this.page.refresh(this.#lease, this.hasScheduler());
   }
 
+  /** Tells the present session from every other; null: there is none. */
+  get name(): string | null {
+    return this.#present === null ? null : `${this.#present.epoch}.${this.#present.session}`;
+  }
+
+  /** Whether the present session was begun on that connection. */
+  isOn(connection: object): boolean {
+    return this.#present?.connection === connection;
+  }
+
   /** Names the lease in force, or the last there was. */
   get leaseTerm(): number {
     return this.#lease.term;

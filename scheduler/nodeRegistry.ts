@@ -11,6 +11,7 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import { AgentClient, probeAgent } from './agentClient';
+import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
@@ -47,6 +48,7 @@ export class NodeRegistry {
     private readonly policy: HealthPolicy,
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
+    private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
     private readonly log: Logger,
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
@@ -299,6 +301,7 @@ export class NodeRegistry {
     this.brake.onHeard(node);
     this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
+    this.blackBox.forgetNode(node.id);
     this.state.removeNode(node);
     this.changed();
   }
@@ -331,7 +334,11 @@ export class NodeRegistry {
     const listener: LinkListener = {
       onHello: (hello, connectStartedAtMs) => this.heardInventory(node, hello, connectStartedAtMs),
       onInstance: (report) => this.loop!.takeIn(node.id, report),
-      onHeartbeat: (message) => this.heardHeartbeat(node, message),
+      onHeartbeat: (message, text) => {
+        this.heardHeartbeat(node, message);
+        if (message.usage !== undefined) this.blackBox.heardUsage(node.id, text);
+      },
+      onTails: (message) => this.blackBox.heardTails(message),
       onLeaving: () => {
         runtime.leaving = true;
         this.log.info({ node: node.id }, 'the agent is stopping');

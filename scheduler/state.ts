@@ -22,7 +22,7 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
-import { emptyRecoveryLog, endRecovery, type RecoveryLog } from './recoveryLog';
+import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
@@ -274,6 +274,11 @@ export class State {
 
   saveRecoveries(): void {
     this.mark(keys.recovery, () => this.recoveries);
+  }
+
+  /** Its new agent has taken the start on, if the instance is being recovered. */
+  startRecovery(instance: InstanceRecord): void {
+    if (recoveryStarted(this.recoveries, instanceKey(instance), new Date().toISOString())) this.saveRecoveries();
   }
 
   /** If the instance was being recovered. */

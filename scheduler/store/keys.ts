@@ -12,6 +12,10 @@ export const keys = {
   /** Index of a workload's events; the value is the seq. */
   workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
   idempotency: (key: string): string => `idempotency/${key}`,
+  blackBox: ({ uid, slot, generation }: { uid: string; slot: string; generation: number }): string =>
+    `blackbox/${uid}/${slot}/${pad(generation)}`,
+  /** In which order those were written; the value says which it is. */
+  blackBoxOrder: (n: number): string => `blackbox-order/${pad(n)}`,
 };
 
 export const prefixes = {
@@ -21,4 +25,5 @@ export const prefixes = {
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
   idempotency: 'idempotency/',
+  blackBoxOrder: 'blackbox-order/',
 };

@@ -1,35 +1,25 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
-import { openLevelStore } from '../../../scheduler/store/level';
+import { openLevelStore } from '../../../scheduler/store/open';
 import { until } from '../../support/until';
 import { describeStore, entriesOf, keysOf, put } from './contract';
+import { newDirectory, newStorePath, openSound } from './opened';
 
-const directories: string[] = [];
-async function newDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'morch-level-'));
-  directories.push(directory);
-  return directory;
-}
-afterAll(async () => {
-  for (const directory of directories) await rm(directory, { recursive: true, force: true });
-});
-
-describeStore('the LevelDB store', async () => openLevelStore(await newDirectory()));
+describeStore('the LevelDB store', async () => openSound(await newStorePath()));
 
 describe('the LevelDB store', () => {
   it('still has everything after it was closed and opened again', async () => {
     const directory = join(await newDirectory(), 'made/by/the/store');
-    const first = await openLevelStore(directory);
+    const first = await openSound(directory);
     void first.write([put('a', 1)]);
     void first.write([put('b', 2)]);
     // Closing waits for what was asked for before.
     await first.close();
-    const second = await openLevelStore(directory);
+    const second = await openSound(directory);
     expect(await entriesOf(second, '')).toEqual([
       ['a', 1],
       ['b', 2],
@@ -39,7 +29,7 @@ describe('the LevelDB store', () => {
 
   it('sends writes that arrive together out together', async () => {
     const batch = jest.spyOn(Level.prototype, 'batch');
-    const store = await openLevelStore(await newDirectory());
+    const store = await openSound(await newStorePath());
     try {
       await Promise.all(Array.from({ length: 1_000 }, (_, i) => store.write([put(`k/${i}`, i)])));
       expect(batch.mock.calls.length).toBeLessThanOrEqual(3);
@@ -53,8 +43,8 @@ describe('the LevelDB store', () => {
   });
 
   it('names the directory, the flag and the likely cause when another holds the lock', async () => {
-    const directory = await newDirectory();
-    const holder = await openLevelStore(directory);
+    const directory = await newStorePath();
+    const holder = await openSound(directory);
     const error = (await openLevelStore(directory).catch((e: unknown) => e)) as Error;
     expect(error.message).toContain(directory);
     expect(error.message).toContain('--data-dir');
@@ -87,7 +77,7 @@ describe('the LevelDB store', () => {
         .slice(0, printed.lastIndexOf('\n'))
         .split('\n')
         .map((line) => Number(line));
-      const store = await openLevelStore(join(directory, String(round)));
+      const store = await openSound(join(directory, String(round)));
       const a = new Set(await keysOf(store, 'a/'));
       const b = new Set(await keysOf(store, 'b/'));
       expect(acknowledged.filter((n) => !a.has(`a/${n}`) || !b.has(`b/${n}`))).toEqual([]);
@@ -99,8 +89,8 @@ describe('the LevelDB store', () => {
   /** The failure is injected at the boundary to LevelDB: a full disk needs a file system of its own. */
   describe('after a write error', () => {
     async function failingOnce(landed: boolean) {
-      const directory = await newDirectory();
-      const store = await openLevelStore(directory);
+      const directory = await newStorePath();
+      const store = await openSound(directory);
       await store.write([put('a', 'before'), put('keep', 1)]);
       const real = Level.prototype.batch;
       const batch = jest.spyOn(Level.prototype, 'batch').mockImplementationOnce(async function (
@@ -134,7 +124,7 @@ describe('the LevelDB store', () => {
       await store.write([put('c', 1)]);
       batch.mockRestore();
       await store.close();
-      const again = await openLevelStore(directory);
+      const again = await openSound(directory);
       expect(await entriesOf(again, '')).toEqual([
         ['a', 'before'],
         ['c', 1],
@@ -162,7 +152,7 @@ describe('the LevelDB store', () => {
     const mount = (options: string) => spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk]).status === 0;
     if (!mount('size=24m')) return;
     try {
-      const store = await openLevelStore(join(disk, 'store'));
+      const store = await openSound(join(disk, 'store'));
       const acknowledged: string[] = [];
       let refusal: unknown;
       for (let i = 100; refusal === undefined && i < 1_000; i++) {
@@ -192,6 +182,6 @@ describe('the LevelDB store', () => {
     if (process.getuid?.() === 0) return;
     const directory = await newDirectory();
     await chmod(directory, 0o500);
-    await expect(openLevelStore(directory)).rejects.toThrow(/--data-dir/);
+    await expect(openLevelStore(join(directory, 'store'))).rejects.toThrow(/--data-dir/);
   });
 });

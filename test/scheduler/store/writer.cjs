@@ -11,10 +11,10 @@ require.extensions['.ts'] = (module, path) => {
   const options = { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } };
   module._compile(swc.transformFileSync(path, options).code, path);
 };
-const { openLevelStore } = require(join(__dirname, '../../../scheduler/store/level.ts'));
+const { openLevelStore } = require(join(__dirname, '../../../scheduler/store/open.ts'));
 
 async function main() {
-  const store = await openLevelStore(process.argv[2]);
+  const { store } = await openLevelStore(process.argv[2]);
   let n = 0;
   const write = async () => {
     for (;;) {

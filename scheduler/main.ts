@@ -34,11 +34,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
   const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, logDestination());
   const startedAtMs = Date.now();
-  const { store, damage, warnings } = await openStore(options.dataDir);
-  for (const warning of warnings) log.warn(warning);
+  const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
-  for (const note of state.notes) log.warn(note);
+  for (const note of [...notes, ...state.notes]) log.warn(note);
 
   state.meta.epoch += 1;
   state.saveMeta();

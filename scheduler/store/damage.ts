@@ -31,8 +31,8 @@ export interface Damage {
   unreadable: string[];
   /** What could be read is, to the last record, what the last acknowledged batch left. */
   complete: boolean;
-  /** The directory in which the files are kept as they were found. */
-  keptIn: string;
+  /** The directory in which the files are kept as they were found; null when there were none. */
+  keptIn: string | null;
 }
 
 export interface Judgement {

@@ -16,7 +16,7 @@ import { cannotOpen, DamagedFilesError, type Handle, lockDirectory, openHandle }
 import { keys } from './keys';
 import { LevelStore } from './level';
 import { MarkFile, type MarkRead, readMark } from './markFile';
-import { assertKnownSchema, finishLayout2, isLayout1, rewriteLayout1, schemaOf } from './migrations';
+import { assertKnownSchema, finishLayout2, isLayout1, rewriteLayout1, SCHEMA_VERSION, schemaOf } from './migrations';
 import { readThrough } from './reading';
 import { beginSalvage, finishSalvage } from './salvage';
 import type { Store } from './store';
@@ -26,8 +26,8 @@ export interface OpenedStore {
   store: Store;
   /** What was found, now or at an earlier opening, and nobody has dealt with (State.load does). */
   damage: Damage | null;
-  /** For the log. */
-  warnings: string[];
+  /** For the log: what was not as usual, and is not damage. */
+  notes: string[];
 }
 
 /**
@@ -42,7 +42,7 @@ export async function openLevelStore(directory: string): Promise<OpenedStore> {
   try {
     const read = await readMark(around.mark);
     const mark = read.kind === 'mark' ? read.number : 0;
-    const { db, entries, fingerprints } = await openSound(around, mark);
+    const { db, entries, fingerprints, notes } = await openSound(around, mark);
     await removeDirectory(around.kept);
     const store = new LevelStore({
       directory,
@@ -53,7 +53,8 @@ export async function openLevelStore(directory: string): Promise<OpenedStore> {
       lock,
     });
     const damage = ((await store.get(keys.damage)) as Damage | undefined) ?? null;
-    return { store, damage, warnings: warningsOf(around.mark, read, entries.last) };
+    if (notes.length === 0 && damage === null) notes.push(...notesOf(around.mark, read, entries.last));
+    return { store, damage, notes };
   } catch (error) {
     await lock.release();
     throw (error as NodeJS.ErrnoException).syscall === undefined ? error : cannotOpen(directory, error);
@@ -61,6 +62,7 @@ export async function openLevelStore(directory: string): Promise<OpenedStore> {
 }
 
 interface Sound {
+  notes: string[];
   db: Handle;
   entries: BatchEntries;
   fingerprints: Fingerprints;
@@ -95,7 +97,12 @@ async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | {
     const { reading, fingerprints } = await readThrough(db);
     if (migrates && reading.unreadable.length === 0) reading.batches.push(await finishLayout2(db, reading.digest));
     const judgement = judge(reading, mark);
-    if (judgement.problems.length === 0) return { db, entries: new BatchEntries(reading.batches), fingerprints };
+    if (judgement.problems.length === 0) {
+      const notes = migrates
+        ? [`The store in ${around.store} was of layout 1; it is of layout ${SCHEMA_VERSION} now.`]
+        : [];
+      return { notes, db, entries: new BatchEntries(reading.batches), fingerprints };
+    }
     await db.close();
     return { problems: judgement.problems };
   } catch (error) {
@@ -107,7 +114,7 @@ async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | {
   }
 }
 
-function warningsOf(path: string, read: MarkRead, last: number): string[] {
+function notesOf(path: string, read: MarkRead, last: number): string[] {
   if (read.kind === 'mark' || last === 0) return [];
   const told = read.kind === 'missing' ? 'is missing' : 'is damaged';
   return [

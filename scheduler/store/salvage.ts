@@ -12,7 +12,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { BatchEntry } from './batchEntries';
 import { type Damage, judge } from './damage';
-import { readEntries } from './files/directory';
+import { dataFilesOf, readEntries } from './files/directory';
 import { FreshStore } from './freshStore';
 import { messageOf } from './handle';
 import { keys, numberOfBatch } from './keys';
@@ -105,7 +105,7 @@ async function fill(fresh: string, source: string, underWay: UnderWay, mark: num
       missing,
       unreadable: keysUnreadable.slice(0, UNREADABLE_TOLD),
       complete: hasChecks && problems.length === 0,
-      keptIn: source,
+      keptIn: (await dataFilesOf(source)).length === 0 ? null : source,
     };
     if (unreadable.length > 0) {
       await writeFile(

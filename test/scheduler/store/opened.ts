@@ -23,7 +23,7 @@ export async function newStorePath(): Promise<string> {
 
 /** A store with which nothing is wrong. */
 export async function openSound(directory: string): Promise<Store> {
-  const { store, damage, warnings } = await openLevelStore(directory);
-  expect({ damage, warnings }).toEqual({ damage: null, warnings: [] });
+  const { store, damage, notes } = await openLevelStore(directory);
+  expect({ damage, notes }).toEqual({ damage: null, notes: [] });
   return store;
 }

@@ -1,6 +1,6 @@
 /**
  * Writes to a LevelDB store until it is killed, many writes at a time, and prints each number once its write is
- * acknowledged: `node writer.cjs <directory>`. The store's TypeScript is compiled on loading.
+ * acknowledged: `node writer.cjs <directory> <first number>`. The store's TypeScript is compiled on loading.
  */
 'use strict';
 const { writeSync } = require('node:fs');
@@ -15,7 +15,7 @@ const { openLevelStore } = require(join(__dirname, '../../../scheduler/store/ope
 
 async function main() {
   const { store } = await openLevelStore(process.argv[2]);
-  let n = 0;
+  let n = Number(process.argv[3]);
   const write = async () => {
     for (;;) {
       const mine = n++;

@@ -1,6 +1,7 @@
 /**
  * The WebSocket on /events: inventory first, then heartbeats and every change of an instance. A connection with a
- * clusterId is a scheduler's and may have ended generations forgotten; without, one only listens.
+ * clusterId is a scheduler's: it begins the session, acknowledges heartbeats, and may have ended generations forgotten;
+ * without, one only listens.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -14,6 +15,8 @@ import {
   type HeartbeatMessage,
   type HelloMessage,
   type InstanceReport,
+  type SchedulerMessage,
+  type SessionMessage,
   schedulerMessageSchema,
 } from '../contract/agentApi';
 import { MorchError, parseInput } from '../contract/errors';
@@ -21,13 +24,17 @@ import { endWithProblem } from './http/problem';
 import { urlOf } from './http/server';
 import type { Membership } from './membership';
 import type { GenerationId } from './records';
+import type { Session } from './session';
 
+/** Until a session says otherwise. */
 const HEARTBEAT_MS = 1_000;
-const USAGE_EVERY = 5;
+const USAGE_EVERY_MS = 5_000;
 /** A reader this far behind is cut off; it gets everything anew when it comes back. */
 const BUFFERED_AT_MOST_BYTES = 8 * 1024 ** 2;
-/** A peer that has answered no ping for this many heartbeats is gone. */
-const SILENT_BEATS = 15;
+/** A peer that has answered no ping for so long is gone. */
+const SILENT_MS = 15_000;
+/** Heartbeats that may be waiting for their acknowledgement; older ones are not remembered. */
+const UNACKNOWLEDGED_AT_MOST = 256;
 const CLOSE_TIMEOUT_MS = 1_000;
 /** 10,000 forgotten generations at once. */
 const MESSAGE_BYTES = 4 * 1024 ** 2;
@@ -37,6 +44,9 @@ const CLOSE_INTERNAL = 1011;
 
 export interface EventsMeans {
   membership: Membership;
+  session: Session;
+  /** The clock of leases. */
+  nowMs(): number;
   hello(): HelloMessage;
   heartbeat(n: number, withUsage: boolean): HeartbeatMessage;
   forget(ids: GenerationId[]): Promise<void>;
@@ -47,7 +57,12 @@ interface Listener {
   socket: WebSocket;
   scheduler: { clusterId: string; epoch: number } | null;
   beats: number;
-  silentBeats: number;
+  /** When each heartbeat not acknowledged yet was sent; the hello is 0. */
+  sentAtMs: Map<number, number>;
+  heartbeatMs: number;
+  timer: NodeJS.Timeout;
+  heardAtMs: number;
+  usageDueMs: number;
   bufferedAtMostBytes: number;
 }
 
@@ -55,7 +70,6 @@ export class Events {
   readonly #listeners = new Set<Listener>();
   readonly #server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES });
   #schedulerLeftAtMs = performance.now();
-  #timer: NodeJS.Timeout | null = null;
 
   constructor(private readonly means: EventsMeans) {}
 
@@ -64,7 +78,6 @@ export class Events {
       socket.on('error', () => socket.destroy());
       this.#upgrade(request, socket, head).catch((error) => endWithProblem(socket, error));
     });
-    this.#timer = setInterval(() => this.#beat(), HEARTBEAT_MS);
   }
 
   /** How long no scheduler has been connected; 0 while one is. */
@@ -87,7 +100,6 @@ export class Events {
 
   /** Sends what is buffered, as far as the readers take it. */
   async close(): Promise<void> {
-    if (this.#timer !== null) clearInterval(this.#timer);
     await Promise.all(
       [...this.#listeners].map(
         ({ socket }) =>
@@ -128,25 +140,35 @@ export class Events {
   /** Inventory and subscription in one turn: no change falls between them. */
   #admit(socket: WebSocket, scheduler: Listener['scheduler']): void {
     if (scheduler !== null) this.#dismissEarlier(scheduler);
+    // Before the inventory is made: what is acknowledged later counts from here.
+    const sentAtMs = this.means.nowMs();
     const hello = JSON.stringify(this.means.hello());
+    const nowMs = performance.now();
     const listener: Listener = {
       socket,
       scheduler,
       beats: 0,
-      silentBeats: 0,
+      sentAtMs: new Map([[0, sentAtMs]]),
+      heartbeatMs: HEARTBEAT_MS,
+      timer: setInterval(() => this.#beat(listener), HEARTBEAT_MS),
+      heardAtMs: nowMs,
+      usageDueMs: nowMs + USAGE_EVERY_MS,
       bufferedAtMostBytes: BUFFERED_AT_MOST_BYTES + Buffer.byteLength(hello),
     };
     this.#listeners.add(listener);
     socket.on('pong', () => {
-      listener.silentBeats = 0;
+      listener.heardAtMs = performance.now();
     });
     socket.on('message', (data) => this.#take(listener, data.toString()));
     socket.on('close', () => {
+      clearInterval(listener.timer);
       this.#listeners.delete(listener);
-      if (scheduler !== null) this.#schedulerLeftAtMs = performance.now();
+      if (scheduler === null) return;
+      this.means.session.end(listener);
+      this.#schedulerLeftAtMs = performance.now();
     });
     send(listener, hello);
-    this.#beatOne(listener);
+    this.#beat(listener);
   }
 
   /** An earlier term's scheduler has nothing more to say. */
@@ -158,31 +180,59 @@ export class Events {
     }
   }
 
-  #take({ socket, scheduler }: Listener, text: string): void {
-    if (scheduler === null) return;
+  #take(listener: Listener, text: string): void {
+    if (listener.scheduler === null) return;
+    listener.heardAtMs = performance.now();
+    let message: SchedulerMessage;
     try {
-      const { instances } = schedulerMessageSchema.parse(JSON.parse(text));
-      this.means.forget(instances).catch((error) => {
-        this.means.log.error({ err: error }, 'cannot remove the records of forgotten instances');
-      });
+      message = schedulerMessageSchema.parse(JSON.parse(text));
     } catch (error) {
       this.means.log.warn({ err: error }, 'a message of the scheduler is not understood');
-      socket.close(CLOSE_BAD_MESSAGE, 'message not understood');
+      listener.socket.close(CLOSE_BAD_MESSAGE, 'message not understood');
+      return;
+    }
+    switch (message.type) {
+      case 'session':
+        this.#beginSession(listener, message);
+        return;
+      case 'ack': {
+        const sentAtMs = takeSent(listener, message.n);
+        if (sentAtMs !== undefined) this.means.session.acknowledge(sentAtMs, listener);
+        return;
+      }
+      case 'forget':
+        this.means.forget(message.instances).catch((error) => {
+          this.means.log.error({ err: error }, 'cannot remove the records of forgotten instances');
+        });
     }
   }
 
-  #beat(): void {
-    for (const listener of this.#listeners) this.#beatOne(listener);
+  #beginSession(listener: Listener, message: SessionMessage): void {
+    const sentAtMs = takeSent(listener, 0);
+    // Only one session begins on a connection.
+    if (sentAtMs === undefined) return;
+    const { epoch } = listener.scheduler!;
+    this.means.session.begin(message, epoch, sentAtMs, listener);
+    if (message.heartbeatMs === listener.heartbeatMs) return;
+    listener.heartbeatMs = message.heartbeatMs;
+    clearInterval(listener.timer);
+    listener.timer = setInterval(() => this.#beat(listener), message.heartbeatMs);
   }
 
-  #beatOne(listener: Listener): void {
-    listener.beats += 1;
-    listener.silentBeats += 1;
-    if (listener.silentBeats > SILENT_BEATS) {
+  #beat(listener: Listener): void {
+    const nowMs = performance.now();
+    if (nowMs - listener.heardAtMs > SILENT_MS) {
       listener.socket.terminate();
       return;
     }
-    const withUsage = listener.beats % USAGE_EVERY === 0;
+    const withUsage = nowMs >= listener.usageDueMs;
+    if (withUsage) listener.usageDueMs = nowMs + USAGE_EVERY_MS;
+    listener.beats += 1;
+    listener.sentAtMs.set(listener.beats, this.means.nowMs());
+    if (listener.sentAtMs.size > UNACKNOWLEDGED_AT_MOST) {
+      const [oldest] = listener.sentAtMs.keys();
+      listener.sentAtMs.delete(oldest!);
+    }
     send(listener, JSON.stringify(this.means.heartbeat(listener.beats, withUsage)));
     if (withUsage && listener.socket.readyState === WebSocket.OPEN) listener.socket.ping();
   }
@@ -192,6 +242,13 @@ export class Events {
     const text = JSON.stringify(message);
     for (const listener of this.#listeners) if (isFor(listener)) send(listener, text);
   }
+}
+
+/** When the heartbeat was sent; what was sent before it needs no acknowledgement any more. */
+function takeSent({ sentAtMs }: Listener, n: number): number | undefined {
+  const at = sentAtMs.get(n);
+  if (at !== undefined) for (const earlier of sentAtMs.keys()) if (earlier <= n) sentAtMs.delete(earlier);
+  return at;
 }
 
 function send({ socket, bufferedAtMostBytes }: Listener, text: string): void {

@@ -32,6 +32,7 @@ import {
   stopReason,
 } from './runEnd';
 import { planRun, type RunPlanMeans } from './runPlan';
+import type { Session } from './session';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
@@ -41,6 +42,7 @@ const SAVE_AGAIN_MS = 1_000;
 
 export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
+  session: Pick<Session, 'leaseTerm' | 'isUnderLease' | 'mayStart'>;
   cgroups: Pick<Cgroups, 'create' | 'remove'> | null;
   logFiles: LogFiles;
   bootId: string;
@@ -96,12 +98,14 @@ export class Generation {
   #lost = false;
   #unsaved = false;
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
+  #leaseTerm: number;
   #wake = () => {};
 
   constructor(
     readonly spec: ResolvedStart,
     private readonly means: GenerationMeans,
   ) {
+    this.#leaseTerm = means.session.leaseTerm;
     this.#attempts = spec.attemptsUsed;
     this.started = this.#started.promise;
     this.ended = this.#ended.promise;
@@ -212,6 +216,7 @@ export class Generation {
   async #takeUp({ intent, stop, end, adoption }: Resumption): Promise<Outcome> {
     this.#run = intent.run;
     this.#attempts = intent.attempts;
+    this.#leaseTerm = intent.leaseTerm;
     this.#nonce = intent.nonce;
     this.#startedAnswer = intent.started;
     this.#exit = end?.exit ?? null;
@@ -270,13 +275,25 @@ export class Generation {
     const { names, hosted } = await this.means.gate.run(async () => {
       const names = await this.#recordIntent();
       if (this.#stop !== null || names instanceof MorchError) return { names, hosted: null };
-      return { names, hosted: await this.#execute(names) };
+      return { names, hosted: this.#refusal() ?? (await this.#execute(names)) };
     });
     if (names instanceof MorchError) return { kind: 'unwritable', error: names };
     if (hosted === null) return stopped();
+    if (hosted instanceof MorchError) return { kind: 'notRunning', end: { kind: 'refused' }, error: hosted };
     if (hosted instanceof StartFailure) return this.#failStart(hosted);
     this.#enterRun(hosted);
     return { kind: 'ran', end: await this.#outlive(hosted) };
+  }
+
+  /** Asked as late as can be: a command may have waited for its turn, and a fenced instance must not outlive its lease. */
+  #refusal(): MorchError | null {
+    const { session } = this.means;
+    const { clusterId, onDisconnect, instanceId } = this.spec;
+    if (clusterId === null) return null;
+    const isLate = this.#run === 1 && !session.mayStart;
+    const isFenced = onDisconnect === 'stop' && !session.isUnderLease(this.#leaseTerm);
+    if (!isLate && !isFenced) return null;
+    return new MorchError('STALE_SESSION', `No scheduler has been heard in time for ${instanceId} to be started.`);
   }
 
   async #failStart(failure: StartFailure): Promise<Outcome> {
@@ -301,7 +318,16 @@ export class Generation {
     const nonce = randomUUID();
     try {
       const logs = await logFiles.provide(this.spec);
-      await records.saveIntent({ spec: this.spec, run, attempts, nonce, bootId, started: this.#startedAnswer });
+      const leaseTerm = this.#leaseTerm;
+      await records.saveIntent({
+        spec: this.spec,
+        run,
+        attempts,
+        nonce,
+        bootId,
+        started: this.#startedAnswer,
+        leaseTerm,
+      });
       this.#run = run;
       this.#attempts = attempts;
       this.#nonce = nonce;
@@ -323,7 +349,9 @@ export class Generation {
 
   async #execute(names: { run: number; nonce: string; logs: LogPlan }): Promise<HostedRun | StartFailure> {
     try {
-      return await this.means.host.start(await planRun(this.spec, names, this.means));
+      return await this.means.host.start(
+        await planRun(this.spec, { ...names, leaseTerm: this.#leaseTerm }, this.means),
+      );
     } catch (error) {
       if (error instanceof StartFailure) return error;
       throw error;

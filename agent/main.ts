@@ -16,12 +16,13 @@ import { createAgentServer } from './http/server';
 import { LogFiles } from './logs/files';
 import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
-import { type LeasePage, loadNative, type Native, shimPath } from './native/index';
+import { loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { startRegistration } from './registration';
 import { Sampler } from './sampler';
+import { Session } from './session';
 import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
 import { Gate } from './timers';
@@ -72,7 +73,9 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const features = [...(cgroups?.features() ?? []), ...(process.geteuid?.() === 0 ? ['user'] : [])];
   const leasePath = join(dataDir, 'lease');
   const lease = native.openLease(leasePath);
-  const endLease = keepLease(lease, () => membership.clusterId !== null);
+  const nowMs = () => native.bootTimeMs();
+  const session = new Session(lease, nowMs, () => membership.clusterId !== null);
+  const refreshing = setInterval(() => session.refresh(), REFRESH_LEASE_EVERY_MS);
   const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
   const records = await Records.open(dataDir, log);
   const logFiles = new LogFiles(dataDir);
@@ -88,6 +91,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     {
       native,
       host,
+      session,
       cgroups,
       records,
       logFiles,
@@ -125,6 +129,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     startedAt,
     clusterId: membership.clusterIdTold,
     epoch: membership.epoch,
+    term: membership.term,
+    hasSession: session.hasBegun,
     system: sampler.system,
     ...(withProcesses
       ? {
@@ -135,9 +141,17 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       : {}),
   });
 
-  const events = new Events({ membership, hello, heartbeat, forget: (ids) => supervisor.forget(ids), log });
+  const events = new Events({
+    membership,
+    session,
+    nowMs,
+    hello,
+    heartbeat,
+    forget: (ids) => supervisor.forget(ids),
+    log,
+  });
   supervisor.adopt(recovered);
-  const server = createAgentServer(makeHandlers({ supervisor, membership, logFiles, status }), log);
+  const server = createAgentServer(makeHandlers({ supervisor, membership, session, logFiles, status }), log);
   events.attach(server);
   const { port } = await listen(server, options);
   sampler.start();
@@ -158,7 +172,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       server.close();
       server.closeAllConnections();
       host.close();
-      endLease();
+      clearInterval(refreshing);
+      lease.close();
       await cgroups?.close();
     },
   };
@@ -234,15 +249,4 @@ function register(
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),
     log,
   });
-}
-
-/** Tells the shims that their agent is alive. */
-function keepLease(lease: LeasePage, hasScheduler: () => boolean): () => void {
-  const refresh = () => lease.refresh(null, hasScheduler());
-  refresh();
-  const timer = setInterval(refresh, REFRESH_LEASE_EVERY_MS);
-  return () => {
-    clearInterval(timer);
-    lease.close();
-  };
 }

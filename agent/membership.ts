@@ -9,12 +9,20 @@ import { z } from 'zod';
 import { MorchError } from '../contract/errors';
 import { storing, writeDurably } from './files';
 
-const identitySchema = z.object({ nodeKey: z.string(), clusterId: z.string().nullable(), epoch: z.int() });
+const identitySchema = z.object({
+  nodeKey: z.string(),
+  clusterId: z.string().nullable(),
+  epoch: z.int(),
+  /** Whose epoch it is; null: not known. */
+  term: z.string().nullable().default(null),
+});
 type Identity = z.infer<typeof identitySchema>;
 
 export interface Commander {
   clusterId?: string | undefined;
   epoch?: number | undefined;
+  /** Random, of one scheduler's term: two that count the same epoch are told apart by it. */
+  term?: string | undefined;
 }
 
 export class Membership {
@@ -34,7 +42,7 @@ export class Membership {
   static async open(dataDir: string): Promise<Membership> {
     const path = join(dataDir, 'agent.json');
     const stored = await readIdentity(path);
-    const membership = new Membership(path, stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0 });
+    const membership = new Membership(path, stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null });
     membership.#saved = stored;
     await membership.#settle();
     return membership;
@@ -58,15 +66,36 @@ export class Membership {
     return this.#identity.epoch;
   }
 
+  get term(): string | null {
+    return this.#identity.term;
+  }
+
   /**
-   * Checks a command or a scheduler's connection, and makes the agent a member of its cluster where it has none.
+   * Checks a scheduler's connection, or a stop, and makes the agent a member of its cluster where it has none.
    *
    * @throws MorchError WRONG_CLUSTER, STALE_EPOCH, STORE_UNWRITABLE
    */
-  async admit({ clusterId, epoch }: Commander): Promise<void> {
+  async admit(commander: Commander): Promise<void> {
+    const own = this.#identity;
+    const { clusterId, term } = commander;
+    if (clusterId === undefined && own.clusterId === null) return;
+    const epoch = this.check(commander);
+    if (clusterId !== undefined && (own.clusterId !== clusterId || epoch > own.epoch))
+      this.#identity = { ...own, clusterId, epoch, term: term ?? null };
+    else if (own.term === null && term !== undefined) this.#identity = { ...own, term };
+    await this.#settle();
+  }
+
+  /**
+   * Whether one may command here; changes nothing.
+   *
+   * @returns the term that is commanded in
+   * @throws MorchError WRONG_CLUSTER, STALE_EPOCH
+   */
+  check({ clusterId, epoch, term }: Commander): number {
     const own = this.#identity;
     if (clusterId === undefined) {
-      if (own.clusterId === null) return;
+      if (own.clusterId === null) return 0;
       const detail = `This agent belongs to the scheduler of cluster ${own.clusterId}; use that scheduler to start and stop.`;
       throw new MorchError('WRONG_CLUSTER', detail);
     }
@@ -82,8 +111,16 @@ export class Membership {
         `The command is of scheduler term ${given}; this agent has heard of ${known}.`,
       );
     }
-    if (own.clusterId !== clusterId || given > known) this.#identity = { ...own, clusterId, epoch: given };
-    await this.#settle();
+    if (
+      own.clusterId === clusterId &&
+      given === known &&
+      term !== undefined &&
+      own.term !== null &&
+      term !== own.term
+    ) {
+      throw new MorchError('STALE_EPOCH', `The scheduler term ${given} is another scheduler's here.`);
+    }
+    return given;
   }
 
   /** From here to `endJoining` the cluster is taken for the agent's own as soon as it says a word. */
@@ -98,7 +135,7 @@ export class Membership {
   /** The scheduler has taken the agent in. */
   async join(clusterId: string, epoch: number): Promise<void> {
     const own = this.#identity;
-    if (own.clusterId !== clusterId || epoch > own.epoch) this.#identity = { ...own, clusterId, epoch };
+    if (own.clusterId !== clusterId || epoch > own.epoch) this.#identity = { ...own, clusterId, epoch, term: null };
     await this.#settle();
   }
 

@@ -18,8 +18,8 @@ export interface RunIdentity {
 /** How long a run may live without word from its agent or scheduler. */
 export type Fence =
   | { kind: 'keep' }
-  /** Dead when the lease on the lease page ends. */
-  | { kind: 'stop' }
+  /** Dead when the lease on the lease page ends, or is another one than that of this term. */
+  | { kind: 'stop'; leaseTerm: number }
   /** Stopped when the agent has been absent so long; 0: never. */
   | { kind: 'replace'; orphanAfterMs: number };
 

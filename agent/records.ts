@@ -14,7 +14,14 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
-import { exitSchema, kindSchema, processFields, restartSchema, stopSchema } from '../contract/workload';
+import {
+  exitSchema,
+  kindSchema,
+  processFields,
+  restartSchema,
+  stopSchema,
+  workloadOriginSchema,
+} from '../contract/workload';
 import { replaceFile, storing, syncDirectory, writeDurably } from './files';
 import { STOP_CAUSES } from './runEnd';
 
@@ -31,6 +38,7 @@ export const resolvedStartSchema = z.object({
   node: z.string(),
   /** Whose instance it is; null when it was started without a scheduler. */
   clusterId: z.string().nullable(),
+  workload: workloadOriginSchema.optional(),
 });
 export type ResolvedStart = z.infer<typeof resolvedStartSchema>;
 
@@ -42,6 +50,8 @@ const intentSchema = z.object({
   bootId: z.string(),
   /** The answer that the start command got; null until its run runs. */
   started: startedSchema.nullable(),
+  /** Of the lease under which its generation was started; 0: none. */
+  leaseTerm: z.int().default(0),
 });
 export type Intent = z.infer<typeof intentSchema>;
 

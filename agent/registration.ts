@@ -67,6 +67,8 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
   }
 }
 
+const healthFieldsSchema = healthSchema.pick({ clusterId: true, epoch: true, takesOver: true });
+
 /** @returns what went wrong, in words */
 async function register(
   { scheduler, node, membership, hasLiveOfOthers }: RegistrationMeans,
@@ -74,14 +76,16 @@ async function register(
 ): Promise<string | null> {
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
   try {
-    const health = healthSchema
-      .pick({ clusterId: true, epoch: true })
-      .parse(await (await fetch(`${scheduler}/health`, { signal })).json());
-    if (hasLiveOfOthers(health.clusterId)) {
+    const askHealth = async () =>
+      healthFieldsSchema.parse(await (await fetch(`${scheduler}/health`, { signal })).json());
+    const health = await askHealth();
+    // One without records takes this agent's cluster for its own; any other has to be joined.
+    const takesOver = health.takesOver === true && membership.clusterId !== null;
+    if (!takesOver && hasLiveOfOthers(health.clusterId)) {
       return `${scheduler} belongs to cluster ${health.clusterId} now, and instances of cluster ${membership.clusterId} run here. They are left alone; to end them and join anew, start this agent with --on-exit stop and end it once.`;
     }
     // The scheduler may connect before it has answered.
-    membership.beginJoining(health.clusterId);
+    if (!takesOver) membership.beginJoining(health.clusterId);
     const answer = await fetch(`${scheduler}/nodes`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
@@ -90,7 +94,8 @@ async function register(
     });
     const body: unknown = await answer.json().catch(() => null);
     if (!answer.ok) return refusalOf(answer.status, body, node);
-    await membership.join(health.clusterId, health.epoch);
+    const joined = takesOver ? await askHealth() : health;
+    await membership.join(joined.clusterId, joined.epoch);
     return null;
   } catch (error) {
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;

@@ -10,7 +10,9 @@ export type RunEnd =
   | { kind: 'exited'; exit: Exit; ranMs: number; overranMs: number | null; shimLost: boolean; fenced: boolean }
   | { kind: 'startFailed'; what: string }
   /** A stop came before it was started. */
-  | { kind: 'notStarted' };
+  | { kind: 'notStarted' }
+  /** It was not to be started any more: the scheduler may have given this node up. */
+  | { kind: 'refused' };
 
 export const STOP_CAUSES = ['request', 'replaced', 'agent'] as const;
 export type StopCause = (typeof STOP_CAUSES)[number];
@@ -44,7 +46,8 @@ export function overranReason(maxRunMs: number): string {
   return `ran longer than ${maxRunMs} ms`;
 }
 
-const FENCED = 'stopped by its fence: its agent was absent';
+const FENCED = 'stopped by its fence: its agent was absent or without a lease';
+const REFUSED = 'not started: no scheduler was heard in time';
 
 /** Reason of a run that ended because its shim was killed. */
 export const SHIM_LOST = 'shim-lost';
@@ -56,9 +59,11 @@ export function stopReason(cause: StopCause): string {
 /** @param jitter uniform in [0, 1) */
 export function decideNextStep(end: RunEnd, context: RunContext, jitter: number): NextStep {
   const { stop } = context;
-  if (stop !== null && (stop.beforeEnd || end.kind === 'notStarted')) return stopped(stop.cause);
+  if (stop !== null && (stop.beforeEnd || end.kind === 'notStarted' || end.kind === 'refused'))
+    return stopped(stop.cause);
   // Its agent was absent: it is not the program's doing, and where it is to go on is not decided here.
   if (end.kind === 'exited' && end.fenced) return { kind: 'end', status: 'stopped', reason: FENCED, lost: true };
+  if (end.kind === 'refused') return { kind: 'end', status: 'stopped', reason: REFUSED, lost: true };
   const next = byPolicy(end, context, jitter);
   // What the program itself brought to an end stays so; only a further run is prevented.
   return stop !== null && next.kind === 'restart' ? stopped(stop.cause) : next;
@@ -92,6 +97,7 @@ function byPolicy(end: RunEnd, { restart, attempts, endsOnFailedStart }: RunCont
 export function describeEnd(end: RunEnd): string {
   if (end.kind === 'startFailed') return `could not be started (${end.what})`;
   if (end.kind === 'notStarted') return 'was not started';
+  if (end.kind === 'refused') return REFUSED;
   if (end.shimLost) return SHIM_LOST;
   if (end.fenced) return FENCED;
   if (end.overranMs !== null) return overranReason(end.overranMs);

@@ -22,7 +22,7 @@ export interface RunPlanMeans {
 /** @throws StartFailure when the user is not known here, or its directory or group cannot be had */
 export async function planRun(
   spec: ResolvedStart,
-  { run, nonce, logs }: { run: number; nonce: string; logs: LogPlan },
+  { run, nonce, logs, leaseTerm }: { run: number; nonce: string; logs: LogPlan; leaseTerm: number },
   means: RunPlanMeans,
 ): Promise<RunPlan> {
   const { instanceId, generation, node, limits, nice, umask } = withProcessDefaults(spec);
@@ -44,7 +44,7 @@ export async function planRun(
     nonce,
     stop: spec.stop,
     logs,
-    fence: fenceOf(spec, means),
+    fence: fenceOf(spec, leaseTerm, means),
     user,
     rlimits: rlimitsOf(limits),
     umask: Number.parseInt(umask, 8),
@@ -56,8 +56,13 @@ export async function planRun(
 }
 
 /** Started without a scheduler, nobody would start it again elsewhere: it goes on. */
-function fenceOf({ clusterId }: ResolvedStart, { orphanAfterMs }: RunPlanMeans): Fence {
-  return clusterId === null ? { kind: 'keep' } : { kind: 'replace', orphanAfterMs };
+function fenceOf(
+  { clusterId, onDisconnect = 'replace' }: ResolvedStart,
+  leaseTerm: number,
+  { orphanAfterMs }: RunPlanMeans,
+): Fence {
+  if (clusterId === null || onDisconnect === 'keep') return { kind: 'keep' };
+  return onDisconnect === 'stop' ? { kind: 'stop', leaseTerm } : { kind: 'replace', orphanAfterMs };
 }
 
 function rlimitsOf({ coreBytes, fileBytes, openFiles }: Limits): Rlimit[] {

@@ -8,7 +8,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
-import type { InstanceReport, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
+import type { InstanceReport, KeptInstance, Started, StartInstance, StopInstance, Stopped } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { type Feature, lackInWords, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
@@ -114,6 +114,14 @@ export class Supervisor {
       report: reportOf(known),
       nonce: known.kind === 'live' ? known.life.nonce : null,
     }));
+  }
+
+  /** What that cluster's scheduler has had started and has not ended, as it was told. */
+  keptOf(clusterId: string): KeptInstance[] {
+    return this.#lives()
+      .map(({ spec }) => spec)
+      .filter((spec) => spec.clusterId === clusterId)
+      .map(({ attemptsUsed: _1, node: _2, clusterId: _3, ...kept }) => kept);
   }
 
   get liveCount(): number {
@@ -263,7 +271,7 @@ export class Supervisor {
   }
 
   #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
-    const { kind, restart, stop, attemptsUsed = 0, node } = command;
+    const { kind, restart, stop, attemptsUsed = 0, node, workload } = command;
     return {
       ...id,
       kind,
@@ -273,6 +281,7 @@ export class Supervisor {
       attemptsUsed,
       node: node ?? this.nodeName,
       clusterId: command.clusterId ?? null,
+      ...(workload === undefined ? {} : { workload }),
     };
   }
 

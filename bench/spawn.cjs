@@ -154,6 +154,7 @@ function planOf(number, directory) {
     umask: 0o022,
     nice: 0,
     noNewPrivileges: true,
+    shell: false,
     cgroup: null,
   };
 }

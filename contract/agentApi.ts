@@ -5,7 +5,17 @@
 import { z } from 'zod';
 import { dnsLabelSchema, durationMsSchema, instanceIdSchema, labelsSchema, timeSchema } from './fields';
 import { amountsSchema, nodeUsageSchema } from './node';
-import { exitSchema, hasOneProgram, kindSchema, ONE_PROGRAM, processInputFields } from './workload';
+import {
+  exitSchema,
+  hasOneProgram,
+  kindSchema,
+  ONE_PROGRAM,
+  processFields,
+  processInputFields,
+  restartSchema,
+  stopSchema,
+  workloadOriginSchema,
+} from './workload';
 
 export const systemSchema = nodeUsageSchema.extend({
   memoryTotalBytes: z.number(),
@@ -70,6 +80,8 @@ export const agentStatusSchema = z.object({
   bootId: z.string(),
   clusterId: z.string().nullable(),
   epoch: z.int(),
+  term: z.string().nullable().default(null).describe('random, of the scheduler whose epoch it is'),
+  hasSession: z.boolean().default(false).describe('a scheduler of that epoch commands it at present'),
   startedAt: timeSchema,
   features: z.array(z.string()).describe('see features.ts'),
   labels: labelsSchema,
@@ -79,10 +91,11 @@ export const agentStatusSchema = z.object({
 });
 export type AgentStatus = z.infer<typeof agentStatusSchema>;
 
-/** Who commands: an agent that has a scheduler takes commands of its cluster only, and of no earlier epoch. */
+/** Who commands: an agent that has a scheduler takes commands of its cluster, of its latest epoch, in the present session. */
 const commander = {
   clusterId: z.string().optional(),
   epoch: z.int().min(1).optional(),
+  session: z.int().min(1).optional(),
 };
 
 export const startInstanceSchema = z
@@ -99,6 +112,7 @@ export const startInstanceSchema = z
     generation: z.int().min(1).optional(),
     attemptsUsed: z.int().min(0).optional(),
     node: dnsLabelSchema.optional().describe('the name the scheduler knows this node by; MORCH_NODE'),
+    workload: workloadOriginSchema.optional().describe('kept for a scheduler that has lost its records'),
     ...commander,
   })
   .refine(hasOneProgram, ONE_PROGRAM);
@@ -151,6 +165,21 @@ export const stopBatchSchema = z.strictObject({
 });
 export type StopBatch = z.output<typeof stopBatchSchema>;
 
+/** What an agent was told to run, of a generation that has not ended: from it a workload is put together again. */
+export const keptInstanceSchema = z.object({
+  uid: z.string(),
+  slot: z.string(),
+  instanceId: instanceIdSchema,
+  generation: z.int(),
+  kind: kindSchema,
+  ...processFields,
+  restart: restartSchema,
+  stop: stopSchema,
+  workload: workloadOriginSchema.optional(),
+});
+export type KeptInstance = z.infer<typeof keptInstanceSchema>;
+export const keptInstancesSchema = z.object({ instances: z.array(keptInstanceSchema) });
+
 export const stoppedSchema = z.object({
   instanceId: instanceIdSchema,
   generation: z.int(),
@@ -174,7 +203,7 @@ export const helloMessageSchema = z.object({
   instances: z.array(instanceReportSchema),
 });
 
-/** Every second. `usage` (every fifth one): [instanceId, generation, cpuPercent, memoryBytes] per live instance. */
+/** Every `heartbeatMs` of the session; `n` counts from 1, the hello was 0. `usage` (about every 5 s): [instanceId, generation, cpuPercent, memoryBytes] per live instance. */
 export const heartbeatMessageSchema = z.object({
   type: z.literal('heartbeat'),
   n: z.int(),
@@ -201,18 +230,44 @@ export type AgentMessage = z.infer<typeof agentMessageSchema>;
 export type HelloMessage = z.infer<typeof helloMessageSchema>;
 export type HeartbeatMessage = z.infer<typeof heartbeatMessageSchema>;
 
+/**
+ * From the scheduler, when it has taken in the inventory: the session begins. It acknowledges the hello like an ack of
+ * heartbeat 0. Ends with the connection, the next session, or an agent's restart.
+ */
+export const sessionMessageSchema = z.object({
+  type: z.literal('session'),
+  session: z.int().min(1).describe('only rises within an epoch'),
+  heartbeatMs: z.int().min(1),
+  /** From the sending of the latest acknowledged heartbeat on, the lease is in force so long. */
+  leaseMs: z.int().min(1),
+  /** From the same moment on, starts are executed so long: no verdict can come earlier. */
+  startWithinMs: z.int().min(1),
+});
+export type SessionMessage = z.infer<typeof sessionMessageSchema>;
+
+/** From the scheduler, at once for each heartbeat, unless the node has the verdict. */
+export const ackMessageSchema = z.object({ type: z.literal('ack'), n: z.int().min(0) });
+export type AckMessage = z.infer<typeof ackMessageSchema>;
+
 /** From the scheduler: these ended generations are durable there; the agent may drop their records. */
 export const forgetMessageSchema = z.object({
   type: z.literal('forget'),
   instances: z.array(z.object({ uid: z.string(), slot: z.string(), generation: z.int() })),
 });
-export const schedulerMessageSchema = forgetMessageSchema;
 export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
+
+export const schedulerMessageSchema = z.discriminatedUnion('type', [
+  sessionMessageSchema,
+  ackMessageSchema,
+  forgetMessageSchema,
+]);
+export type SchedulerMessage = z.infer<typeof schedulerMessageSchema>;
 
 /** Query of the scheduler's WebSocket to `/events`; without it one listens only, and sees what a scheduler would see. */
 export const agentEventsQuerySchema = z.object({
   clusterId: z.string().min(1).optional(),
   epoch: z.coerce.number().int().min(1).optional(),
+  term: z.string().min(1).max(64).optional(),
 });
 
 /** WebSocket close codes on the agent's `/events`. */

@@ -4,6 +4,7 @@ import { timeSchema } from './fields';
 
 export const EVENT_TYPES = [
   'workload.submitted',
+  'workload.adopted',
   'workload.updated',
   'workload.scaled',
   'workload.restarted',
@@ -25,12 +26,17 @@ export const EVENT_TYPES = [
   'node.healthy',
   'node.lost',
   'node.returned',
+  'node.quarantined',
   'node.cordoned',
   'node.uncordoned',
   'node.draining',
   'node.drained',
   'node.forgotten',
   'scheduler.started',
+  'scheduler.brake',
+  'scheduler.released',
+  'scheduler.rebuilding',
+  'scheduler.rebuilt',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

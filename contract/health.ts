@@ -11,6 +11,10 @@ export const healthSchema = z
     version: z.string(),
     clusterId: z.string(),
     epoch: z.int(),
+    takesOver: z
+      .boolean()
+      .optional()
+      .describe('it has no records, and takes over the cluster of the first agent that belongs to one'),
     uptimeMs: z.number(),
     store: z.object({ kind: z.string(), writable: z.boolean() }),
     nodes: z.object({ total: z.int(), healthy: z.int() }),
@@ -106,3 +110,7 @@ export const recoveryMetricsSchema = z
   })
   .meta({ id: 'RecoveryMetrics' });
 export type RecoveryMetrics = z.infer<typeof recoveryMetricsSchema>;
+
+/** What was ended of what held recoveries back; empty when nothing did. */
+export const releasedSchema = z.object({ released: z.array(z.enum(['brake', 'rebuilding'])) }).meta({ id: 'Released' });
+export type Released = z.infer<typeof releasedSchema>;

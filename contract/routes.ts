@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   agentStatusSchema,
+  keptInstancesSchema,
   startBatchSchema,
   startedSchema,
   startInstanceSchema,
@@ -14,7 +15,7 @@ import {
 } from './agentApi';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
-import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema } from './health';
+import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
 import { logPositionParameter } from './logFrames';
 import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
 import { sinceSchema } from './since';
@@ -116,6 +117,12 @@ export const SCHEDULER_ROUTES = [
     path: '/recovery/metrics',
     summary: 'Verdicts and recoveries, with their times',
     answers: { 200: recoveryMetricsSchema },
+  },
+  {
+    method: 'POST',
+    path: '/recovery/release',
+    summary: 'Releases the brake: what was on nodes lost together is started elsewhere',
+    answers: { 200: releasedSchema },
   },
   {
     method: 'GET',
@@ -228,6 +235,12 @@ export const SCHEDULER_ROUTES = [
   },
 ] as const satisfies readonly Route[];
 
+/** Who asks: the scheduler of the agent's cluster. */
+export const agentInstancesQuerySchema = z.strictObject({
+  clusterId: z.string().min(1),
+  epoch: z.coerce.number().int().min(1).optional(),
+});
+
 export const AGENT_ROUTES = [
   {
     method: 'GET',
@@ -249,6 +262,13 @@ export const AGENT_ROUTES = [
     summary: 'Stops one instance and waits, or begins to stop several',
     body: z.union([stopInstanceSchema, stopBatchSchema]),
     answers: { 200: stoppedSchema },
+  },
+  {
+    method: 'GET',
+    path: '/instances',
+    summary: 'What its scheduler has had started, with all that is needed to learn the workloads again',
+    query: agentInstancesQuerySchema,
+    answers: { 200: keptInstancesSchema },
   },
   {
     method: 'GET',

@@ -46,16 +46,20 @@ export const WORKLOAD_STATUSES = [
 export const workloadStatusSchema = z.enum(WORKLOAD_STATUSES).meta({ id: 'WorkloadStatus' });
 export type WorkloadStatus = (typeof WORKLOAD_STATUSES)[number];
 
-export const NODE_STATUSES = ['healthy', 'suspect', 'degraded', 'lost'] as const;
+export const NODE_STATUSES = ['healthy', 'suspect', 'degraded', 'lost', 'quarantined'] as const;
 export const nodeStatusSchema = z.enum(NODE_STATUSES).meta({ id: 'NodeStatus' });
 export type NodeStatus = (typeof NODE_STATUSES)[number];
 
-/** suspect: a sign of failure, no verdict yet; degraded: half of its signs of life are missing; lost: the verdict. */
+/**
+ * suspect: a sign of failure, no verdict yet; degraded: half of its signs of life are missing; lost: the verdict;
+ * quarantined: healthy, but lost too often lately.
+ */
 export const NODE_TRANSITIONS: Record<NodeStatus, readonly NodeStatus[]> = {
   healthy: ['suspect', 'degraded', 'lost'],
-  suspect: ['healthy', 'degraded', 'lost'],
-  degraded: ['healthy', 'suspect', 'lost'],
-  lost: ['healthy', 'degraded'],
+  suspect: ['healthy', 'degraded', 'lost', 'quarantined'],
+  degraded: ['healthy', 'suspect', 'lost', 'quarantined'],
+  lost: ['healthy', 'degraded', 'quarantined'],
+  quarantined: ['healthy', 'suspect', 'degraded', 'lost'],
 };
 
 const TERMINAL: ReadonlySet<string> = new Set(['completed', 'failed', 'stopped']);

@@ -71,6 +71,14 @@ const placementSchema = z.strictObject({
 });
 export type PlacementRules = z.infer<typeof placementSchema>;
 
+/** What becomes of an instance whose node is cut off or lost. */
+export const onDisconnectSchema = z
+  .enum(['replace', 'stop', 'keep'])
+  .describe(
+    'replace (default): started elsewhere at the verdict; stop: dead before it is started elsewhere, never two at once; keep: waits for its node',
+  );
+export type OnDisconnect = z.infer<typeof onDisconnectSchema>;
+
 /** What the processes of one run may use. The first three need a node with the feature of that name (features.ts). */
 export const limitsSchema = z
   .strictObject({
@@ -122,6 +130,7 @@ export const processFields = {
   nice: z.int().min(-20).max(19).optional().describe('default 0; below it only where the agent runs as root'),
   umask: umaskSchema.optional().describe('octal; default "022"'),
   logs: logsSchema.optional(),
+  onDisconnect: onDisconnectSchema.optional(),
 };
 const processSchema = z.object(processFields);
 export type ProcessSpec = z.infer<typeof processSchema>;
@@ -133,10 +142,12 @@ export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
 }
 
 /** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
-export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs'>>(spec: S) {
-  const { nice = 0, umask = '022', limits = {}, logs } = spec;
+export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs' | 'onDisconnect'>>(
+  spec: S,
+) {
+  const { nice = 0, umask = '022', limits = {}, logs, onDisconnect = 'replace' } = spec;
   const { coreBytes = 0 } = limits;
-  return { ...spec, nice, umask, limits: { ...limits, coreBytes }, logs: logLimitsWithDefaults(logs) };
+  return { ...spec, nice, umask, limits: { ...limits, coreBytes }, logs: logLimitsWithDefaults(logs), onDisconnect };
 }
 
 export const processInputFields = {
@@ -221,6 +232,21 @@ export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id
     placement: input.placement ?? { strategy: 'spread', constraints: [] },
   };
 }
+
+/**
+ * What of a workload an agent keeps beside what it runs, so that a scheduler that has lost its records learns it again. The
+ * rest of the spec is in the start command.
+ */
+export const workloadOriginSchema = z.object({
+  labels: labelsSchema,
+  replicas: z.int().optional(),
+  resources: resourcesSchema,
+  placement: placementSchema,
+  version: z.int(),
+  revision: z.int(),
+  createdAt: timeSchema,
+});
+export type WorkloadOrigin = z.infer<typeof workloadOriginSchema>;
 
 /** How a run ended. Code and signal both null: not known. */
 export const exitSchema = z

@@ -6,6 +6,8 @@ import { z } from 'zod';
 import {
   type AgentStatus,
   agentStatusSchema,
+  type KeptInstance,
+  keptInstancesSchema,
   type Started,
   type StartInstance,
   type StopBatch,
@@ -101,6 +103,20 @@ export class AgentClient {
   /** Begins to stop; what comes of it arrives on the event connection. @throws like `start` */
   stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]> {
     return this.batch('/stop', instances, timeoutMs, z.unknown());
+  }
+
+  /** What the agent was told to run. @throws MorchError NODE_UNREACHABLE, or what the agent refuses with */
+  async kept({ clusterId, epoch }: { clusterId: string; epoch: number }, timeoutMs: number): Promise<KeptInstance[]> {
+    const query = new URLSearchParams({ clusterId, epoch: String(epoch) });
+    const { body, statusCode } = await this.pool.request({
+      method: 'GET',
+      path: `/instances?${query}`,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    });
+    const answer: unknown = await body.json();
+    if (statusCode !== 200) throw problemError(answer, statusCode);
+    return keptInstancesSchema.parse(answer).instances;
   }
 
   private async batch<T>(

@@ -2,7 +2,7 @@
 
 import type { z } from 'zod';
 import type { MorchEvent } from '../contract/events';
-import type { Health, HealthCheck, HealthSummary, RecoveryMetrics } from '../contract/health';
+import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
 import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
@@ -48,6 +48,8 @@ export interface SchedulerApi {
   checkNodes(): Promise<HealthCheck>;
   readyChecks(): ReadyCheck[];
   recoveryMetrics(): RecoveryMetrics;
+  /** Ends what holds recoveries back. */
+  releaseRecovery(): Promise<Released>;
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null };
   node(id: string): NodeDetail;

@@ -7,16 +7,19 @@ import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
 import { isTerminal } from '../contract/states';
 import type { BatchAnswer } from './agentClient';
+import { fenceEndsMs } from './core/healthPolicy';
 import { attemptsWithoutLost, hasEnded, isUnwanted, judgeReport, takeInReport } from './core/intake';
 import { type InstanceRecord, instanceKey, type NodeRecord, type WorkloadRecord } from './core/model';
 import { drainStep } from './drain';
+import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
 import { Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { placeWaiting } from './placer';
-import { reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
+import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import { beginRecovery } from './recoveryLog';
 import type { State } from './state';
+import { steadyNowMs } from './steadyClock';
 
 /** What the loop needs of the nodes' links. */
 export interface NodeLinks {
@@ -31,9 +34,11 @@ interface GenerationId {
 }
 
 const REFUSED_RETRY_MS = 1_000;
+const STALE_RETRY_MS = 250;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
+  private readonly fences: Fences;
   private readonly toForget = new Map<string, GenerationId[]>();
   /** Monotonic time of the last report of an instance, to tell it from an inventory made before. */
   private readonly heardAtMs = new WeakMap<InstanceRecord, number>();
@@ -46,8 +51,17 @@ export class ControlLoop implements OutboxListener {
     private readonly state: State,
     private readonly journal: Journal,
     private readonly links: NodeLinks,
+    /** Given to agents, now or before a restart. */
+    private readonly leaseMs: number,
     private readonly log: Logger,
   ) {
+    this.fences = new Fences((instance) => {
+      endFence(state, instance);
+      this.wake();
+    });
+    // Every lease counts as renewed when the scheduler starts.
+    for (const instance of state.instances.values())
+      if (instance.fenced) this.fences.raise(instance, fenceEndsMs(performance.now() + leaseMs, leaseMs));
     this.outbox = new Outbox(state, (id) => links.senderOf(id), this, log);
   }
 
@@ -64,6 +78,7 @@ export class ControlLoop implements OutboxListener {
   close(): void {
     this.closed = true;
     if (this.timer !== null) clearTimeout(this.timer);
+    this.fences.close();
     this.outbox.close();
   }
 
@@ -106,12 +121,19 @@ export class ControlLoop implements OutboxListener {
         this.takeIn(nodeId, endedReport(instance, 'failed', { lost: true, reason: 'its agent has no trace of it' }));
       }
     }
+    // Placed nowhere else yet, and not there any more: nothing is to be waited for.
+    for (const instance of [...this.state.lingeringOn(nodeId)]) {
+      if (!present.has(generationKey(instance)))
+        this.state.updateInstance(instance, { lingersOn: null, fenced: false });
+    }
     this.wake();
   }
 
   takeIn(nodeId: string, report: InstanceReport): void {
     const instance = this.state.instances.get(instanceKey(report));
     const ended = hasEnded(report);
+    // What is not known yet may be by and by: nothing of it is stopped or dropped before all have been heard.
+    if (this.state.meta.rebuilding && judgeReport(instance, nodeId, report) !== 'current') return;
     if (ended) {
       this.outbox.settled(nodeId, report);
       this.forgetLater(nodeId, report);
@@ -123,7 +145,7 @@ export class ControlLoop implements OutboxListener {
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
     if (instance === undefined || workload === undefined) return;
     this.heardAtMs.set(instance, performance.now());
-    const intake = takeInReport(instance, workload, nodeId, report, Date.now(), Math.random());
+    const intake = takeInReport(instance, workload, nodeId, report, steadyNowMs(), Math.random());
     this.state.updateInstance(instance, intake.patch);
     for (const event of intake.events)
       emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
@@ -158,13 +180,25 @@ export class ControlLoop implements OutboxListener {
     for (const instance of [...this.state.instancesOn(node.id)]) {
       const workload = this.state.workloads.get(instance.uid);
       if (workload === undefined) continue;
+      const fenced = instance.onDisconnect === 'stop';
+      if (fenced) this.raiseFence(instance, node);
       if (isUnwanted(instance, workload)) {
-        this.state.updateInstance(instance, { status: 'stopping', statusReason: 'node-lost' });
+        this.state.updateInstance(instance, { status: 'stopping', statusReason: 'node-lost', fenced });
+        continue;
+      }
+      if (instance.onDisconnect === 'keep') {
+        const statusReason = `waits for its node ${node.id}, which is lost`;
+        this.state.updateInstance(instance, { status: 'recovering', statusReason, pid: null, shimPid: null });
+        this.state.usage.delete(instanceKey(instance));
+        emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
         continue;
       }
       this.state.updateInstance(instance, {
         status: 'recovering',
-        statusReason: `its node ${node.id} is lost`,
+        statusReason: fenced
+          ? `waits for its lease on ${node.id}, which is lost, to end`
+          : `its node ${node.id} is lost`,
+        fenced,
         node: null,
         lingersOn: node.id,
         ...(workload.spec.kind === 'daemon' ? { preferredNode: node.id } : {}),
@@ -193,13 +227,35 @@ export class ControlLoop implements OutboxListener {
   nodeGone(node: NodeRecord, reason: string): void {
     this.outbox.drop(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
-      this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
+      if (instance.onDisconnect === 'stop') this.outlastLease(instance, node, reason);
+      else this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
     }
-    for (const instance of this.state.unplaced) {
-      if (instance.lingersOn === node.id) this.state.updateInstance(instance, { lingersOn: null });
-    }
+    for (const instance of [...this.state.lingeringOn(node.id)])
+      this.state.updateInstance(instance, { lingersOn: null });
     this.visitDaemons();
     this.wake();
+  }
+
+  /** Whoever else may be the node now, the copy that was there lives as long as its lease. */
+  private outlastLease(instance: InstanceRecord, node: NodeRecord, reason: string): void {
+    this.raiseFence(instance, node);
+    const workload = this.state.workloads.get(instance.uid);
+    const stopping = workload !== undefined && isUnwanted(instance, workload);
+    this.state.updateInstance(instance, {
+      status: stopping ? 'stopping' : 'recovering',
+      statusReason: `${reason}; waits for its lease to end`,
+      fenced: true,
+      node: null,
+      lingersOn: null,
+      pid: null,
+      shimPid: null,
+      replacing: null,
+    });
+    this.state.usage.delete(instanceKey(instance));
+  }
+
+  private raiseFence(instance: InstanceRecord, { id }: NodeRecord): void {
+    this.fences.raise(instance, fenceEndsMs(this.state.runtimeOf(id).leaseEndsAtMs, this.leaseMs));
   }
 
   /** Nodes have changed in what a daemon goes by: labels, schedulability, drain. */
@@ -241,9 +297,10 @@ export class ControlLoop implements OutboxListener {
       return;
     }
     this.log.warn({ node: nodeId, instance: instance.id, err: error }, 'the agent refused a start');
-    if (error.code === 'STILL_ALIVE') {
-      // What ran before still holds its place there: asked again, never started elsewhere.
-      setTimeout(() => this.outbox.offer(instance), REFUSED_RETRY_MS).unref();
+    if (error.code === 'STILL_ALIVE' || error.code === 'STALE_SESSION') {
+      // What ran before still holds its place there, or the session is to be renewed: asked again, never started elsewhere.
+      const retryMs = error.code === 'STALE_SESSION' ? STALE_RETRY_MS : REFUSED_RETRY_MS;
+      setTimeout(() => this.outbox.offer(instance), retryMs).unref();
       return;
     }
     if (instance.status === 'stopping') return;
@@ -253,7 +310,7 @@ export class ControlLoop implements OutboxListener {
       ...refused,
       statusReason: `${nodeId} refused the start: ${error.message}`,
       node: null,
-      retryAtMs: Date.now() + REFUSED_RETRY_MS,
+      retryAtMs: steadyNowMs() + REFUSED_RETRY_MS,
       triedNodes: [...new Set([...instance.triedNodes, nodeId])],
     });
     this.wake();
@@ -286,7 +343,7 @@ export class ControlLoop implements OutboxListener {
 
   private pass(): void {
     if (this.closed) return;
-    const nowMs = Date.now();
+    const nowMs = steadyNowMs();
     const visited = new Set<InstanceRecord>();
     try {
       const more = this.decide(nowMs, visited);

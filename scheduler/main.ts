@@ -6,7 +6,6 @@ import pino from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { ControlLoop } from './controlLoop';
-import { DEFAULT_HEALTH_POLICY } from './core/health';
 import { EventLog } from './events/feed';
 import { createEventSockets } from './events/webSocket';
 import { startHousekeeping } from './housekeeping';
@@ -46,7 +45,10 @@ export async function runScheduler(input: unknown): Promise<void> {
     { type: 'scheduler.started', data: { epoch: state.meta.epoch, version: VERSION } },
     new Date().toISOString(),
   );
-  const registry = new NodeRegistry(state, DEFAULT_HEALTH_POLICY, log);
+  const { policy } = options;
+  const leaseMs = Math.max(policy.leaseMs, state.meta.leaseMs ?? 0);
+  state.meta.leaseMs = leaseMs;
+  const registry = new NodeRegistry(state, policy, leaseMs, log);
   const journal = new Journal(
     store,
     state,
@@ -54,15 +56,16 @@ export async function runScheduler(input: unknown): Promise<void> {
     log,
     () => loop.wake(),
   );
-  const loop = new ControlLoop(state, journal, registry, log);
+  const loop = new ControlLoop(state, journal, registry, leaseMs, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
+  state.publishTerm();
 
   const service = new Service(state, journal, loop, registry, store, startedAtMs);
   const sockets = createEventSockets({ events, log });
   const app = createApp({ api: service, events, log });
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
-  registry.start(loop);
+  registry.start(loop, journal);
   loop.wake();
   const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(

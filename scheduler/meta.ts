@@ -4,13 +4,8 @@ import { keys, prefixes } from './store/keys';
 import { assertKnownSchema, SCHEMA_VERSION } from './store/migrations';
 import type { Store } from './store/store';
 
-/** The state is not all that it was: what runs is to be learnt from the agents before anything is started. */
-export interface Rebuilding {
-  /** The store was empty, was made from a backup, or was found damaged. */
-  reason: 'empty' | 'restored' | 'damaged';
-  /** ISO 8601. */
-  since: string;
-}
+/** Why a scheduler does not know what runs. */
+export type RebuildReason = 'empty' | 'restored' | 'damaged';
 
 export interface Meta {
   clusterId: string;
@@ -18,8 +13,17 @@ export interface Meta {
   /** Version of the store's layout. */
   schema: number;
   firstEventSeq: number;
-  /** Null in normal times. Set by an opening of a damaged store and by a restoration. */
-  rebuilding: Rebuilding | null;
+  /** The longest lease that an agent may have been given in this term or the one before. */
+  leaseMs?: number;
+  /** Nodes that were lost together and from which nothing is moved; see brake.ts. */
+  brake?: { since: string; nodes: string[] } | null;
+  /**
+   * What runs is being learnt from the agents; see rebuild.ts. Also set by the opening of a damaged store, and by a
+   * restoration.
+   */
+  rebuilding?: { reason: RebuildReason; since: string } | null;
+  /** A node has joined at some time: the cluster is this scheduler's own. */
+  joined?: boolean;
 }
 
 /**
@@ -35,8 +39,7 @@ export async function loadMeta(store: Store, newClusterId: string, notes: string
   }
   if (stored !== undefined) {
     assertKnownSchema(stored.schema);
-    // Records of earlier versions do not know of rebuilding.
-    return { ...stored, schema: SCHEMA_VERSION, rebuilding: stored.rebuilding ?? null };
+    return { ...stored, schema: SCHEMA_VERSION };
   }
   if (!(await isEmpty(store))) {
     notes.push(
@@ -44,7 +47,7 @@ export async function loadMeta(store: Store, newClusterId: string, notes: string
     );
   }
   const firstEventSeq = (await firstOfLastEvents(store)) ?? 1;
-  return { clusterId: newClusterId, epoch: 0, schema: SCHEMA_VERSION, firstEventSeq, rebuilding: null };
+  return { clusterId: newClusterId, epoch: 0, schema: SCHEMA_VERSION, firstEventSeq };
 }
 
 /** Seq of the first event from which on the sequence has no gap; undefined when there are no events. */

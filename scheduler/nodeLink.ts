@@ -7,11 +7,13 @@ import type { Logger } from 'pino';
 import WebSocket from 'ws';
 import {
   type AgentMessage,
+  type AgentStatus,
   agentMessageSchema,
   type ForgetMessage,
   type HeartbeatMessage,
   type HelloMessage,
   type InstanceReport,
+  type SchedulerMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
 import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
@@ -25,18 +27,23 @@ import {
   applySuspicion,
   applyTimeout,
   decideNode,
-  type HealthPolicy,
   initialHealth,
   type NodeHealth,
 } from './core/health';
+import { earliestVerdictMs, type HealthPolicy } from './core/healthPolicy';
 
 export interface LinkListener {
-  /** A connection is open and this is the inventory; `connectStartedAtMs` (monotonic) is before anything in it was read. */
-  onHello(hello: HelloMessage, connectStartedAtMs: number): void;
+  /**
+   * A connection is open and this is the inventory; `connectStartedAtMs` (monotonic) is before anything in it was read.
+   * @returns the number of the session that begins with it
+   */
+  onHello(hello: HelloMessage, connectStartedAtMs: number): number;
   onInstance(report: InstanceReport): void;
   onHeartbeat(message: HeartbeatMessage): void;
   onLeaving(): void;
   onDisconnected(): void;
+  /** An agent that has heard of another scheduler's term, no earlier than this one's, and whether one of it commands the agent at present. */
+  onLaterEpoch(epoch: number, isCommanded: boolean): void;
   /** Any sign of life. */
   onContact(): void;
   onProbe(result: ProbeResult): void;
@@ -51,6 +58,8 @@ export class NodeLink {
   private closed = false;
   /** When the present connection was begun, or last said something. */
   private heardAtMs = 0;
+  /** It has begun on the present connection. */
+  private hasSession = false;
   private status: NodeStatus;
   private address: AgentAddress;
 
@@ -61,7 +70,8 @@ export class NodeLink {
       readonly nodeKey: string;
       readonly status: NodeStatus;
     } & AgentAddress,
-    private readonly identity: { clusterId: string; epoch: number },
+    /** Read as it is whenever a connection is begun. */
+    private readonly identity: { readonly clusterId: string; readonly epoch: number; readonly id: string },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
@@ -81,6 +91,12 @@ export class NodeLink {
     if (address.host === this.address.host && address.port === this.address.port) return;
     this.address = { host: address.host, port: address.port };
     this.disconnect();
+  }
+
+  /** Begins anew, with what this scheduler is by now: another session, another inventory. */
+  reconnect(): void {
+    if (this.socket !== null) this.disconnect();
+    this.connect();
   }
 
   /** Called when the agent has made itself heard by other ways: look at it now. */
@@ -106,13 +122,14 @@ export class NodeLink {
     this.socket = null;
   }
 
-  private send(message: ForgetMessage): void {
+  private send(message: SchedulerMessage): void {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message), () => undefined);
   }
 
   private connect(): void {
     if (this.closed || this.socket !== null) return;
-    const query = new URLSearchParams({ clusterId: this.identity.clusterId, epoch: String(this.identity.epoch) });
+    const { clusterId, epoch, id } = this.identity;
+    const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id });
     const connectStartedAtMs = performance.now();
     const socket = new WebSocket(`ws://${urlHost(this.address)}/events?${query}`, {
       handshakeTimeout: this.policy.probeTimeoutMs,
@@ -120,6 +137,7 @@ export class NodeLink {
       maxPayload: 256 * 2 ** 20,
     });
     this.socket = socket;
+    this.hasSession = false;
     this.heardAtMs = connectStartedAtMs;
     socket.on('message', (data) => {
       if (this.socket !== socket) return;
@@ -168,10 +186,12 @@ export class NodeLink {
     switch (message.type) {
       case 'hello':
         if (this.status === 'lost') this.status = 'suspect';
-        this.listener.onHello(message, connectStartedAtMs);
+        this.beginSession(this.listener.onHello(message, connectStartedAtMs));
         break;
       case 'heartbeat':
         this.listener.onHeartbeat(message);
+        // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
+        if (this.hasSession && this.status !== 'lost') this.send({ type: 'ack', n: message.n });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);
@@ -181,6 +201,12 @@ export class NodeLink {
         break;
     }
     this.judge();
+  }
+
+  private beginSession(session: number): void {
+    const { heartbeatMs, leaseMs } = this.policy;
+    this.hasSession = true;
+    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: earliestVerdictMs(this.policy) });
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */
@@ -205,6 +231,7 @@ export class NodeLink {
       case 'answered':
         applyAnswer(this.health, nowMs);
         this.listener.onContact();
+        if (this.isOfAnother(result.status)) this.listener.onLaterEpoch(result.status.epoch, result.status.hasSession);
         if (this.isConnectionDead) this.disconnect();
         if (this.socket === null) this.connect();
         break;
@@ -235,6 +262,12 @@ export class NodeLink {
           error: 'another agent, or one of another cluster, answers there',
           latencyMs: result.latencyMs,
         };
+  }
+
+  /** It obeys, or has last obeyed, a scheduler of a later term, or another one that counts the same. */
+  private isOfAnother({ epoch, term }: AgentStatus): boolean {
+    const { epoch: own, id } = this.identity;
+    return epoch > own || (epoch === own && term !== null && term !== id);
   }
 
   private stalled(nowMs: number): void {

@@ -2,6 +2,7 @@
  * The nodes: their records, their links, and what users do with them (register, cordon, drain, forget). Turns what the
  * links hear into changes of state and work for the control loop.
  */
+import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
@@ -10,12 +11,18 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import { AgentClient, probeAgent } from './agentClient';
+import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
-import type { HealthPolicy } from './core/health';
+import type { HealthPolicy } from './core/healthPolicy';
 import { instanceKey, type NodeRecord } from './core/model';
+import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
+import { Quarantine } from './quarantine';
+import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
+import { steadyNowMs } from './steadyClock';
+import { Succession } from './succession';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
@@ -27,17 +34,46 @@ export class NodeRegistry {
   private readonly clients = new Map<string, AgentClient>();
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
   private loop: ControlLoop | null = null;
+  private readonly brake: Brake;
+  private readonly quarantine: Quarantine;
+  readonly rebuild: Rebuild;
+  private readonly succession: Succession;
+  private journal: Journal | null = null;
+  private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
+  private lastSession = 0;
 
   constructor(
     private readonly state: State,
     private readonly policy: HealthPolicy,
+    /** The longest lease that an agent may hold from an earlier term. */
+    private readonly leaseMs: number,
     private readonly log: Logger,
-  ) {}
+  ) {
+    this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
+    this.quarantine = new Quarantine(policy);
+    this.rebuild = new Rebuild(
+      state,
+      {
+        askKept: (id) => this.clientOf(this.state.nodes.get(id)!).kept(state.term, policy.probeTimeoutMs),
+        takeIn: (id, report) => this.loop!.takeIn(id, report),
+        onEnded: () => this.reconnectAll(),
+      },
+      log,
+    );
+    const succeed = (epoch: number): void => {
+      this.succeed(epoch).catch((error: unknown) => log.error({ err: error }, 'the term could not be raised'));
+    };
+    this.succession = new Succession(leaseMs, succeed, log);
+  }
 
-  /** @param loop is made with this registry and given to it afterwards */
-  start(loop: ControlLoop): void {
+  /** @param loop is made with this registry and given to it afterwards, like the journal */
+  start(loop: ControlLoop, journal: Journal): void {
     this.loop = loop;
+    this.journal = journal;
+    const leaseEndsAtMs = performance.now() + this.leaseMs;
     for (const node of this.state.nodes.values()) {
+      // It counts as renewed now.
+      this.state.runtimeOf(node.id).leaseEndsAtMs = leaseEndsAtMs;
       // Nothing has been heard in this term yet; a node that was lost stays so until it is heard.
       if (node.status !== 'lost' && node.status !== 'suspect')
         this.state.setNodeStatus(node, 'suspect', 'not heard since the scheduler started');
@@ -47,17 +83,23 @@ export class NodeRegistry {
 
   async close(): Promise<void> {
     for (const link of this.links.values()) link.close();
+    for (const timer of this.quarantineTimers.values()) clearTimeout(timer);
+    this.brake.close();
+    this.rebuild.close();
     await Promise.all([...this.clients.values()].map((client) => client.close()));
   }
 
   senderOf(nodeId: string): AgentClient | null {
     const node = this.state.nodes.get(nodeId);
-    if (node === undefined || node.status === 'lost') return null;
-    let client = this.clients.get(nodeId);
+    return node === undefined || node.status === 'lost' ? null : this.clientOf(node);
+  }
+
+  private clientOf(node: NodeRecord): AgentClient {
+    let client = this.clients.get(node.id);
     if (client === undefined || client.address.host !== node.host || client.address.port !== node.port) {
       void client?.close();
       client = new AgentClient({ host: node.host, port: node.port });
-      this.clients.set(nodeId, client);
+      this.clients.set(node.id, client);
     }
     return client;
   }
@@ -82,11 +124,16 @@ export class NodeRegistry {
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
+      if (this.takesOver) await this.takeOver(status.clusterId, status.epoch);
+    }
+    if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       throw new MorchError(
         'WRONG_CLUSTER',
         `The agent at ${where} belongs to another cluster (${status.clusterId}). Start it anew with --scheduler and this scheduler's address to move it here.`,
       );
     }
+    if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession)
+      await this.succeed(status.epoch);
     const id = input.name ?? status.name;
     const existing = this.state.nodes.get(id);
     this.assertNameFree(id, existing, status, where);
@@ -98,6 +145,43 @@ export class NodeRegistry {
     this.rejoin(existing, input, status);
     if (existing.status !== 'healthy') await this.untilHealthy(existing);
     return { created: false, node: existing };
+  }
+
+  /** No node has ever joined: the cluster of the first that belongs to one is this scheduler's to go on with. */
+  get takesOver(): boolean {
+    return this.state.nodes.size === 0 && this.state.meta.joined !== true;
+  }
+
+  /** The epoch of the scheduler that commands in this one's place; null: none does. */
+  get deposedBy(): number | null {
+    return this.succession.deposedBy;
+  }
+
+  private async takeOver(clusterId: string, epoch: number): Promise<void> {
+    this.log.warn(
+      { clusterId },
+      'an agent of another cluster has come to a scheduler without records: it goes on with that cluster',
+    );
+    const { meta } = this.state;
+    meta.clusterId = clusterId;
+    meta.joined = true;
+    this.rebuild.begin('empty');
+    await this.succeed(epoch);
+  }
+
+  /** Goes on in a term beyond that epoch, of which the records here know nothing. */
+  private async succeed(epoch: number): Promise<void> {
+    const { meta } = this.state;
+    meta.epoch = Math.max(meta.epoch, epoch) + 1;
+    this.rebuild.begin('restored');
+    this.state.saveMeta();
+    await this.journal!.commit();
+    this.state.publishTerm();
+    this.reconnectAll();
+  }
+
+  private reconnectAll(): void {
+    for (const link of this.links.values()) link.reconnect();
   }
 
   private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
@@ -135,6 +219,8 @@ export class NodeRegistry {
       lastContactAt: new Date().toISOString(),
     };
     this.state.addNode(node);
+    this.state.meta.joined = true;
+    this.state.saveMeta();
     this.emit('node.joined', node, { host: node.host, port: node.port });
     this.link(node);
     this.changed();
@@ -182,10 +268,13 @@ export class NodeRegistry {
     this.changed();
   }
 
+  /** Ends a cordon, a drain, and a quarantine. */
   uncordon(node: NodeRecord): void {
-    if (!node.cordoned && node.drain === null) return;
+    if (!node.cordoned && node.drain === null && node.status !== 'quarantined') return;
     node.cordoned = false;
     node.drain = null;
+    this.quarantine.end(node.id);
+    if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
     this.state.saveNode(node);
     this.emit('node.uncordoned', node);
     this.changed();
@@ -194,7 +283,7 @@ export class NodeRegistry {
   /** Repeating it sets a new deadline. */
   drain(node: NodeRecord, deadlineMs: number): void {
     const begins = node.drain === null;
-    node.drain = { state: 'draining', deadlineAtMs: Date.now() + deadlineMs };
+    node.drain = { state: 'draining', deadlineAtMs: steadyNowMs() + deadlineMs };
     this.state.saveNode(node);
     if (begins) this.emit('node.draining', node, { deadlineMs });
     this.changed();
@@ -206,8 +295,16 @@ export class NodeRegistry {
     void this.clients.get(node.id)?.close();
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);
-    this.state.removeNode(node);
+    this.brake.onHeard(node);
+    this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
+    this.state.removeNode(node);
+    this.changed();
+  }
+
+  /** @returns whether the brake was on */
+  releaseBrake(): boolean {
+    return this.brake.release('operator');
   }
 
   async check(): Promise<HealthCheck> {
@@ -228,7 +325,6 @@ export class NodeRegistry {
   // ---- what the links hear
 
   private link(node: NodeRecord): void {
-    const { clusterId, epoch } = this.state.meta;
     const runtime = this.state.runtimeOf(node.id);
     let contactSavedAtMs = 0;
     const listener: LinkListener = {
@@ -241,8 +337,9 @@ export class NodeRegistry {
         this.changed();
       },
       onDisconnected: () => {
-        runtime.connected = false;
+        runtime.session = null;
       },
+      onLaterEpoch: (epoch, isCommanded) => this.succession.heard(epoch, isCommanded),
       onContact: () => {
         const nowMs = Date.now();
         node.lastContactAt = new Date(nowMs).toISOString();
@@ -256,34 +353,46 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, { clusterId, epoch }, this.policy, listener, this.log);
+    const link = new NodeLink(node, this.state.term, this.policy, listener, this.log);
     this.links.set(node.id, link);
     link.start();
   }
 
-  private heardInventory(node: NodeRecord, hello: HelloMessage, connectStartedAtMs: number): void {
+  /** @returns the session that begins with it */
+  private heardInventory(node: NodeRecord, hello: HelloMessage, connectStartedAtMs: number): number {
     const runtime = this.state.runtimeOf(node.id);
     if (node.status === 'lost') {
       const sameStart = hello.incarnation === node.incarnation;
       if (sameStart) this.state.recoveries.falseVerdicts += 1;
       this.state.saveRecoveries();
       this.emit('node.returned', node, { sameStart });
+      this.brake.onHeard(node);
     }
     node.incarnation = hello.incarnation;
     node.agentLabels = hello.labels;
     node.capacity = hello.capacity;
     node.features = hello.features;
     node.version = hello.version;
-    runtime.connected = true;
+    this.lastSession += 1;
+    runtime.session = this.lastSession;
     runtime.leaving = false;
+    this.renewLease(node);
     this.state.saveNode(node);
-    this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
+    if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
+    else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();
+    return this.lastSession;
+  }
+
+  /** From the receipt of what is acknowledged on: no sooner than the agent counts from its sending. */
+  private renewLease(node: NodeRecord): void {
+    this.state.runtimeOf(node.id).leaseEndsAtMs = performance.now() + this.policy.leaseMs;
   }
 
   private heardHeartbeat(node: NodeRecord, message: HeartbeatMessage): void {
     const runtime = this.state.runtimeOf(node.id);
     const { cpuPercent, memoryPercent, loadAverage } = message.system;
+    this.renewLease(node);
     runtime.usage = { cpuPercent, memoryPercent, loadAverage };
     runtime.usageAtMs = Date.now();
     runtime.unseenCpuMillis = 0;
@@ -302,17 +411,21 @@ export class NodeRegistry {
 
   private judged(
     node: NodeRecord,
-    status: NodeStatus,
-    reason: string | null,
+    judgedStatus: NodeStatus,
+    judgedReason: string | null,
     facts: { silentMs: number; suspectForMs: number | null },
   ): void {
+    const quarantine = judgedStatus === 'healthy' ? this.quarantine.of(node.id) : null;
+    const status = quarantine === null ? judgedStatus : 'quarantined';
+    const reason = quarantine?.reason ?? judgedReason;
     if (node.status === status) return;
     this.state.setNodeStatus(node, status, reason);
+    this.watchQuarantine(node, quarantine?.leftMs ?? null);
     this.log.info({ node: node.id, status, reason }, 'node status');
     const nowMs = Date.now();
     if (status === 'lost') {
       const runtime = this.state.runtimeOf(node.id);
-      runtime.connected = false;
+      runtime.session = null;
       runtime.stale.clear();
       const verdictAt = new Date(nowMs).toISOString();
       recordVerdict(this.state.recoveries, {
@@ -322,6 +435,8 @@ export class NodeRegistry {
         reason: reason ?? 'lost',
       });
       this.emit('node.lost', node, { silentMs: facts.silentMs });
+      this.quarantine.onLost(node.id);
+      this.brake.onLost(node);
       this.loop!.nodeLost(node, {
         lastContactAt: new Date(nowMs - facts.silentMs).toISOString(),
         suspectAt: facts.suspectForMs === null ? null : new Date(nowMs - facts.suspectForMs).toISOString(),
@@ -329,9 +444,20 @@ export class NodeRegistry {
       });
     } else {
       this.emit(`node.${status}` as EventType, node);
-      if (status === 'healthy') for (const done of this.healthyWaiters.get(node.id) ?? []) done();
+      if (judgedStatus === 'healthy') for (const done of this.healthyWaiters.get(node.id) ?? []) done();
     }
     this.changed();
+  }
+
+  /** Healthy again when its quarantine is over. */
+  private watchQuarantine(node: NodeRecord, leftMs: number | null): void {
+    clearTimeout(this.quarantineTimers.get(node.id));
+    this.quarantineTimers.delete(node.id);
+    if (leftMs === null) return;
+    const end = (): void => {
+      if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
+    };
+    this.quarantineTimers.set(node.id, setTimeout(end, Math.ceil(leftMs) + 1));
   }
 
   private changed(): void {
@@ -346,5 +472,5 @@ export class NodeRegistry {
 
 /** Its own agent is there, or may be: the name is taken. */
 function isHeard(node: NodeRecord): boolean {
-  return node.status === 'healthy' || node.status === 'suspect';
+  return node.status === 'healthy' || node.status === 'suspect' || node.status === 'quarantined';
 }

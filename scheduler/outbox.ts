@@ -5,10 +5,10 @@
 import type { Logger } from 'pino';
 import type { Started, StartInstance, StopBatch } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
-import { pickProcess } from '../contract/workload';
+import { pickProcess, type WorkloadOrigin } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
-import type { InstanceRecord } from './core/model';
+import type { InstanceRecord, WorkloadRecord } from './core/model';
 import type { State } from './state';
 
 const BATCH = 64;
@@ -88,6 +88,7 @@ export class Outbox {
     const workload = this.state.workloads.get(instance.uid);
     if (workload === undefined) return;
     if (awaitsStart(instance)) {
+      if (this.state.meta.rebuilding) return;
       const queue = this.queueOf(node);
       const key = `start ${generationKey(instance)}`;
       if (queue.sent.has(key)) return;
@@ -137,7 +138,7 @@ export class Outbox {
   private flush(nodeId: string, queue: NodeQueue): void {
     setImmediate(() => {
       while (!this.closed && queue.calls < CALLS_AT_ONCE) {
-        const sender = this.state.runtimeOf(nodeId).connected ? this.senderOf(nodeId) : null;
+        const sender = this.state.runtimeOf(nodeId).session === null ? null : this.senderOf(nodeId);
         if (sender === null) {
           // The next inventory has everything looked at again.
           queue.starts.clear();
@@ -188,13 +189,15 @@ export class Outbox {
   private async sendStops(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
     const wanted = [...queue.stops].slice(0, BATCH);
     for (const [key] of wanted) queue.stops.delete(key);
-    const { clusterId, epoch } = this.state.meta;
+    const { clusterId, epoch } = this.state.term;
+    const session = this.state.runtimeOf(nodeId).session!;
     const commands = wanted.map(([, { instanceId, uid, generation, graceMs }]) => ({
       instanceId,
       uid,
       generation,
       clusterId,
       epoch,
+      session,
       ...(graceMs === null ? {} : { graceMs }),
     }));
     await this.call<unknown>(nodeId, queue, {
@@ -242,7 +245,7 @@ export class Outbox {
     const workload = this.state.workloads.get(instance.uid);
     if (workload === undefined) return null;
     const { kind, restart, stop } = workload.spec;
-    const { clusterId, epoch } = this.state.meta;
+    const { clusterId, epoch } = this.state.term;
     return {
       kind,
       ...pickProcess(workload.spec),
@@ -255,6 +258,22 @@ export class Outbox {
       node: nodeId,
       clusterId,
       epoch,
+      session: this.state.runtimeOf(nodeId).session!,
+      workload: originOf(workload),
     };
   }
+}
+
+/** What the agent keeps for a scheduler that has lost its records. */
+function originOf({ spec, version, revision, createdAt }: WorkloadRecord): WorkloadOrigin {
+  const { labels, replicas, resources, placement } = spec;
+  return {
+    labels,
+    ...(replicas === undefined ? {} : { replicas }),
+    resources,
+    placement,
+    version,
+    revision,
+    createdAt,
+  };
 }

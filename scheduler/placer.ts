@@ -23,13 +23,24 @@ const PLACEMENTS_KEPT = 10;
 /** What a placement that reserves less is taken to use until a measurement shows it, so that a burst is spread. */
 const UNSEEN_CPU_MILLIS = 100;
 
+/** What is said of instances that the brake holds. */
+const BRAKED =
+  'held by the brake, as so many nodes were lost at once; it goes on when they are back, or with `morch recovery --release`';
+
 /** @returns whether some are left that could not be looked at in this pass */
 export function placeWaiting(state: State, nowMs: number): boolean {
+  if (state.meta.rebuilding) return false;
   const pass = new Pass(state);
+  const braked = new Set(state.meta.brake?.nodes);
   let placed = 0;
   for (const instance of [...state.unplaced]) {
     const workload = state.workloads.get(instance.uid);
-    if (workload === undefined || instance.retryAtMs > nowMs || isUnwanted(instance, workload)) continue;
+    if (workload === undefined || instance.retryAtMs > nowMs || instance.fenced) continue;
+    if (isUnwanted(instance, workload)) continue;
+    if (instance.lingersOn !== null && braked.has(instance.lingersOn)) {
+      if (instance.statusReason !== BRAKED) state.updateInstance(instance, { statusReason: BRAKED });
+      continue;
+    }
     if (placed === PLACED_PER_PASS) return true;
     if (pass.place(instance, workload)) placed += 1;
   }
@@ -155,6 +166,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     revision: workload.revision,
     node: nodeId,
     lingersOn: null,
+    onDisconnect: workload.spec.onDisconnect ?? 'replace',
     pid: null,
     shimPid: null,
     startedAt: null,
@@ -199,7 +211,7 @@ export function closedReason(state: State, node: NodeRecord): string | null {
   if (node.status !== 'healthy') return `is ${node.status}`;
   if (node.drain !== null) return `is ${node.drain.state}`;
   if (runtime.leaving) return 'its agent is stopping';
-  if (!runtime.connected) return 'is not connected';
+  if (runtime.session === null) return 'is not connected';
   if (runtime.stale.size > 0) return 'still stops stale copies';
   return null;
 }

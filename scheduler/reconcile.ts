@@ -109,10 +109,18 @@ export function reconcileInstance(state: State, instance: InstanceRecord): void 
   }
 }
 
-/** Nothing runs, save perhaps an old copy on a lost node: then it is stopping until that node is back or forgotten. */
+/**
+ * Nothing runs, save perhaps an old copy on a lost node: then it is stopping until that node is back or forgotten, or,
+ * where the copy is fenced, until that fence is over.
+ */
 function stopUnplaced(state: State, instance: InstanceRecord, workload: WorkloadRecord): void {
   const lostNode = instance.lingersOn === null ? undefined : state.nodes.get(instance.lingersOn);
-  if (lostNode?.status === 'lost') {
+  const mayLive = instance.onDisconnect === 'stop' ? instance.fenced : lostNode?.status === 'lost';
+  if (mayLive && lostNode === undefined) {
+    if (instance.status === 'stopping') return;
+    state.updateInstance(instance, { status: 'stopping', statusReason: 'waits for its lease to end' });
+    state.endRecovery(instance, 'failed');
+  } else if (mayLive && lostNode !== undefined) {
     state.updateInstance(instance, {
       status: 'stopping',
       statusReason: 'node-lost',
@@ -123,6 +131,14 @@ function stopUnplaced(state: State, instance: InstanceRecord, workload: Workload
   } else {
     stoppedAtOnce(state, instance, workload);
   }
+}
+
+/** Nothing of an instance can be alive any more on the node that was lost with it. */
+export function endFence(state: State, instance: InstanceRecord): void {
+  const workload = state.workloads.get(instance.uid);
+  if (workload === undefined || state.instances.get(instanceKey(instance)) !== instance) return;
+  state.updateInstance(instance, { fenced: false });
+  if (isUnwanted(instance, workload)) stoppedAtOnce(state, instance, workload);
 }
 
 function stoppedAtOnce(state: State, instance: InstanceRecord, workload: WorkloadRecord): void {
@@ -167,7 +183,8 @@ function purge(state: State, workload: WorkloadRecord): void {
   emitAbout(state, 'workload.purged', workload, null);
 }
 
-function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
+/** A slot that has never been placed. */
+export function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
   return {
     uid: workload.uid,
     slot,
@@ -180,6 +197,8 @@ function newInstance(workload: WorkloadRecord, slot: string): InstanceRecord {
     statusReason: null,
     node: null,
     lingersOn: null,
+    onDisconnect: 'replace',
+    fenced: false,
     pid: null,
     shimPid: null,
     startedAt: null,

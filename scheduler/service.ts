@@ -5,7 +5,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
-import type { Health, HealthCheck, HealthSummary, RecoveryMetrics } from '../contract/health';
+import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
@@ -54,6 +54,8 @@ export class Service implements SchedulerApi {
     return healthOf(this.state, {
       store: this.store.kind,
       unwritable: this.journal.unwritable,
+      deposedBy: this.registry.deposedBy,
+      takesOver: this.registry.takesOver,
       version: VERSION,
       uptimeMs: Date.now() - this.startedAtMs,
     });
@@ -77,6 +79,16 @@ export class Service implements SchedulerApi {
 
   recoveryMetrics(): RecoveryMetrics {
     return metricsOf(this.state.recoveries);
+  }
+
+  async releaseRecovery(): Promise<Released> {
+    this.journal.assertWritable();
+    const released: Released['released'] = [
+      ...(this.registry.releaseBrake() ? ['brake' as const] : []),
+      ...(this.registry.rebuild.end('operator') ? ['rebuilding' as const] : []),
+    ];
+    await this.journal.commit();
+    return { released };
   }
 
   // ---- nodes
@@ -193,7 +205,7 @@ export class Service implements SchedulerApi {
   }
 
   private async create(input: SubmitInput, alsoStore?: (answer: Workload) => void): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const id = input.id ?? this.freeId(input);
     const existing = this.state.workloadById(id);
     if (existing !== undefined && !isTerminal(this.statusOf(existing))) {
@@ -214,8 +226,19 @@ export class Service implements SchedulerApi {
     return answer;
   }
 
-  async apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }> {
+  /** @throws MorchError STORE_UNWRITABLE; REBUILDING while it is not known what is to be changed */
+  private assertChangeable(): void {
     this.journal.assertWritable();
+    const { rebuilding } = this.state.meta;
+    if (rebuilding?.reason !== 'damaged') return;
+    throw new MorchError(
+      'REBUILDING',
+      'The store was damaged, and the agents are being asked what runs; changes are taken when that is known (morch health tells), or after morch recovery --release.',
+    );
+  }
+
+  async apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }> {
+    this.assertChangeable();
     if (input.id !== undefined && input.id !== id) {
       throw new MorchError('INVALID_INPUT', `The body's id (${input.id}) is not the path's (${id}).`, {
         errors: [{ pointer: '/id', message: `must be ${id}, or left out` }],
@@ -251,7 +274,7 @@ export class Service implements SchedulerApi {
   }
 
   async stop(id: string, purge: boolean, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     if (workload.goal !== 'stop' && !isTerminal(this.statusOf(workload))) {
@@ -272,7 +295,7 @@ export class Service implements SchedulerApi {
   }
 
   async restart(id: string, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     this.assertNotStopping(workload);
@@ -287,7 +310,7 @@ export class Service implements SchedulerApi {
   }
 
   async scale(id: string, replicas: number, ifMatch?: number): Promise<Workload> {
-    this.journal.assertWritable();
+    this.assertChangeable();
     const workload = this.workloadRecord(id);
     assertVersion(workload, ifMatch);
     if (workload.spec.kind === 'daemon')

@@ -3,6 +3,7 @@
  * durable yet. Every change of a record goes through here, so that indexes, state tables and the journal cannot
  * disagree. Reads are free for all; journal.ts takes the changes.
  */
+import { randomUUID } from 'node:crypto';
 import type { MorchEvent } from '../contract/events';
 import {
   assertTransition,
@@ -29,6 +30,8 @@ import type { Store, StoreOp } from './store/store';
 /** What records of earlier versions lack. */
 function withLaterFields(instance: InstanceRecord): InstanceRecord {
   instance.shimPid ??= null;
+  instance.onDisconnect ??= 'replace';
+  instance.fenced ??= false;
   if (instance.exit !== null) instance.exit.oomKilled ??= false;
   return instance;
 }
@@ -38,6 +41,8 @@ export class State {
   readonly instances = new Map<string, InstanceRecord>();
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
+  /** What agents are told this scheduler is: of `meta` as far as it is durable. */
+  readonly term: { clusterId: string; epoch: number; id: string };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   /** Latest usage by `uid/slot`; not kept across restarts. */
@@ -49,6 +54,7 @@ export class State {
   private readonly uidById = new Map<string, string>();
   private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
+  private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
   private readonly runtimes = new Map<string, NodeRuntime>();
   private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
@@ -63,6 +69,7 @@ export class State {
     readonly notes: readonly string[],
   ) {
     this.recoveries = recoveries;
+    this.term = { clusterId: meta.clusterId, epoch: meta.epoch, id: randomUUID() };
   }
 
   /**
@@ -92,6 +99,7 @@ export class State {
       meta.rebuilding = { reason: 'damaged', since: new Date().toISOString() };
       state.saveMeta();
       state.delete(keys.damage);
+      state.emit({ type: 'scheduler.rebuilding', data: { reason: 'damaged' } }, meta.rebuilding.since);
     }
     for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
     for (const instance of state.instances.values()) {
@@ -120,13 +128,19 @@ export class State {
     return this.instancesByNode.get(nodeId) ?? new Set();
   }
 
+  /** Unplaced instances whose last copy may still be on that node, which was lost. */
+  lingeringOn(nodeId: string): ReadonlySet<InstanceRecord> {
+    return this.lingeringByNode.get(nodeId) ?? new Set();
+  }
+
   runtimeOf(nodeId: string): NodeRuntime {
     let runtime = this.runtimes.get(nodeId);
     if (runtime === undefined) {
       runtime = {
         usage: null,
         usageAtMs: 0,
-        connected: false,
+        session: null,
+        leaseEndsAtMs: Number.NEGATIVE_INFINITY,
         leaving: false,
         stale: new Set(),
         unseenCpuMillis: 0,
@@ -186,6 +200,14 @@ export class State {
     this.touchInstance(instance);
   }
 
+  /** Takes over what an agent knows better than the record does, whatever that says: no transition of its own making. */
+  adoptInstance(instance: InstanceRecord, found: Partial<InstanceRecord>): void {
+    this.unindexInstance(instance);
+    Object.assign(instance, found);
+    this.indexInstance(instance);
+    this.touchInstance(instance);
+  }
+
   removeInstance(instance: InstanceRecord): void {
     const workload = this.workloads.get(instance.uid);
     if (workload !== undefined) {
@@ -220,6 +242,12 @@ export class State {
     this.nodes.delete(node.id);
     this.runtimes.delete(node.id);
     this.mark(keys.node(node.id), () => undefined);
+  }
+
+  /** Call it when `meta` is durable. */
+  publishTerm(): void {
+    this.term.clusterId = this.meta.clusterId;
+    this.term.epoch = this.meta.epoch;
   }
 
   saveMeta(): void {
@@ -324,8 +352,9 @@ export class State {
     if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     if (isUnplaced(instance)) this.unplaced.add(instance);
     else this.unplaced.delete(instance);
+    if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).add(instance);
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      this.onNode(instance.node).add(instance);
+      setOf(this.instancesByNode, instance.node).add(instance);
       this.addAllocated(instance.node, instance.reserved, 1);
     }
   }
@@ -338,19 +367,11 @@ export class State {
       else delete counts[instance.status];
     }
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      this.onNode(instance.node).delete(instance);
+      setOf(this.instancesByNode, instance.node).delete(instance);
       this.addAllocated(instance.node, instance.reserved, -1);
     }
     this.unplaced.delete(instance);
-  }
-
-  private onNode(nodeId: string): Set<InstanceRecord> {
-    let set = this.instancesByNode.get(nodeId);
-    if (set === undefined) {
-      set = new Set();
-      this.instancesByNode.set(nodeId, set);
-    }
-    return set;
+    if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).delete(instance);
   }
 
   private addAllocated(nodeId: string, amounts: { cpuMillis: number; memoryBytes: number }, sign: 1 | -1): void {
@@ -359,4 +380,13 @@ export class State {
     sum.memoryBytes += sign * amounts.memoryBytes;
     this.allocated.set(nodeId, sum);
   }
+}
+
+function setOf(map: Map<string, Set<InstanceRecord>>, nodeId: string): Set<InstanceRecord> {
+  let set = map.get(nodeId);
+  if (set === undefined) {
+    set = new Set();
+    map.set(nodeId, set);
+  }
+  return set;
 }

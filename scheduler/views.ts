@@ -105,13 +105,33 @@ export function nodeDetailView(state: State, node: NodeRecord): NodeDetail {
 
 export function healthOf(
   state: State,
-  self: { store: string; unwritable: string | null; version: string; uptimeMs: number },
+  self: {
+    store: string;
+    unwritable: string | null;
+    deposedBy: number | null;
+    takesOver: boolean;
+    version: string;
+    uptimeMs: number;
+  },
 ): Health {
   const unwell = [...state.nodes.values()].filter((node) => node.status !== 'healthy');
   const reasons = [
     ...unwell.map(
       (node) => `node ${node.id} is ${node.status}${node.statusReason === null ? '' : `: ${node.statusReason}`}`,
     ),
+    ...(self.deposedBy === null
+      ? []
+      : [`agents obey a scheduler of epoch ${self.deposedBy}; this one, of epoch ${state.meta.epoch}, stands down`]),
+    ...(state.meta.rebuilding
+      ? [
+          `learning from the agents what runs since ${state.meta.rebuilding.since} (the store was ${state.meta.rebuilding.reason}); nothing is started until all are heard, or with morch recovery --release`,
+        ]
+      : []),
+    ...(state.meta.brake
+      ? [
+          `the brake is on since ${state.meta.brake.since}: ${state.meta.brake.nodes.length} nodes were lost at once, nothing of theirs is moved (morch recovery --release)`,
+        ]
+      : []),
     ...(self.unwritable === null ? [] : [`the store cannot be written: ${self.unwritable}`]),
   ];
   let running = 0;
@@ -122,6 +142,7 @@ export function healthOf(
     version: self.version,
     clusterId: state.meta.clusterId,
     epoch: state.meta.epoch,
+    ...(self.takesOver ? { takesOver: true } : {}),
     uptimeMs: self.uptimeMs,
     store: { kind: self.store, writable: self.unwritable === null },
     nodes: { total: state.nodes.size, healthy: state.nodes.size - unwell.length },

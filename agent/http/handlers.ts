@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import {
   type AgentStatus,
+  type StartInstance,
   startBatchSchema,
   startInstanceSchema,
   stopBatchSchema,
@@ -11,12 +12,18 @@ import {
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
 import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
-import { type agentLogsQuerySchema, type agentStatusQuerySchema, DROPPED_BYTES_HEADER } from '../../contract/routes';
+import {
+  type agentInstancesQuerySchema,
+  type agentLogsQuerySchema,
+  type agentStatusQuerySchema,
+  DROPPED_BYTES_HEADER,
+} from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
 import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logs/files';
 import { type LogBlock, type LogRequest, readLogs } from '../logs/reading';
 import type { Commander, Membership } from '../membership';
+import type { Session, SessionClaim } from '../session';
 import { readStateFile } from '../shim/stateFile';
 import type { Supervisor } from '../supervisor';
 import { readCommand } from './body';
@@ -25,17 +32,30 @@ import type { Call, Handlers } from './router';
 export interface HandlerMeans {
   supervisor: Supervisor;
   membership: Membership;
+  session: Session;
   logFiles: LogFiles;
   status(withProcesses: boolean): AgentStatus;
 }
 
-export function makeHandlers({ supervisor, membership, logFiles, status }: HandlerMeans): Handlers {
+export function makeHandlers({ supervisor, membership, session, logFiles, status }: HandlerMeans): Handlers {
+  const start = async (command: StartInstance) => {
+    membership.check(command);
+    const refusal = session.refusalOfStart(command);
+    if (refusal !== null) throw refusal;
+    return supervisor.start(command);
+  };
+
+  const admitStop = async (command: Commander & SessionClaim) => {
+    await membership.admit(command);
+    const refusal = session.refusalOfStop(command);
+    if (refusal !== null) throw refusal;
+  };
+
   /** Each of a batch by itself: an answer or a problem. */
-  const settleAll = async <T extends Commander>(items: T[], one: (item: T) => Promise<unknown>, requestId: string) =>
+  const settleAll = async <T>(items: T[], one: (item: T) => Promise<unknown>, requestId: string) =>
     Promise.all(
       items.map(async (item) => {
         try {
-          await membership.admit(item);
           return await one(item);
         } catch (error) {
           return problemOf(error, requestId);
@@ -53,27 +73,35 @@ export function makeHandlers({ supervisor, membership, logFiles, status }: Handl
       const { value, isBatch } = await readCommand(request);
       if (isBatch) {
         const { instances } = parseInput(startBatchSchema, value);
-        const results = await settleAll(instances, (command) => supervisor.start(command), requestId);
+        const results = await settleAll(instances, start, requestId);
         sendJson(response, 200, { results });
         return;
       }
-      const command = parseInput(startInstanceSchema, value);
-      await membership.admit(command);
-      sendJson(response, 201, await supervisor.start(command));
+      sendJson(response, 201, await start(parseInput(startInstanceSchema, value)));
     },
 
     'POST /stop': async ({ request, response, requestId }) => {
       const { value, isBatch } = await readCommand(request);
       if (isBatch) {
         const { instances } = parseInput(stopBatchSchema, value);
-        const results = await settleAll(instances, (target) => supervisor.beginStop(target), requestId);
+        const begin = async (target: (typeof instances)[number]) => {
+          await admitStop(target);
+          return supervisor.beginStop(target);
+        };
+        const results = await settleAll(instances, begin, requestId);
         sendJson(response, 200, { results });
         return;
       }
       const target = parseInput(stopInstanceSchema, value);
       const isStartersOwn = target.clusterId === undefined && supervisor.isStartedAlone(target);
-      if (!isStartersOwn) await membership.admit(target);
+      if (!isStartersOwn) await admitStop(target);
       sendJson(response, 200, await supervisor.stop(target));
+    },
+
+    'GET /instances': ({ response, query }) => {
+      const asker = query as z.output<typeof agentInstancesQuerySchema>;
+      membership.check(asker);
+      sendJson(response, 200, { instances: supervisor.keptOf(asker.clusterId) });
     },
 
     'GET /instances/:id/logs': async (call) => {

@@ -86,15 +86,24 @@ export interface SystemUser {
   home: string;
 }
 
+/** What the lease page says of the lease in force. */
+export interface LeaseSaid {
+  /** On the clock of `bootTimeMs`; 0: none is in force. */
+  endsAtMs: number;
+  /** Counts the leases: another number is another lease, with a gap before it. */
+  term: number;
+}
+
 /** The page by which shims see that their agent lives; layout in docs/shim.md. */
 export interface LeasePage {
   /**
    * Says "alive now". Each number is stored whole, the time of the refresh last.
    *
-   * @param leaseEndsInMs from now, may be negative; null: no lease is in force
-   * @throws NativeError EBADF after `close`
+   * @throws NativeError EBADF after `close`, EINVAL for what is no whole number from 0
    */
-  refresh(leaseEndsInMs: number | null, hasScheduler: boolean): void;
+  refresh(lease: LeaseSaid, hasScheduler: boolean): void;
+  /** What the last agent has said. */
+  read(): LeaseSaid;
   /** Leaves the file and what it says. Idempotent. */
   close(): void;
 }
@@ -185,7 +194,11 @@ interface Binding {
   lockFile(path: string): boolean;
   openFifo(path: string): number;
   /** `refresh` is false after `close`. */
-  openLease(path: string): { refresh(endsInMs: number | null, hasScheduler: boolean): boolean; close(): void };
+  openLease(path: string): {
+    refresh(endsAtMs: number, term: number, hasScheduler: boolean): boolean;
+    read(): [endsAtMs: number, term: number];
+    close(): void;
+  };
   bootTimeMs(): number;
   lookUpUser(name: string): Promise<SystemUser | null>;
   liveCount(): number;
@@ -274,13 +287,17 @@ function wrap(binding: Binding): Native {
 
 function wrapLease(path: string, lease: ReturnType<Binding['openLease']>): LeasePage {
   return {
-    refresh(leaseEndsInMs, hasScheduler) {
-      if (leaseEndsInMs !== null && !Number.isFinite(leaseEndsInMs)) {
-        throw new NativeError('refresh', constants.errno.EINVAL, `lease end ${leaseEndsInMs}`);
+    refresh({ endsAtMs, term }, hasScheduler) {
+      if (![endsAtMs, term].every((number) => Number.isSafeInteger(number) && number >= 0)) {
+        throw new NativeError('refresh', constants.errno.EINVAL, `lease end ${endsAtMs}, term ${term}`);
       }
-      if (!lease.refresh(leaseEndsInMs, hasScheduler)) {
+      if (!lease.refresh(endsAtMs, term, hasScheduler)) {
         throw new NativeError('refresh', constants.errno.EBADF, path);
       }
+    },
+    read() {
+      const [endsAtMs, term] = lease.read();
+      return { endsAtMs, term };
     },
     close: () => lease.close(),
   };

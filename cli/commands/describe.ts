@@ -60,6 +60,7 @@ function renderWorkload(workload: Workload, events: readonly MorchEvent[], optio
     ['limits', limitsText(workload.limits)],
     ['nice', workload.nice === undefined ? '' : String(workload.nice)],
     ['umask', workload.umask ?? ''],
+    ['on disconnect', workload.onDisconnect ?? ''],
     ['placement', [placement.strategy, ...placement.constraints.map(constraintText)].join(', ')],
     [
       'restart',

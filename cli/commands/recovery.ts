@@ -1,6 +1,6 @@
 /** `morch recovery`: what failed, how fast it was seen and what became of it. */
 import type { Command } from 'commander';
-import type { Recovery, RecoveryMetrics, Spread } from '../../contract/health';
+import type { Recovery, RecoveryMetrics, Released, Spread } from '../../contract/health';
 import { clientOf } from '../client';
 import {
   addOutputOptions,
@@ -11,6 +11,7 @@ import {
   renderFields,
   renderOne,
   renderTable,
+  say,
 } from '../output';
 import { formatMs } from '../quantities';
 
@@ -36,9 +37,14 @@ export function registerRecovery(program: Command): void {
   const command = program
     .command('recovery')
     .description('lost nodes and what was moved off them, with times')
-    .addHelpText('after', '\nExample:\n  $ morch recovery');
+    .option('--release', 'release the brake: start elsewhere what was on nodes that were lost together')
+    .addHelpText('after', '\nExamples:\n  $ morch recovery\n  $ morch recovery --release');
   addOutputOptions(command, { list: false }).action(async () => {
     const options = outputOptionsOf(command);
+    if (command.opts<{ release?: boolean }>().release === true) {
+      const { released } = await clientOf(command).post<Released>('/recovery/release');
+      say(released.length === 0 ? 'nothing held recoveries back' : `released: ${released.join(', ')}`);
+    }
     const metrics = await clientOf(command).get<RecoveryMetrics>('/recovery/metrics');
     print(renderOne(metrics, options, () => renderRecovery(metrics, options)));
   });

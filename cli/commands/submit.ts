@@ -9,6 +9,8 @@ import {
   type Constraint,
   kindSchema,
   type Limits,
+  type OnDisconnect,
+  onDisconnectSchema,
   pickProcess,
   type Workload,
   type WorkloadInput,
@@ -48,6 +50,7 @@ interface SubmitFlags {
   limitOpenFiles?: number;
   nice?: number;
   umask?: string;
+  onDisconnect?: OnDisconnect;
   logMaxBytes?: number;
   logFiles?: number;
   wait?: boolean;
@@ -109,6 +112,12 @@ export function registerSubmit(program: Command): void {
       'such files kept per stream, over all runs of an instance (default: 10)',
       integer(1, 1_000),
     )
+    .addOption(
+      new Option(
+        '--on-disconnect <what>',
+        'when its node is lost: replace it at once (default), stop it first so that it never runs twice, or keep it for the node',
+      ).choices(onDisconnectSchema.options),
+    )
     .option('--wait', 'wait like `morch wait`, and end with its exit code')
     .option('--timeout <duration>', 'with --wait: how long at most, such as 30s', flag(parseDurationMs))
     .option('-q, --quiet', 'print the id only, as soon as it is accepted')
@@ -116,6 +125,7 @@ export function registerSubmit(program: Command): void {
       'after',
       '\nExamples:\n  $ morch submit ./job.sh --wait\n  $ morch submit ./web.sh --name web --kind service --replicas 3 --memory 256MiB\n' +
         '  $ morch submit ./job.sh --user www-data --limit-memory 512MiB --limit-cpu 500m --limit-pids 64\n' +
+        '  $ morch submit ./singleton.sh --kind service --on-disconnect stop\n' +
         '  $ morch submit ./job.sh -- --verbose input.txt\n  $ morch submit --command -- sleep 60',
     );
   command.action(async (program_: string, args: string[], flags: SubmitFlags) => {
@@ -142,7 +152,7 @@ export function registerSubmit(program: Command): void {
 /** Pure: the spec that the flags stand for. */
 export function specOf(program: string, args: readonly string[], flags: SubmitFlags, cwd: string): WorkloadInput {
   const { name, kind, replicas, env, label, cpu, memory, constraint, strategy, restart, attempts, grace } = flags;
-  const { maxRun, user, nice, umask, logMaxBytes, logFiles } = flags;
+  const { maxRun, user, nice, umask, logMaxBytes, logFiles, onDisconnect } = flags;
   return {
     ...(name === undefined ? {} : { id: name }),
     ...(kind === undefined ? {} : { kind }),
@@ -159,6 +169,7 @@ export function specOf(program: string, args: readonly string[], flags: SubmitFl
       umask,
       logs:
         logMaxBytes === undefined && logFiles === undefined ? undefined : { maxBytes: logMaxBytes, files: logFiles },
+      onDisconnect,
     }),
     ...(replicas === undefined ? {} : { replicas }),
     ...(label === undefined ? {} : { labels: Object.fromEntries(label) }),

@@ -6,32 +6,7 @@
  * `decideNode` after each and at `nextAtMs`; start a probe on a fresh connection when told to.
  */
 import type { NodeStatus } from '../../contract/states';
-
-export interface HealthPolicy {
-  /** Every node is probed this often whatever else is heard. */
-  sweepMs: number;
-  probeTimeoutMs: number;
-  /** Silence for this long starts a probe. */
-  silentAfterMs: number;
-  /** After a refused connection the node is probed this often. */
-  refusedProbeMs: number;
-  /** Refused for this long after the last contact: the verdict. */
-  refusedVerdictMs: number;
-  /** A timer that fires later than this tells that the scheduler itself stood still. */
-  stallMs: number;
-  /** How long to read what has arrived before judging again after a stall. */
-  settleMs: number;
-}
-
-export const DEFAULT_HEALTH_POLICY: HealthPolicy = {
-  sweepMs: 3_000,
-  probeTimeoutMs: 2_000,
-  silentAfterMs: 2_200,
-  refusedProbeMs: 250,
-  refusedVerdictMs: 4_000,
-  stallMs: 100,
-  settleMs: 250,
-};
+import type { HealthPolicy } from './healthPolicy';
 
 export interface NodeHealth {
   /** Nothing before this moment counts against the node: the scheduler's start, or the end of its last stall. */

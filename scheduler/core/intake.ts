@@ -24,6 +24,8 @@ export function judgeReport(
   // Ended for the scheduler: what is alive all the same is not wanted.
   if (isTerminal(instance.status)) return hasEnded(report) ? 'old' : 'stale';
   if (instance.node === nodeId) {
+    // It was taken for lost and waited for, with nothing new to tell.
+    if (instance.status === 'recovering' && report.rev === instance.rev) return 'current';
     // A generation is `stopping` before and after its main process has ended, with one rev.
     return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
       ? 'current'
@@ -76,6 +78,7 @@ export function takeInReport(
   const known = {
     node: nodeId,
     lingersOn: null,
+    fenced: false,
     run: report.run,
     rev: report.rev,
     attempts: attemptsOf(instance, report),

@@ -4,7 +4,7 @@
  */
 import type { Amounts, NodeUsage } from '../../contract/node';
 import type { InstanceStatus, NodeStatus, WorkloadStatus } from '../../contract/states';
-import type { Exit, WorkloadSpec } from '../../contract/workload';
+import type { Exit, OnDisconnect, WorkloadSpec } from '../../contract/workload';
 
 export interface WorkloadRecord {
   /** Random; tells a workload from an earlier one of the same id. */
@@ -46,6 +46,10 @@ export interface InstanceRecord {
   node: string | null;
   /** The lost node on which the current generation may still run; null once that is settled. */
   lingersOn: string | null;
+  /** Of the current generation, as it was placed. */
+  onDisconnect: OnDisconnect;
+  /** The current generation may still live under a lease, and nothing is known of it: it is waited out. See fences.ts. */
+  fenced: boolean;
   pid: number | null;
   shimPid: number | null;
   startedAt: string | null;
@@ -91,8 +95,10 @@ export interface NodeRuntime {
   usage: NodeUsage | null;
   /** When `usage` came (epoch ms). */
   usageAtMs: number;
-  /** An inventory of this connection has been taken in. */
-  connected: boolean;
+  /** Begun when an inventory was taken in; null while there is no connection. Commands name it. */
+  session: number | null;
+  /** When the lease given to its agent ends (monotonic ms). */
+  leaseEndsAtMs: number;
   /** The agent said that it is stopping. */
   leaving: boolean;
   /** Stale generations it still runs, as `uid/slot/generation`; no placements until none is left. */

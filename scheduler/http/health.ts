@@ -4,7 +4,13 @@ import { sendText } from './answer';
 import type { HandlersOf } from './handlers';
 
 export const healthHandlers: HandlersOf<
-  'GET /health' | 'GET /livez' | 'GET /readyz' | 'GET /health/summary' | 'POST /health/check' | 'GET /recovery/metrics'
+  | 'GET /health'
+  | 'GET /livez'
+  | 'GET /readyz'
+  | 'GET /health/summary'
+  | 'POST /health/check'
+  | 'GET /recovery/metrics'
+  | 'POST /recovery/release'
 > = {
   'GET /health': (_input, { api }) => ({ status: 200, body: api.health() }),
 
@@ -24,6 +30,7 @@ export const healthHandlers: HandlersOf<
   'GET /health/summary': (_input, { api }) => ({ status: 200, body: api.healthSummary() }),
   'POST /health/check': async (_input, { api }) => ({ status: 200, body: await api.checkNodes() }),
   'GET /recovery/metrics': (_input, { api }) => ({ status: 200, body: api.recoveryMetrics() }),
+  'POST /recovery/release': async (_input, { api }) => ({ status: 200, body: await api.releaseRecovery() }),
 };
 
 function linesOf(checks: readonly ReadyCheck[]): string {

@@ -4,31 +4,46 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { agentMessageSchema, CLOSE_STALE_EPOCH, CLOSE_WRONG_CLUSTER } from '../../contract/agentApi';
+import {
+  agentMessageSchema,
+  CLOSE_STALE_EPOCH,
+  CLOSE_WRONG_CLUSTER,
+  type ForgetMessage,
+} from '../../contract/agentApi';
 import { Agents, Connection, type TestAgent } from '../support/agent';
+import { PlayedScheduler } from '../support/playedScheduler';
 import { until } from '../support/until';
 
 const agents = new Agents();
 afterAll(() => agents.endAll());
 
 const SLEEP = { command: ['sleep', '600'] };
-const ofCluster = (clusterId: string, epoch: number, slot = '0') => ({
+const ofCluster = (clusterId: string, epoch: number, slot = '0', session = 1) => ({
   instanceId: `web.${slot}`,
   uid: randomUUID(),
   generation: 1,
   clusterId,
   epoch,
+  session,
 });
 
 describe('whose commands are taken', () => {
   let agent: TestAgent;
+  let scheduler: PlayedScheduler;
   beforeAll(async () => {
     agent = await agents.start();
   });
+  afterAll(() => scheduler.close());
 
   test('anybody’s, until a scheduler has commanded', async () => {
     expect((await agent.start({ command: ['true'] })).status).toBe(201);
-    const id = ofCluster('c1', 3);
+    expect(await agent.start({ ...SLEEP, ...ofCluster('c1', 3) })).toMatchObject({
+      status: 409,
+      body: { code: 'STALE_SESSION', detail: expect.stringContaining('none has begun') },
+    });
+    expect((await agent.status()).clusterId).toBeNull();
+    scheduler = await PlayedScheduler.connect(agent, { epoch: 3 });
+    const id = { ...ofCluster('c1', 3), ...scheduler.claim };
     expect((await agent.start({ ...SLEEP, ...id })).status).toBe(201);
     expect(await agent.status()).toMatchObject({ clusterId: 'c1', epoch: 3 });
 
@@ -41,7 +56,9 @@ describe('whose commands are taken', () => {
     expect(await agent.start({ ...SLEEP, ...ofCluster('c1', 2) })).toMatchObject(stale);
     expect(await agent.stop({ ...id, epoch: 2 })).toMatchObject(stale);
     expect(await agent.instance('web.0')).toMatchObject({ status: 'running' });
-    expect((await agent.stop({ ...id, epoch: 4 })).status).toBe(200);
+    expect(await agent.stop({ ...id, epoch: 4 })).toMatchObject({ status: 409, body: { code: 'STALE_SESSION' } });
+    const { session: _, ...withoutSession } = id;
+    expect((await agent.stop({ ...withoutSession, epoch: 4 })).status).toBe(200);
     expect(await agent.status()).toMatchObject({ clusterId: 'c1', epoch: 4 });
   });
 
@@ -64,10 +81,13 @@ describe('whose commands are taken', () => {
   });
 
   test('each of a batch by itself', async () => {
+    scheduler.close();
+    scheduler = await PlayedScheduler.connect(agent, { epoch: 4 });
+    const { session } = scheduler.claim;
     const { body } = await agent.start({
       instances: [
-        { ...SLEEP, ...ofCluster('c2', 9, '1') },
-        { command: ['true'], ...ofCluster('c1', 4, '2') },
+        { ...SLEEP, ...ofCluster('c2', 9, '1', session) },
+        { command: ['true'], ...ofCluster('c1', 4, '2', session) },
       ],
     });
     expect(body.results).toMatchObject([{ status: 409, code: 'WRONG_CLUSTER' }, { instanceId: 'web.2' }]);
@@ -114,9 +134,12 @@ describe('a scheduler’s connection', () => {
     );
     expect(listener.of('heartbeat').map(({ n }) => n)).toEqual([1, 2]);
     expect(listener.of('heartbeat')[0]!.digest).toEqual({ instances: 2, live: 1 });
-    await until(() => listener.of('heartbeat').length >= 5, { what: 'five heartbeats' });
-    expect(listener.of('heartbeat')[4]!.usage).toEqual([['here.0', 1, expect.any(Number), expect.any(Number)]]);
-    expect(listener.of('heartbeat')[4]!.usage![0]![3]).toBeGreaterThan(0);
+    const usage = await until(() => listener.of('heartbeat').find((one) => one.usage !== undefined)?.usage, {
+      what: 'a heartbeat that tells of usage',
+      timeoutMs: 10_000,
+    });
+    expect(usage).toEqual([['here.0', 1, expect.any(Number), expect.any(Number)]]);
+    expect(usage[0]![3]).toBeGreaterThan(0);
   }, 15_000);
 
   test('is told of every change at once', async () => {
@@ -140,24 +163,26 @@ describe('a scheduler’s connection', () => {
   });
 
   test('may have ended generations forgotten; a listener may not', async () => {
-    const id = ofCluster('c1', 6);
+    const scheduler = await PlayedScheduler.connect(agent, { epoch: 6 });
+    connections.push(scheduler.connection);
+    const id = { ...ofCluster('c1', 6), ...scheduler.claim };
     await agent.start({ command: ['true'], ...id });
     await agent.untilStatus('web.0', 'completed');
-    const live = { ...ofCluster('c1', 6), instanceId: 'web.1' };
+    const live = { ...ofCluster('c1', 6, '1'), ...scheduler.claim };
     await agent.start({ ...SLEEP, ...live });
-    const forget = JSON.stringify({
+    const forget: ForgetMessage = {
       type: 'forget',
       instances: [
         { uid: id.uid, slot: '0', generation: 1 },
         { uid: live.uid, slot: '1', generation: 1 },
         { uid: 'unknown', slot: '0', generation: 1 },
       ],
-    });
+    };
     const listener = await connect();
-    listener.socket.send(forget);
-    const scheduler = await connect('?clusterId=c1&epoch=6');
+    listener.socket.send(JSON.stringify(forget));
+    await until(() => listener.of('heartbeat').length >= 2, { what: 'it had time to be heard' });
     expect(await agent.instance('web.0')).toBeDefined();
-    scheduler.socket.send(forget);
+    scheduler.send(forget);
     await until(async () => (await agent.instance('web.0')) === undefined, { what: 'it is forgotten' });
     expect(await agent.instance('web.1')).toMatchObject({ status: 'running' });
     const record = join(agent.dataDir, 'instances', `${id.uid}.0.1`);
@@ -178,7 +203,8 @@ test('a restart in place that cannot be executed ends the generation, for the sc
   const agent = await agents.start();
   const script = `${agents.directory}/once.sh`;
   writeFileSync(script, '#!/bin/sh\nrm "$0"\nexit 1\n', { mode: 0o755 });
-  await agent.start({ script, ...ofCluster('c1', 1), restart: { backoffMs: 1 } });
+  const scheduler = await PlayedScheduler.connect(agent);
+  await agent.start({ script, ...ofCluster('c1', 1), ...scheduler.claim, restart: { backoffMs: 1 } });
   expect(await agent.untilStatus('web.0', 'failed')).toMatchObject({
     run: 2,
     attempts: 2,
@@ -186,6 +212,7 @@ test('a restart in place that cannot be executed ends the generation, for the sc
     startError: { errnoCode: 'ENOENT', syscall: 'execve' },
     exit: { code: 1 },
   });
+  scheduler.close();
 });
 
 describe('registration', () => {

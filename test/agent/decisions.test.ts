@@ -54,7 +54,7 @@ describe('what follows the end of a run', () => {
       'a fence, whatever the program made of it',
       exited(0, { fenced: true }),
       context(BATCH),
-      end('stopped', 'stopped by its fence: its agent was absent', true),
+      end('stopped', 'stopped by its fence: its agent was absent or without a lease', true),
     ],
     [
       'a lost shim',
@@ -150,7 +150,7 @@ describe('what an earlier agent left', () => {
     node: 'n1',
     clusterId: 'c1',
   };
-  const intent: Intent = { spec, run: 2, attempts: 2, nonce: 'n', bootId: 'boot', started: null };
+  const intent: Intent = { spec, run: 2, attempts: 2, nonce: 'n', bootId: 'boot', started: null, leaseTerm: 0 };
   const ended: EndRecord = {
     uid: 'u',
     clusterId: 'c1',

@@ -15,6 +15,7 @@ import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
 import type { HostedRun, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';
+import { Session } from '../../agent/session';
 import { Supervisor } from '../../agent/supervisor';
 import { deferred, Gate } from '../../agent/timers';
 import { type InstanceReport, startInstanceSchema } from '../../contract/agentApi';
@@ -47,6 +48,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
       orphanAfterMs: 0,
       allowNewPrivileges: false,
       host,
+      session: { leaseTerm: 0, isUnderLease: () => true, mayStart: true },
       records: await Records.open(directory, log),
       logFiles: new LogFiles(directory),
       bootId: 'boot',
@@ -84,8 +86,12 @@ test('a reader that does not read is cut off', async () => {
   const membership = await Membership.open(directory);
   const node = { name: 'n1', nodeKey: 'k', incarnation: 'i', bootId: 'b', version: '0', features: [], labels: {} };
   const amounts = { cpuMillis: 0, memoryBytes: 0 };
+  const page = { read: () => ({ endsAtMs: 0, term: 0 }), refresh: () => {}, close: () => {} };
+  const nowMs = () => performance.now();
   const events = new Events({
     membership,
+    session: new Session(page, nowMs, () => false),
+    nowMs,
     log,
     hello: () => ({ type: 'hello', ...node, capacity: amounts, instances: [] }),
     heartbeat: (n) => ({ type: 'heartbeat', n }) as never,

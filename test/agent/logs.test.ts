@@ -3,6 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agents, type TestAgent } from '../support/agent';
+import { PlayedScheduler } from '../support/playedScheduler';
 import { until } from '../support/until';
 
 const agents = new Agents();
@@ -158,11 +159,11 @@ test('a reader that leaves is let go', async () => {
 
 test('are still there when the instance has been forgotten, for those who know the uid', async () => {
   const own = await agents.start();
-  const id = { instanceId: 'gone.0', uid: randomUUID(), generation: 1, clusterId: 'c1', epoch: 1 };
+  const scheduler = await PlayedScheduler.connect(own);
+  const id = { instanceId: 'gone.0', uid: randomUUID(), generation: 1, ...scheduler.claim };
   await own.startShell('echo remembered', id);
   await own.untilStatus('gone.0', 'completed');
-  const scheduler = await own.connect('?clusterId=c1&epoch=1');
-  scheduler.socket.send(JSON.stringify({ type: 'forget', instances: [{ uid: id.uid, slot: '0', generation: 1 }] }));
+  scheduler.send({ type: 'forget', instances: [{ uid: id.uid, slot: '0', generation: 1 }] });
   await until(async () => (await own.status()).processes.length === 0, { what: 'it is forgotten' });
   expect((await own.request('GET', '/instances/gone.0/logs')).status).toBe(404);
   expect(await own.logs('gone.0', `?uid=${id.uid}`)).toBe('remembered\n');

@@ -34,6 +34,7 @@ describe('the spec that the flags of submit stand for', () => {
         limitOpenFiles: 1_024,
         nice: -5,
         umask: '027',
+        onDisconnect: 'stop',
         logMaxBytes: 2 ** 20,
       },
       '/srv',
@@ -55,6 +56,7 @@ describe('the spec that the flags of submit stand for', () => {
       limits: { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64, openFiles: 1_024 },
       nice: -5,
       umask: '027',
+      onDisconnect: 'stop',
       logs: { maxBytes: 2 ** 20 },
     });
     expect(workloadInputSchema.safeParse(spec).success).toBe(true);

@@ -30,6 +30,7 @@ const FULL = {
   nice: 5,
   umask: '027',
   logs: { maxBytes: 2 ** 20, files: 3 },
+  onDisconnect: 'stop',
 } satisfies WorkloadInput;
 
 const accepts = (field: object) => workloadInputSchema.safeParse({ command: ['serve'], ...field }).success;
@@ -54,6 +55,7 @@ describe('the process fields', () => {
       umask: '022',
       limits: { coreBytes: 0 },
       logs: { maxBytes: 10 * 2 ** 20, files: 10 },
+      onDisconnect: 'replace',
     });
     expect(withProcessDefaults({ ...FULL })).toEqual(FULL);
   });

@@ -83,43 +83,41 @@ describe('openFifo', () => {
 describe('lease page', () => {
   const fieldsOf = (name: string) => {
     const bytes = readFileSync(path(name));
-    return [0, 8, 16, 24].map((offset) => Number(bytes.readBigUInt64LE(offset)));
+    return [0, 8, 16, 24, 32].map((offset) => Number(bytes.readBigUInt64LE(offset)));
   };
 
   test('is laid out as docs/shim.md says', () => {
     const page = native.openLease(path('lease'));
     expect(statSync(path('lease'))).toMatchObject({ size: 4096, mode: constants.S_IFREG | 0o600 });
-    expect(fieldsOf('lease')).toEqual([0, 0, 0, 0]);
+    expect(fieldsOf('lease')).toEqual([0, 0, 0, 0, 0]);
+    expect(page.read()).toEqual({ endsAtMs: 0, term: 0 });
     const before = native.bootTimeMs();
-    page.refresh(13_000, true);
-    const [version, refreshed, end, hasScheduler] = fieldsOf('lease');
+    page.refresh({ endsAtMs: before + 13_000, term: 7 }, true);
+    const [version, refreshed, end, hasScheduler, term] = fieldsOf('lease');
     expect(version).toBe(1);
     expect(refreshed).toBeGreaterThanOrEqual(before);
     expect(refreshed).toBeLessThanOrEqual(native.bootTimeMs());
-    expect(end).toBe(refreshed! + 13_000);
+    expect(end).toBe(before + 13_000);
     expect(hasScheduler).toBe(1);
+    expect(term).toBe(7);
+    expect(page.read()).toEqual({ endsAtMs: end, term });
     expect(
       readFileSync(path('lease'))
-        .subarray(32)
+        .subarray(40)
         .every((byte) => byte === 0),
     ).toBe(true);
     page.close();
   });
 
-  test('tells "no lease" from one that has ended, and none from no scheduler', () => {
+  test('takes whole numbers only, and none from no scheduler', () => {
     const page = native.openLease(path('kinds'));
-    page.refresh(null, false);
-    expect(fieldsOf('kinds').slice(2)).toEqual([0, 0]);
-    page.refresh(0, true);
-    expect(fieldsOf('kinds')[2]).toBe(fieldsOf('kinds')[1]);
-    page.refresh(-500.5, false);
-    expect(fieldsOf('kinds')[2]).toBeLessThanOrEqual(fieldsOf('kinds')[1]! - 500);
-    page.refresh(-1e12, false);
-    expect(fieldsOf('kinds')[2]).toBe(1);
-    for (const invalid of [Number.NaN, Number.POSITIVE_INFINITY, undefined as unknown as number]) {
-      expect(() => page.refresh(invalid, true)).toThrow(failure('EINVAL'));
+    page.refresh({ endsAtMs: 1, term: 3 }, false);
+    expect(fieldsOf('kinds').slice(2)).toEqual([1, 0, 3]);
+    for (const invalid of [Number.NaN, Number.POSITIVE_INFINITY, 0.5, -1, undefined as unknown as number]) {
+      expect(() => page.refresh({ endsAtMs: invalid, term: 4 }, true)).toThrow(failure('EINVAL'));
+      expect(() => page.refresh({ endsAtMs: 2, term: invalid }, true)).toThrow(failure('EINVAL'));
     }
-    expect(fieldsOf('kinds').slice(2)).toEqual([1, 0]);
+    expect(fieldsOf('kinds').slice(2)).toEqual([1, 0, 3]);
     page.close();
   });
 
@@ -129,7 +127,7 @@ describe('lease page', () => {
     const first = native.bootTimeMs();
     await until(
       () => {
-        page.refresh(null, true);
+        page.refresh({ endsAtMs: 0, term: 0 }, true);
         const refreshed = fieldsOf('rising')[1]!;
         expect(refreshed).toBeGreaterThanOrEqual(last);
         last = refreshed;
@@ -144,14 +142,15 @@ describe('lease page', () => {
 
   test('keeps what it said when it is closed and opened again, until it is refreshed', () => {
     const page = native.openLease(path('kept'));
-    page.refresh(5_000, true);
+    page.refresh({ endsAtMs: 5_000, term: 2 }, true);
     const said = fieldsOf('kept');
     page.close();
     page.close();
-    expect(() => page.refresh(1, true)).toThrow(failure('EBADF'));
+    expect(() => page.refresh({ endsAtMs: 1, term: 2 }, true)).toThrow(failure('EBADF'));
     const again = native.openLease(path('kept'));
     expect(fieldsOf('kept')).toEqual(said);
-    again.refresh(null, true);
+    expect(again.read()).toEqual({ endsAtMs: 5_000, term: 2 });
+    again.refresh({ endsAtMs: 0, term: 3 }, true);
     expect(fieldsOf('kept')[2]).toBe(0);
     again.close();
   });

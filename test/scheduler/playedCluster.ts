@@ -4,7 +4,7 @@
  */
 import { pino } from 'pino';
 import { ControlLoop } from '../../scheduler/controlLoop';
-import { DEFAULT_HEALTH_POLICY } from '../../scheduler/core/health';
+import { HEALTH_PROFILES } from '../../scheduler/core/healthPolicy';
 import type { NodeRecord } from '../../scheduler/core/model';
 import { Journal } from '../../scheduler/journal';
 import { NodeRegistry } from '../../scheduler/nodeRegistry';
@@ -16,6 +16,7 @@ import { PlayedAgent } from './playedAgent';
 const log = pino({ level: 'silent' });
 
 export const NODE_CPU_MILLIS = 4_000;
+const LEASE_MS = 10_000;
 
 export class PlayedCluster {
   readonly agents = new Map<string, PlayedAgent>();
@@ -47,14 +48,14 @@ export class PlayedCluster {
       senderOf: connected,
       forget: (id: string, keys: Parameters<PlayedAgent['forget']>[0]) => connected(id)?.forget(keys),
     };
-    const loop: ControlLoop = new ControlLoop(state, journal, links as never, log);
-    const registry = new NodeRegistry(state, DEFAULT_HEALTH_POLICY, log);
+    const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, log);
+    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, log);
     const service = new Service(state, journal, loop, registry, store, 0);
     const cluster: PlayedCluster = new PlayedCluster(state, loop, service, journal);
     for (const id of nodeIds) {
       const node = aNode(id);
       state.addNode(node);
-      state.runtimeOf(id).connected = true;
+      state.runtimeOf(id).session = 1;
       cluster.agents.set(id, new PlayedAgent(node, random, (report) => loop.takeIn(id, report), cluster.starts));
     }
     return cluster;
@@ -62,9 +63,9 @@ export class PlayedCluster {
 
   /** The connection breaks, for whatever reason. */
   cutOff(agent: PlayedAgent): void {
-    if (!this.state.runtimeOf(agent.node.id).connected) return;
+    if (this.state.runtimeOf(agent.node.id).session === null) return;
     agent.connected = false;
-    this.state.runtimeOf(agent.node.id).connected = false;
+    this.state.runtimeOf(agent.node.id).session = null;
     this.state.setNodeStatus(agent.node, 'suspect', null);
   }
 
@@ -92,7 +93,7 @@ export class PlayedCluster {
     if (agent.dead) agent.rise();
     agent.connected = true;
     const runtime = this.state.runtimeOf(agent.node.id);
-    runtime.connected = true;
+    runtime.session = 1;
     runtime.leaving = false;
     this.loop.takeInventory(agent.node.id, agent.inventory(), performance.now());
     this.state.setNodeStatus(agent.node, 'healthy', null);

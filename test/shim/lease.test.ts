@@ -21,26 +21,28 @@ interface Page {
   refreshedAtMs: number;
   endsAtMs: number;
   scheduler: boolean;
+  term?: number;
 }
 
 let pages = 0;
 
-function makePage({ refreshedAtMs, endsAtMs, scheduler }: Page): string {
+function makePage({ refreshedAtMs, endsAtMs, scheduler, term = 0 }: Page): string {
   const path = join(shims.directory, `lease-${pages++}`);
   const bytes = Buffer.alloc(PAGE_BYTES);
   bytes.writeBigUInt64LE(1n, 0);
   bytes.writeBigUInt64LE(BigInt(refreshedAtMs), 8);
   bytes.writeBigUInt64LE(BigInt(endsAtMs), 16);
   bytes.writeBigUInt64LE(BigInt(scheduler), 24);
+  bytes.writeBigUInt64LE(BigInt(term), 32);
   writeFileSync(path, bytes);
   return path;
 }
 
-function setEnd(path: string, endsAtMs: number): void {
+function setWord(path: string, offset: number, value: number): void {
   const word = Buffer.alloc(8);
-  word.writeBigUInt64LE(BigInt(endsAtMs));
+  word.writeBigUInt64LE(BigInt(value));
   const descriptor = openSync(path, 'r+');
-  writeSync(descriptor, word, 0, 8, 16);
+  writeSync(descriptor, word, 0, 8, offset);
   closeSync(descriptor);
 }
 
@@ -88,7 +90,7 @@ async function leaving(shim: Started): Promise<number> {
 }
 
 describe('with onDisconnect: stop', () => {
-  const fence: Fence = { kind: 'stop' };
+  const fence: Fence = { kind: 'stop', leaseTerm: 0 };
 
   test('the tree is dead when the lease of a stopped agent ends, and not before', async () => {
     const lease = makePage({ refreshedAtMs: bootMs(), endsAtMs: bootMs() + 2_000, scheduler: true });
@@ -143,7 +145,7 @@ describe('with onDisconnect: stop', () => {
     await sleepUntil(bootMs() + 1_500);
     expect(shim.process.exitCode).toBe(null);
     const endsAtMs = bootMs() + 2_500;
-    setEnd(lease, endsAtMs);
+    setWord(lease, 16, endsAtMs);
     const leftAtMs = await leaving(shim);
     expect(leftAtMs).toBeGreaterThanOrEqual(endsAtMs - 10);
     expect(leftAtMs).toBeLessThan(endsAtMs + SLACK_MS);
@@ -155,6 +157,27 @@ describe('with onDisconnect: stop', () => {
     const shim = await start(STUBBORN, lease, fence);
     expect((await leaving(shim)) - beforeMs).toBeLessThan(SLACK_MS);
     expect(await shim.recorded('exited')).toMatchObject({ signal: 'SIGKILL' });
+  });
+
+  test('another lease than the one it was started under ends the tree at once, however long that one lasts', async () => {
+    const page = { refreshedAtMs: bootMs(), endsAtMs: bootMs() + 60_000, scheduler: true, term: 3 };
+    const beforeMs = bootMs();
+    const shim = await start(STUBBORN, makePage(page), { kind: 'stop', leaseTerm: 2 });
+    expect((await leaving(shim)) - beforeMs).toBeLessThan(SLACK_MS);
+    expect(await shim.recorded('exited')).toMatchObject({ signal: 'SIGKILL', fenced: true });
+  });
+
+  test('a lease that lapsed while the shim stood still ends the tree, though the next one is in force', async () => {
+    const endsAtMs = bootMs() + 2_000;
+    const lease = makePage({ refreshedAtMs: bootMs(), endsAtMs, scheduler: true, term: 5 });
+    const shim = await start(STUBBORN, lease, { kind: 'stop', leaseTerm: 5 });
+    process.kill(shim.process.pid!, 'SIGSTOP');
+    await sleepUntil(endsAtMs + 100);
+    setWord(lease, 32, 6);
+    setWord(lease, 16, bootMs() + 60_000);
+    process.kill(shim.process.pid!, 'SIGCONT');
+    const leftAtMs = await leaving(shim);
+    expect(leftAtMs).toBeLessThan(endsAtMs + 100 + SLACK_MS);
   });
 });
 

@@ -76,12 +76,12 @@ describe('a start that fails', () => {
     ],
     [
       'a lease page that is not there',
-      () => ({ argv: ['true'], plan: { fence: { kind: 'stop' } }, lease: '/no/such/lease' }),
+      () => ({ argv: ['true'], plan: { fence: { kind: 'stop', leaseTerm: 0 } }, lease: '/no/such/lease' }),
       { step: 'open', errnoCode: 'ENOENT' },
     ],
     [
       'a lease page that is too short',
-      () => ({ argv: ['true'], plan: { fence: { kind: 'stop' } }, lease: file('short', 'x', 0o600) }),
+      () => ({ argv: ['true'], plan: { fence: { kind: 'stop', leaseTerm: 0 } }, lease: file('short', 'x', 0o600) }),
       { step: 'mmap', errnoCode: 'EINVAL' },
     ],
   ];

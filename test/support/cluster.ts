@@ -41,13 +41,20 @@ export interface Answer<T> {
 export class Cluster {
   readonly agents = new Map<string, Part>();
   scheduler!: Part;
+  private readonly others: ChildProcess[] = [];
   /** A value of MORCH_TEST in every workload's environment, by which leftovers are found. */
   readonly mark = `cluster-${process.pid}-${Math.random().toString(36).slice(2)}`;
 
-  private constructor(readonly directory: string) {}
+  private constructor(
+    readonly directory: string,
+    private readonly schedulerArgs: object = {},
+  ) {}
 
-  static async start(agents: number | string[], options: { agentArgs?: object } = {}): Promise<Cluster> {
-    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')));
+  static async start(
+    agents: number | string[],
+    options: { agentArgs?: object; schedulerArgs?: object } = {},
+  ): Promise<Cluster> {
+    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')), options.schedulerArgs);
     await cluster.startScheduler();
     const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
     await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
@@ -62,7 +69,7 @@ export class Cluster {
   async startScheduler(): Promise<void> {
     const port = this.scheduler?.port ?? (await freePort());
     const dataDir = path.join(this.directory, 'scheduler');
-    const child = this.run('scheduler', 'runScheduler', { port, dataDir });
+    const child = this.run('scheduler', 'runScheduler', { port, dataDir, ...this.schedulerArgs });
     this.scheduler = { name: 'scheduler', port, dataDir, child };
     await until(
       async () => {
@@ -74,6 +81,21 @@ export class Cluster {
       },
       { timeoutMs: 15_000, what: 'the scheduler serves' },
     );
+  }
+
+  /** Another one, on a directory of its own. */
+  async startSecondScheduler(dataDir: string): Promise<{ child: ChildProcess; url: string }> {
+    const port = await freePort();
+    const child = this.run('second-scheduler', 'runScheduler', { port, dataDir, ...this.schedulerArgs });
+    this.others.push(child);
+    const url = `http://127.0.0.1:${port}`;
+    const isUp = () =>
+      fetch(`${url}/livez`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await until(isUp, { timeoutMs: 15_000, what: 'the second scheduler serves' });
+    return { child, url };
   }
 
   async startAgent(name: string, more: object = {}): Promise<Part> {
@@ -220,6 +242,7 @@ export class Cluster {
   /** Ends everything. @throws Error when a process of a workload is left */
   async close(): Promise<void> {
     await end(this.scheduler.child, 'SIGTERM');
+    await Promise.all(this.others.map((child) => end(child, 'SIGKILL')));
     await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));
     await endShims([...this.agents.values()].map(({ dataDir }) => dataDir));
     await until(async () => (await this.workloadPids()).length === 0, {

@@ -13,7 +13,7 @@ it('keeps every acknowledged submission through kill -9, runs each once, and wha
   await cluster.submit({ id: 'before', kind: 'service', command: ['sleep', '1000'], replicas: 10 });
   const before = await cluster.untilRunning('before', 10);
   const acknowledged: string[] = [];
-  const submissions = Array.from({ length: 200 }, async (_, i) => {
+  const submissions = Array.from({ length: 600 }, async (_, i) => {
     const workload = await cluster.submit({ id: `job-${i}`, command: ['sleep', '1000'] }).catch(() => null);
     if (workload !== null) acknowledged.push(workload.id);
   });
@@ -22,7 +22,7 @@ it('keeps every acknowledged submission through kill -9, runs each once, and wha
   await Promise.all(submissions);
   await cluster.startScheduler();
   await cluster.untilHealthy(3);
-  expect(acknowledged.length).toBeLessThan(200);
+  expect(acknowledged.length).toBeLessThan(600);
   for (const id of acknowledged) {
     const workload = await cluster.untilRunning(id, 1);
     expect(workload.instances[0]).toMatchObject({ generation: 1, run: 1, attempts: 1 });

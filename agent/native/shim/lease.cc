@@ -17,7 +17,13 @@ constexpr uint64_t kLongestFencedGraceMs = 3000;
 // How often a page with no lease in force is looked at, which may get one at any time.
 constexpr uint64_t kLookEveryMs = 1000;
 
-enum Word { kVersionWord = 0, kRefreshedWord = 1, kEndsWord = 2, kSchedulerWord = 3 };
+enum Word {
+  kVersionWord = 0,
+  kRefreshedWord = 1,
+  kEndsWord = 2,
+  kSchedulerWord = 3,
+  kTermWord = 4
+};
 
 // The agent writes each number in one piece; the compiler must read it anew every time.
 uint64_t load(const uint64_t* page, Word word) {
@@ -30,6 +36,7 @@ bool Lease::open(const Plan& plan, Failure* failure) {
   fence_ = plan.fence;
   orphan_after_ms_ = plan.orphan_after_ms;
   grace_ms_ = plan.grace_ms;
+  term_ = plan.lease_term;
   if (fence_ == Fence::kKeep) return true;
   const UniqueFd file(sys::openat(AT_FDCWD, plan.lease, O_RDONLY | O_CLOEXEC));
   *failure = {"open", file.error()};
@@ -61,6 +68,9 @@ Verdict Lease::judge_lease(uint64_t now_ms) const {
   if (load(page_, kVersionWord) != kVersion || ends_ms == 0) {
     return {false, 0, now_ms + kLookEveryMs};
   }
+  // The lease this run lived under is over, though nobody looked at its end in time: another has
+  // begun since.
+  if (load(page_, kTermWord) != term_) return {true, now_ms, now_ms};
   const uint64_t grace_ms = earliest(grace_ms_, kLongestFencedGraceMs);
   const uint64_t stop_at_ms = ends_ms > grace_ms ? ends_ms - grace_ms : 0;
   return {now_ms >= stop_at_ms, ends_ms, stop_at_ms};

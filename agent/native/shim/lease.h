@@ -29,6 +29,7 @@ class Lease {
   Fence fence_ = Fence::kKeep;
   uint64_t orphan_after_ms_ = 0;
   uint64_t grace_ms_ = 0;
+  uint64_t term_ = 0;
 };
 
 }  // namespace morch::shim

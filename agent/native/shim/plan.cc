@@ -48,11 +48,13 @@ enum Tag : uint32_t {
   kNice = 25,
   kNoNewPrivs = 26,
   kShell = 27,
+  kLeaseTerm = 28,
 };
 
 constexpr uint32_t bit(Tag tag) { return uint32_t{1} << tag; }
 
-constexpr uint32_t kKnown = (bit(kShell) << 1) - 2;  // 1 to 27
+constexpr Tag kLastTag = kLeaseTerm;
+constexpr uint32_t kKnown = (bit(kLastTag) << 1) - 2;  // 1 to 28
 constexpr uint32_t kMayRepeat = bit(kArgv) | bit(kEnv) | bit(kGroups) | bit(kRlimit);
 constexpr uint32_t kMayLack =
     bit(kEnv) | bit(kLease) | bit(kCgroup) | bit(kUser) | bit(kGroups) | bit(kRlimit);
@@ -205,6 +207,8 @@ bool take(const Field& field, Plan* plan) {
       return take_small(field, 0, 1, &plan->no_new_privs);
     case kShell:
       return take_small(field, 0, 1, &plan->shell);
+    case kLeaseTerm:
+      return take_number(field, 0, UINT64_MAX, &plan->lease_term);
     default:
       return false;
   }
@@ -232,7 +236,7 @@ bool read_plan(const uint8_t* bytes, size_t length, Plan* plan) {
   for (uint32_t i = 0; i < count; ++i) {
     Field field;
     if (!next_field(&at, end, &field)) return false;
-    if (field.tag > kShell || (kKnown & uint32_t{1} << field.tag) == 0) return false;
+    if (field.tag > kLastTag || (kKnown & uint32_t{1} << field.tag) == 0) return false;
     const uint32_t mine = uint32_t{1} << field.tag;
     if ((seen & mine) != 0 && (kMayRepeat & mine) == 0) return false;
     seen |= mine;

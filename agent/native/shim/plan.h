@@ -29,6 +29,7 @@ struct Plan {
   uint64_t grace_ms;
   Fence fence;
   uint64_t orphan_after_ms;  // 0: never
+  uint64_t lease_term;       // under which the run was started, see Lease page
   const char* lease;         // null: none; never with a fence other than kKeep
   const char* cgroup;        // null: none
   bool has_user;

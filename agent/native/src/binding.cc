@@ -313,19 +313,27 @@ class Addon : public Napi::Addon<Addon> {
     return Napi::Number::New(env_, fd.value().release());
   }
 
-  // openLease(path: string): { refresh(leaseEndsInMs: number | null, hasScheduler: boolean):
-  // boolean; close(): void }
+  // openLease(path: string): { refresh(endsAtMs: number, term: number, hasScheduler: boolean):
+  // boolean; read(): [endsAtMs: number, term: number]; close(): void }
   Napi::Value open_lease(const Napi::CallbackInfo& info) {
     Result<LeasePage> opened = LeasePage::open(info[0].As<Napi::String>().Utf8Value());
     if (!opened.ok()) return raise(opened.failure());
-    // Both functions own the page; it is unmapped with the later of them, if not closed before.
+    // The functions own the page; it is unmapped with the last of them, if not closed before.
     const auto page = std::make_shared<LeasePage>(std::move(opened.value()));
     Napi::Object object = Napi::Object::New(env_);
     object.Set("refresh", Napi::Function::New(env_, [page](const Napi::CallbackInfo& call) {
-                 std::optional<int64_t> ends_in_ms;
-                 if (call[0].IsNumber()) ends_in_ms = call[0].As<Napi::Number>().Int64Value();
+                 const LeasePage::Lease lease = {
+                     call[0].As<Napi::Number>().Int64Value(),
+                     static_cast<uint64_t>(call[1].As<Napi::Number>().Int64Value())};
                  return Napi::Boolean::New(
-                     call.Env(), page->refresh(ends_in_ms, call[1].As<Napi::Boolean>().Value()));
+                     call.Env(), page->refresh(lease, call[2].As<Napi::Boolean>().Value()));
+               }));
+    object.Set("read", Napi::Function::New(env_, [page](const Napi::CallbackInfo& call) {
+                 const LeasePage::Lease lease = page->read();
+                 Napi::Array said = Napi::Array::New(call.Env(), 2);
+                 said[0u] = Napi::Number::New(call.Env(), static_cast<double>(lease.ends_ms));
+                 said[1u] = Napi::Number::New(call.Env(), static_cast<double>(lease.term));
+                 return said;
                }));
     object.Set("close",
                Napi::Function::New(env_, [page](const Napi::CallbackInfo&) { page->close(); }));

@@ -17,11 +17,15 @@ namespace {
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the page is little-endian");
 
 constexpr uint64_t kVersion = 1;
-enum Field { kVersionField, kRefreshedField, kEndField, kSchedulerField };
+enum Field { kVersionField, kRefreshedField, kEndField, kSchedulerField, kTermField };
 
 // One aligned store of 8 bytes: a reader sees the old number or the new one.
 void store(uint64_t* fields, Field field, uint64_t value) {
   __atomic_store_n(fields + field, value, __ATOMIC_RELEASE);
+}
+
+uint64_t load(const uint64_t* fields, Field field) {
+  return __atomic_load_n(fields + field, __ATOMIC_ACQUIRE);
 }
 
 }  // namespace
@@ -46,16 +50,20 @@ Result<LeasePage> LeasePage::open(const std::string& path) {
 
 LeasePage::LeasePage(LeasePage&& other) noexcept : fields_(std::exchange(other.fields_, nullptr)) {}
 
-bool LeasePage::refresh(std::optional<int64_t> ends_in_ms, bool has_scheduler) {
+bool LeasePage::refresh(const Lease& lease, bool has_scheduler) {
   if (fields_ == nullptr) return false;
-  const int64_t now = boot_time_ms();
-  // 0 would say that no lease is in force.
-  const int64_t end = ends_in_ms ? std::max<int64_t>(now + *ends_in_ms, 1) : 0;
   store(fields_, kVersionField, kVersion);
   store(fields_, kSchedulerField, has_scheduler ? 1 : 0);
-  store(fields_, kEndField, static_cast<uint64_t>(end));
-  store(fields_, kRefreshedField, static_cast<uint64_t>(now));
+  // The term before the end: whoever sees the end of a new lease sees that it is another one.
+  store(fields_, kTermField, lease.term);
+  store(fields_, kEndField, static_cast<uint64_t>(std::max<int64_t>(lease.ends_ms, 0)));
+  store(fields_, kRefreshedField, static_cast<uint64_t>(boot_time_ms()));
   return true;
+}
+
+LeasePage::Lease LeasePage::read() const {
+  if (fields_ == nullptr || load(fields_, kVersionField) != kVersion) return {0, 0};
+  return {static_cast<int64_t>(load(fields_, kEndField)), load(fields_, kTermField)};
 }
 
 void LeasePage::close() {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "result.h"
@@ -22,9 +21,16 @@ class LeasePage {
   LeasePage& operator=(LeasePage&&) = delete;
   ~LeasePage() { close(); }
 
-  // @param ends_in_ms  of the lease in force, negative when it is over
+  struct Lease {
+    int64_t ends_ms;  // on the clock of boot_time_ms(); 0: none is in force
+    uint64_t term;
+  };
+
   // False after close().
-  bool refresh(std::optional<int64_t> ends_in_ms, bool has_scheduler);
+  bool refresh(const Lease& lease, bool has_scheduler);
+  // What the page says, written by whichever agent was the last; ends_ms is 0 where it says
+  // nothing.
+  Lease read() const;
   void close();
 
  private:

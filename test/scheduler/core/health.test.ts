@@ -10,8 +10,10 @@ import {
   decideNode,
   initialHealth,
   type NodeHealth,
-  DEFAULT_HEALTH_POLICY as policy,
 } from '../../../scheduler/core/health';
+import { HEALTH_PROFILES } from '../../../scheduler/core/healthPolicy';
+
+const policy = HEALTH_PROFILES.default;
 
 /** Plays a node against the decisions on a fake clock; what the node does is a function of time. */
 class Simulation {

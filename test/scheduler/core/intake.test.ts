@@ -35,6 +35,8 @@ function instance(more: Partial<InstanceRecord> = {}): InstanceRecord {
     statusReason: null,
     node: 'n1',
     lingersOn: null,
+    onDisconnect: 'replace',
+    fenced: false,
     pid: 42,
     shimPid: 41,
     startedAt: at(0),

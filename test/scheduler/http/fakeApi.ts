@@ -113,6 +113,7 @@ export function fakeApi(): FakeApi {
     }),
     checkNodes: () => act('checkNodes', [], () => ({ checkedAt: AT, results: [] })),
     readyChecks: () => api.checks,
+    releaseRecovery: () => act('releaseRecovery', [], () => ({ released: ['brake' as const] })),
     recoveryMetrics: () => {
       const none = { last: null, mean: null, p50: null, p95: null, max: null };
       return {

@@ -50,6 +50,7 @@ constexpr Rule kRules[] = {
     number(25, 0, 39),
     number(26, 0, 1),
     number(27, 0, 1),
+    number(28, 0, k64),
 };
 static_assert(sizeof(kRules) / sizeof(kRules[0]) == kLastTag);
 

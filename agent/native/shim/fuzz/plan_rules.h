@@ -11,7 +11,7 @@
 namespace morch::shim::fuzz {
 
 inline constexpr uint32_t kFirstTag = 1;
-inline constexpr uint32_t kLastTag = 27;
+inline constexpr uint32_t kLastTag = 28;
 
 enum class Kind { kString, kPath, kNonce, kNumbers };
 

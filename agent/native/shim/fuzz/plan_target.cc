@@ -80,6 +80,8 @@ bool is_same(const Plan& plan, const FieldAt& field) {
       return plan.no_new_privs == (number == 1);
     case 27:
       return plan.shell == (number == 1);
+    case 28:
+      return plan.lease_term == number;
     default:
       return rule_of(field.tag).repeated;  // those are looked at one by one
   }

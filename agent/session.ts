@@ -1,0 +1,119 @@
+/**
+ * This agent's relation with its scheduler as time goes by: the present session, the lease on the page that shims watch,
+ * and what may be started under them. docs/protocol.md tells what is defeated by it. events.ts tells of it, whoever
+ * starts something asks it.
+ *
+ * All times are the clock of the lease page (CLOCK_BOOTTIME, ms). A heartbeat counts from when it was sent, so that what
+ * the scheduler counts from its receipt ends no sooner.
+ */
+import type { SessionMessage } from '../contract/agentApi';
+import { MorchError } from '../contract/errors';
+import type { LeasePage, LeaseSaid } from './native/index';
+
+/** What of a command says to which session it belongs. */
+export interface SessionClaim {
+  clusterId?: string | undefined;
+  epoch?: number | undefined;
+  session?: number | undefined;
+}
+
+interface Present extends Pick<SessionMessage, 'session' | 'leaseMs' | 'startWithinMs'> {
+  epoch: number;
+  /** The connection it was begun on; ends with it. */
+  connection: object;
+}
+
+export class Session {
+  #present: Present | null = null;
+  #startUntilMs = 0;
+  #lease: LeaseSaid;
+
+  /** Takes over the lease that an earlier agent of this boot was given. */
+  constructor(
+    private readonly page: LeasePage,
+    private readonly nowMs: () => number,
+    private readonly hasScheduler: () => boolean,
+  ) {
+    this.#lease = page.read();
+    this.refresh();
+  }
+
+  /** @param sentAtMs when the inventory was sent which the scheduler has taken in */
+  begin(message: SessionMessage, epoch: number, sentAtMs: number, connection: object): void {
+    const { session, leaseMs, startWithinMs } = message;
+    this.#present = { epoch, session, leaseMs, startWithinMs, connection };
+    this.#renew(this.#present, sentAtMs);
+  }
+
+  /** The scheduler has heard the heartbeat that was sent then. */
+  acknowledge(sentAtMs: number, connection: object): void {
+    if (this.#present?.connection === connection) this.#renew(this.#present, sentAtMs);
+  }
+
+  /** The connection is gone. The lease stays in force up to its end. */
+  end(connection: object): void {
+    if (this.#present?.connection === connection) this.#present = null;
+  }
+
+  get hasBegun(): boolean {
+    return this.#present !== null;
+  }
+
+  /** Tells the shims that their agent is alive. */
+  refresh(): void {
+    this.page.refresh(this.#lease, this.hasScheduler());
+  }
+
+  /** Names the lease in force, or the last there was. */
+  get leaseTerm(): number {
+    return this.#lease.term;
+  }
+
+  /** Without a gap since the lease of that term began. */
+  isUnderLease(term: number): boolean {
+    return this.#lease.term === term && this.nowMs() < this.#lease.endsAtMs;
+  }
+
+  /**
+   * Whether a start that was commanded may be executed now: no verdict on this node is given while it may, so none is
+   * executed here when its instance may have been placed elsewhere.
+   */
+  get mayStart(): boolean {
+    return this.nowMs() < this.#startUntilMs;
+  }
+
+  /** Of a start that has arrived. @returns null, or the refusal: STALE_SESSION */
+  refusalOfStart(claim: SessionClaim): MorchError | null {
+    if (claim.clusterId === undefined) return null;
+    if (!this.#isPresent(claim)) return stale(claim, this.#present);
+    if (this.mayStart) return null;
+    const detail =
+      'The scheduler has not been heard for so long that it may have given this node up; nothing is started until it is.';
+    return new MorchError('STALE_SESSION', detail);
+  }
+
+  /** A stop of a generation does no harm whenever it comes; one that names another session was not meant for now. */
+  refusalOfStop(claim: SessionClaim): MorchError | null {
+    const isOther = claim.session !== undefined && !this.#isPresent(claim);
+    return isOther ? stale(claim, this.#present) : null;
+  }
+
+  #isPresent({ epoch, session }: SessionClaim): boolean {
+    const present = this.#present;
+    return present !== null && session === present.session && (epoch === undefined || epoch === present.epoch);
+  }
+
+  #renew({ leaseMs, startWithinMs }: Present, sentAtMs: number): void {
+    const { endsAtMs, term } = this.#lease;
+    const hasLapsed = this.nowMs() >= endsAtMs;
+    this.#lease = { endsAtMs: sentAtMs + leaseMs, term: hasLapsed ? term + 1 : term };
+    this.#startUntilMs = sentAtMs + startWithinMs;
+    this.refresh();
+  }
+}
+
+function stale({ session }: SessionClaim, present: Present | null): MorchError {
+  const named = session === undefined ? 'names no session' : `is of session ${session}`;
+  const now = present === null ? 'none has begun' : `the present one is ${present.session}`;
+  return new MorchError('STALE_SESSION', `The command ${named}; ${now}. Nothing was done.`);
+}

@@ -1,0 +1,211 @@
+/**
+ * After the store was lost, restored or damaged: the agents are asked what runs, and it is taken over rather than stopped.
+ * Until their inventories are in (or an operator says so) nothing is started. The registry hands inventories to it while it
+ * is on; the placer and the outbox start nothing meanwhile. See docs/protocol.md.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Logger } from 'pino';
+import type { InstanceReport, KeptInstance } from '../contract/agentApi';
+import { pickProcess } from '../contract/workload';
+import { hasEnded } from './core/intake';
+import { type InstanceRecord, instanceKey, type WorkloadRecord } from './core/model';
+import { emitAbout } from './instanceEvents';
+import type { RebuildReason } from './meta';
+import { newInstance } from './reconcile';
+import type { State } from './state';
+
+/** Agents that no record speaks of make themselves known within this time of hearing no scheduler. */
+const AT_LEAST_MS = 12_000;
+/** Since the last inventory. */
+const QUIET_MS = 5_000;
+const LOOK_MS = 250;
+/** So far ahead go generations of what may run, unseen, on nodes that have not answered. */
+const UNSEEN_GENERATIONS = 1_000;
+
+export interface RebuildMeans {
+  /** What the agent was told to run. @throws when it does not answer */
+  askKept(nodeId: string): Promise<KeptInstance[]>;
+  /** Takes in a report like any other. */
+  takeIn(nodeId: string, report: InstanceReport): void;
+  /** All nodes are to tell their inventories once more, to the ordinary rules. */
+  onEnded(): void;
+}
+
+export class Rebuild {
+  private readonly heardFrom = new Set<string>();
+  private sinceMs = performance.now();
+  private lastHeardAtMs = performance.now();
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly state: State,
+    private readonly means: RebuildMeans,
+    private readonly log: Logger,
+  ) {
+    if (this.isOn) this.watch();
+  }
+
+  get isOn(): boolean {
+    return this.state.meta.rebuilding != null;
+  }
+
+  begin(reason: RebuildReason): void {
+    if (this.isOn) return;
+    this.state.meta.rebuilding = { reason, since: new Date().toISOString() };
+    this.state.saveMeta();
+    this.state.emit({ type: 'scheduler.rebuilding', data: { reason } }, new Date().toISOString());
+    this.log.error({ reason }, 'learning from the agents what runs; nothing is started until that is known');
+    this.heardFrom.clear();
+    this.sinceMs = performance.now();
+    this.lastHeardAtMs = this.sinceMs;
+    this.watch();
+  }
+
+  /** What runs on the node is taken over. What it lacks, or has of an earlier generation, is judged when all are heard. */
+  takeInventory(nodeId: string, reports: readonly InstanceReport[]): void {
+    this.means
+      .askKept(nodeId)
+      .then((kept) => {
+        if (!this.isOn) return;
+        for (const workload of latestByUid(kept).values()) this.adoptWorkload(workload);
+        for (const report of reports) this.adopt(nodeId, report);
+        this.heardFrom.add(nodeId);
+        this.lastHeardAtMs = performance.now();
+      })
+      .catch((error: unknown) => {
+        this.log.warn({ node: nodeId, err: error }, 'the agent has not told what it runs; it is asked again');
+        setTimeout(() => {
+          const connected = this.state.nodes.has(nodeId) && this.state.runtimeOf(nodeId).session !== null;
+          if (this.isOn && connected) this.takeInventory(nodeId, reports);
+        }, QUIET_MS).unref();
+      });
+  }
+
+  /** @returns whether it was on */
+  end(by: 'inventories' | 'operator'): boolean {
+    if (!this.isOn) return false;
+    const { reason } = this.state.meta.rebuilding!;
+    const missing = [...this.state.nodes.keys()].filter((id) => !this.heardFrom.has(id));
+    // Of an empty store nobody knows which nodes there were.
+    if (missing.length > 0 || reason === 'empty') this.skipGenerations();
+    this.state.meta.rebuilding = null;
+    this.state.saveMeta();
+    this.state.emit({ type: 'scheduler.rebuilt', data: { by, reason, missing } }, new Date().toISOString());
+    this.log.warn({ by, missing }, 'what runs is known again; starts go on');
+    this.close();
+    this.means.onEnded();
+    return true;
+  }
+
+  close(): void {
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
+  }
+
+  private watch(): void {
+    this.timer ??= setInterval(() => {
+      const nowMs = performance.now();
+      if (nowMs - this.sinceMs < AT_LEAST_MS || nowMs - this.lastHeardAtMs < QUIET_MS) return;
+      const nodes = [...this.state.nodes.values()];
+      const settled = nodes.every(({ id, status }) => this.heardFrom.has(id) || status === 'lost');
+      if (settled && this.heardFrom.size > 0) this.end('inventories');
+    }, LOOK_MS);
+  }
+
+  private adoptWorkload({ uid, instanceId, kind, restart, stop, workload: origin, ...rest }: KeptInstance): void {
+    const known = this.state.workloads.get(uid);
+    if (known !== undefined && known.version >= (origin?.version ?? 0)) return;
+    const id = instanceId.slice(0, instanceId.lastIndexOf('.'));
+    // The name has been used again: that workload is the later one.
+    if (known === undefined && this.state.workloadById(id) !== undefined) return;
+    const at = new Date().toISOString();
+    const { labels = {}, resources = { cpuMillis: 0, memoryBytes: 0 }, replicas } = origin ?? {};
+    const spec: WorkloadRecord['spec'] = {
+      id,
+      kind,
+      ...pickProcess(rest),
+      restart,
+      stop,
+      labels,
+      ...(kind === 'daemon' ? {} : { replicas: replicas ?? 1 }),
+      resources,
+      placement: origin?.placement ?? { strategy: 'spread', constraints: [] },
+    };
+    const { version = 1, revision = 1, createdAt = at } = origin ?? {};
+    if (known !== undefined) {
+      Object.assign(known, { spec, version, revision, updatedAt: at });
+      this.state.saveWorkload(known);
+      return;
+    }
+    const adopted: WorkloadRecord = {
+      uid,
+      spec,
+      version,
+      revision,
+      goal: 'run',
+      purge: false,
+      generationFloor: 0,
+      status: 'pending',
+      createdAt,
+      updatedAt: at,
+    };
+    this.state.addWorkload(adopted);
+    emitAbout(this.state, 'workload.adopted', adopted, null, { data: { version } });
+  }
+
+  private adopt(nodeId: string, report: InstanceReport): void {
+    const workload = this.state.workloads.get(report.uid);
+    if (workload === undefined) return;
+    const known = this.state.instances.get(instanceKey(report));
+    // A tombstone, or the end of what nobody knows any more.
+    if (known === undefined && hasEnded(report)) return;
+    if (known === undefined || report.generation > known.generation)
+      this.adoptGeneration(nodeId, report, workload, known);
+    this.means.takeIn(nodeId, report);
+  }
+
+  /** As if this scheduler had placed it there; what the report says of it is taken in next. */
+  private adoptGeneration(
+    nodeId: string,
+    report: InstanceReport,
+    workload: WorkloadRecord,
+    known: InstanceRecord | undefined,
+  ): void {
+    const placed: Partial<InstanceRecord> = {
+      generation: report.generation,
+      run: 0,
+      rev: -1,
+      revision: workload.revision,
+      status: 'starting',
+      statusReason: `found on ${nodeId}`,
+      node: nodeId,
+      lingersOn: null,
+      onDisconnect: workload.spec.onDisconnect ?? 'replace',
+      fenced: false,
+      reserved: { ...workload.spec.resources },
+      replacing: null,
+    };
+    if (known === undefined) this.state.addInstance({ ...newInstance(workload, report.slot), ...placed });
+    else this.state.adoptInstance(known, placed);
+  }
+
+  private skipGenerations(): void {
+    for (const workload of this.state.workloads.values()) {
+      let highest = workload.generationFloor;
+      for (const { generation } of this.state.instancesOf(workload).values()) highest = Math.max(highest, generation);
+      workload.generationFloor = highest + UNSEEN_GENERATIONS;
+      this.state.saveWorkload(workload);
+    }
+  }
+}
+
+/** Of each workload what was told last, as far as these agents know. */
+function latestByUid(kept: readonly KeptInstance[]): Map<string, KeptInstance> {
+  const latest = new Map<string, KeptInstance>();
+  for (const one of kept) {
+    const before = latest.get(one.uid);
+    if (before === undefined || (one.workload?.version ?? 0) > (before.workload?.version ?? 0))
+      latest.set(one.uid, one);
+  }
+  return latest;
+}

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { registerAgent } from './commands/agent';
+import { registerBackup } from './commands/backup';
 import { registerCheck } from './commands/check';
 import { registerCordon } from './commands/cordon';
 import { registerDescribe } from './commands/describe';
@@ -16,6 +17,7 @@ import { registerLogs } from './commands/logs';
 import { registerNodes } from './commands/nodes';
 import { registerRecovery } from './commands/recovery';
 import { registerRestart } from './commands/restart';
+import { registerRestore } from './commands/restore';
 import { registerScale } from './commands/scale';
 import { registerScheduler } from './commands/scheduler';
 import { registerStatus } from './commands/status';
@@ -71,6 +73,8 @@ function buildProgram(): Command {
   for (const register of [registerStatus, registerHealth, registerCheck, registerRecovery, registerEvents]) {
     register(program);
   }
+  program.commandsGroup('Records:');
+  for (const register of [registerBackup, registerRestore]) register(program);
   return program;
 }
 

@@ -13,6 +13,7 @@ import {
   stopInstanceSchema,
   stoppedSchema,
 } from './agentApi';
+import { BACKUP_MEDIA } from './backup';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
 import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
@@ -226,6 +227,13 @@ export const SCHEDULER_ROUTES = [
     answers: { 200: null },
     media: 'text/event-stream',
     webSocket: true,
+  },
+  {
+    method: 'GET',
+    path: '/backup',
+    summary: 'All records of the scheduler as they are now, for `morch restore`',
+    answers: { 200: null },
+    media: BACKUP_MEDIA,
   },
   {
     method: 'GET',

@@ -12,9 +12,10 @@ export class DamagedFilesError extends Error {}
 
 /**
  * @param directory made if missing; locked by the open handle
+ * @param named in errors
  * @throws DamagedFilesError; Error naming the directory and `--data-dir` when it is locked or not accessible
  */
-export async function openHandle(directory: string): Promise<Handle> {
+export async function openHandle(directory: string, named = directory): Promise<Handle> {
   const db: Handle = new Level<string, string>(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
   try {
     await db.open();
@@ -22,7 +23,7 @@ export async function openHandle(directory: string): Promise<Handle> {
   } catch (error) {
     const cause = (error as { cause?: unknown }).cause ?? error;
     if (codeOf(cause) === 'LEVEL_CORRUPTION') throw new DamagedFilesError(messageOf(cause), { cause });
-    throw cannotOpen(directory, cause);
+    throw cannotOpen(named, cause);
   }
 }
 
@@ -32,17 +33,18 @@ export async function openHandle(directory: string): Promise<Handle> {
  * The store's own would not do: the files must be looked at, and perhaps exchanged, while it is not open.
  *
  * @param directory of the lock
+ * @param named of the store, in errors
  * @throws Error naming `--data-dir` when another process has it, or the directory is not accessible
  */
-export async function lockDirectory(directory: string): Promise<{ release(): Promise<void> }> {
+export async function lockDirectory(directory: string, named: string): Promise<{ release(): Promise<void> }> {
   let lock: Handle;
   try {
-    lock = await openHandle(directory);
+    lock = await openHandle(directory, named);
   } catch (error) {
     if (codeOf((error as Error).cause) === 'LEVEL_LOCKED') throw error;
     // Perhaps damaged; there is nothing in it that could be lost. It takes the lock itself while it deletes.
     await (Level as unknown as { destroy(location: string): Promise<void> }).destroy(directory).catch(() => {});
-    lock = await openHandle(directory);
+    lock = await openHandle(directory, named);
   }
   return { release: () => lock.close() };
 }

@@ -20,7 +20,7 @@ import { assertKnownSchema, finishLayout2, isLayout1, rewriteLayout1, SCHEMA_VER
 import { readThrough } from './reading';
 import { beginSalvage, finishSalvage } from './salvage';
 import type { Store } from './store';
-import { keepDataFiles, removeDirectory, type Surroundings, surroundingsOf } from './surroundings';
+import { finishRestore, keepDataFiles, removeDirectory, type Surroundings, surroundingsOf } from './surroundings';
 
 export interface OpenedStore {
   store: Store;
@@ -38,7 +38,7 @@ export interface OpenedStore {
 export async function openLevelStore(directory: string): Promise<OpenedStore> {
   const around = surroundingsOf(directory);
   // Before anything is touched.
-  const lock = await lockDirectory(around.lock);
+  const lock = await lockDirectory(around.lock, directory);
   try {
     const read = await readMark(around.mark);
     const mark = read.kind === 'mark' ? read.number : 0;
@@ -69,7 +69,8 @@ interface Sound {
 }
 
 async function openSound(around: Surroundings, mark: number): Promise<Sound> {
-  // An earlier process may have been killed at it.
+  // Earlier processes may have been killed at these.
+  await finishRestore(around);
   await finishSalvage(around, mark);
   const found = await openAsItIs(around, mark);
   if ('db' in found) return found;

@@ -15,8 +15,10 @@ export interface Surroundings {
   mark: string;
   /** The files as they were before LevelDB opened them; there while a store is being opened. */
   kept: string;
-  /** A new store before it takes the place of the present one. */
+  /** A new store while it is being written. */
   fresh: string;
+  /** A whole new store, from a backup, that is about to take the place of the present one. */
+  restored: string;
   /** Says that a damaged store is being exchanged for what can be read of it. */
   salvage: string;
 }
@@ -28,6 +30,7 @@ export function surroundingsOf(store: string): Surroundings {
     mark: `${store}.mark`,
     kept: `${store}.kept`,
     fresh: `${store}.new`,
+    restored: `${store}.restored`,
     salvage: `${store}.salvage`,
   };
 }
@@ -88,6 +91,14 @@ export async function removeDirectory(path: string): Promise<void> {
     throw error;
   }
   await rm(gone, { recursive: true, force: true });
+}
+
+/** Puts a restored store in its place once the one before has been moved aside; else nothing has been restored yet. */
+export async function finishRestore({ store, restored }: Surroundings): Promise<void> {
+  if ((await dataFilesOf(restored)).length === 0) return;
+  if ((await dataFilesOf(store)).length > 0) return removeDirectory(restored);
+  await removeDirectory(store);
+  await moveDirectory(restored, store);
 }
 
 /** The file is there whole and durable, or not at all. */

@@ -152,7 +152,7 @@ export class NodeRegistry {
 
   /** No node has ever joined: the cluster of the first that belongs to one is this scheduler's to go on with. */
   get takesOver(): boolean {
-    return this.state.nodes.size === 0 && this.state.meta.joined !== true;
+    return this.state.meta.joined !== true;
   }
 
   /** The epoch of the scheduler that commands in this one's place; null: none does. */

@@ -216,6 +216,7 @@ export class Events {
       case 'ack': {
         const sentAtMs = takeSent(listener, message.n);
         if (sentAtMs !== undefined) this.means.session.acknowledge(sentAtMs, listener);
+        if (message.mark !== undefined) this.means.membership.noteMark(message.mark);
         return;
       }
       case 'forget':

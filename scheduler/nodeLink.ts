@@ -74,7 +74,12 @@ export class NodeLink {
       readonly status: NodeStatus;
     } & AgentAddress,
     /** Read as it is whenever a connection is begun. */
-    private readonly identity: { readonly clusterId: string; readonly epoch: number; readonly id: string },
+    private readonly identity: {
+      readonly clusterId: string;
+      readonly epoch: number;
+      readonly id: string;
+      readonly mark: number;
+    },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
@@ -194,7 +199,8 @@ export class NodeLink {
       case 'heartbeat':
         this.listener.onHeartbeat(message, text);
         // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
-        if (this.hasSession && this.status !== 'lost') this.send({ type: 'ack', n: message.n });
+        if (this.hasSession && this.status !== 'lost')
+          this.send({ type: 'ack', n: message.n, mark: this.identity.mark });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);

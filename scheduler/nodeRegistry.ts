@@ -386,6 +386,16 @@ export class NodeRegistry {
     runtime.leaving = false;
     this.renewLease(node);
     this.state.saveNode(node);
+    if (this.state.isBehind(hello.mark)) {
+      this.log.error(
+        { node: node.id, told: hello.mark },
+        'the agent was told of more than the store has: it has lost its latest records',
+      );
+      this.state.skipMarks();
+      this.rebuild.begin('restored');
+      // What others have told already was judged by what is outdated.
+      setImmediate(() => this.reconnectAll());
+    }
     if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
     else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();

@@ -15,7 +15,7 @@ import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
-import { Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
+import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { placeWaiting } from './placer';
 import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import { beginRecovery } from './recoveryLog';
@@ -26,12 +26,6 @@ import { steadyNowMs } from './steadyClock';
 export interface NodeLinks {
   senderOf(nodeId: string): ConstructorParameters<typeof Outbox>[1] extends (id: string) => infer S ? S : never;
   forget(nodeId: string, instances: GenerationId[]): void;
-}
-
-interface GenerationId {
-  uid: string;
-  slot: string;
-  generation: number;
 }
 
 const REFUSED_RETRY_MS = 1_000;
@@ -296,6 +290,10 @@ export class ControlLoop implements OutboxListener {
     }
   }
 
+  onForgettable(nodeId: string, generation: GenerationId): void {
+    this.forgetLater(nodeId, generation);
+  }
+
   // ---- decide
 
   private pass(): void {
@@ -356,7 +354,7 @@ export class ControlLoop implements OutboxListener {
       const present = this.state.instances.get(instanceKey(instance)) === instance;
       if (present && commandOf(instance) === as) this.outbox.offer(instance);
     }
-    for (const [nodeId, list] of toForget) this.links.forget(nodeId, list);
+    for (const [nodeId, list] of toForget) this.links.forget(nodeId, this.outbox.forgettable(nodeId, list));
   }
 
   private tellTerminal({ uid, status }: WorkloadRecord): void {

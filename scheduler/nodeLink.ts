@@ -31,7 +31,7 @@ import {
   initialHealth,
   type NodeHealth,
 } from './core/health';
-import { earliestVerdictMs, type HealthPolicy } from './core/healthPolicy';
+import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 
 export interface LinkListener {
   /**
@@ -218,7 +218,7 @@ export class NodeLink {
   private beginSession(session: number): void {
     const { heartbeatMs, leaseMs } = this.policy;
     this.hasSession = true;
-    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: earliestVerdictMs(this.policy) });
+    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: startWithinMs(this.policy) });
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */

@@ -233,7 +233,8 @@ export class NodeRegistry {
   private rejoin(node: NodeRecord, input: RegisterNode, status: AgentStatus): void {
     node.host = input.host;
     node.port = input.port;
-    if (node.nodeKey !== status.nodeKey) {
+    const isOther = node.nodeKey !== status.nodeKey;
+    if (isOther) {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
@@ -245,6 +246,8 @@ export class NodeRegistry {
     this.state.saveNode(node);
     const link = this.links.get(node.id);
     link?.moveTo(node);
+    // The agent before it may still be connected, from the same address: its lease is not to be renewed any more.
+    if (isOther) link?.reconnect();
     link?.nudge();
     this.changed();
   }

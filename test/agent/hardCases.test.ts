@@ -48,7 +48,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
       orphanAfterMs: 0,
       allowNewPrivileges: false,
       host,
-      session: { leaseTerm: 0, isUnderLease: () => true, mayStart: true },
+      session: { admission: { session: null, leaseTerm: 0 }, mayExecute: () => true, startUntilMs: 0 },
       records: await Records.open(directory, log),
       logFiles: new LogFiles(directory),
       bootId: 'boot',

@@ -57,6 +57,8 @@ export interface EventsMeans {
 
 interface Listener {
   socket: WebSocket;
+  /** Counts those that were let in. */
+  order: number;
   scheduler: { clusterId: string; epoch: number } | null;
   beats: number;
   /** When each heartbeat not acknowledged yet was sent; the hello is 0. */
@@ -72,6 +74,7 @@ export class Events {
   readonly #listeners = new Set<Listener>();
   readonly #server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES });
   #schedulerLeftAtMs = performance.now();
+  #admitted = 0;
 
   constructor(private readonly means: EventsMeans) {}
 
@@ -162,8 +165,10 @@ export class Events {
     const sentAtMs = this.means.nowMs();
     const hello = JSON.stringify(this.means.hello());
     const nowMs = performance.now();
+    this.#admitted += 1;
     const listener: Listener = {
       socket,
+      order: this.#admitted,
       scheduler,
       beats: 0,
       sentAtMs: new Map([[0, sentAtMs]]),
@@ -216,6 +221,7 @@ export class Events {
       case 'ack': {
         const sentAtMs = takeSent(listener, message.n);
         if (sentAtMs !== undefined) this.means.session.acknowledge(sentAtMs, listener);
+        if (message.mark !== undefined) this.means.membership.noteMark(message.mark);
         return;
       }
       case 'forget':

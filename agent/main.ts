@@ -117,6 +117,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     type: 'hello',
     ...self,
     capacity,
+    mark: membership.mark,
     instances: supervisor.reportsOf(membership.clusterId),
   });
   const heartbeat = (n: number, withUsage: boolean): HeartbeatMessage => ({

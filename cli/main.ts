@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { registerAgent } from './commands/agent';
+import { registerBackup } from './commands/backup';
 import { registerBlackBox } from './commands/blackbox';
 import { registerCheck } from './commands/check';
 import { registerCordon } from './commands/cordon';
@@ -18,6 +19,7 @@ import { registerLogs } from './commands/logs';
 import { registerNodes } from './commands/nodes';
 import { registerRecovery } from './commands/recovery';
 import { registerRestart } from './commands/restart';
+import { registerRestore } from './commands/restore';
 import { registerScale } from './commands/scale';
 import { registerScheduler } from './commands/scheduler';
 import { registerStatus } from './commands/status';
@@ -81,6 +83,8 @@ function buildProgram(): Command {
   ]) {
     register(program);
   }
+  program.commandsGroup('Records:');
+  for (const register of [registerBackup, registerRestore]) register(program);
   return program;
 }
 

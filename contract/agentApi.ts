@@ -200,6 +200,7 @@ export const helloMessageSchema = z.object({
   features: z.array(z.string()),
   labels: labelsSchema,
   capacity: amountsSchema,
+  mark: z.int().default(0).describe("the highest of the cluster's marks that it was told"),
   instances: z.array(instanceReportSchema),
 });
 
@@ -263,7 +264,12 @@ export const sessionMessageSchema = z.object({
 export type SessionMessage = z.infer<typeof sessionMessageSchema>;
 
 /** From the scheduler, at once for each heartbeat, unless the node has the verdict. */
-export const ackMessageSchema = z.object({ type: z.literal('ack'), n: z.int().min(0) });
+export const ackMessageSchema = z.object({
+  type: z.literal('ack'),
+  n: z.int().min(0),
+  /** How far the scheduler's store is: told back by the inventory, so that a store that has lost something is found out. */
+  mark: z.int().min(0).optional(),
+});
 export type AckMessage = z.infer<typeof ackMessageSchema>;
 
 /** From the scheduler: these ended generations are durable there; the agent may drop their records. */

@@ -13,6 +13,7 @@ import {
   stopInstanceSchema,
   stoppedSchema,
 } from './agentApi';
+import { BACKUP_MEDIA } from './backup';
 import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
 import { eventSchema } from './events';
@@ -252,6 +253,13 @@ export const SCHEDULER_ROUTES = [
     answers: { 200: null },
     media: 'text/event-stream',
     webSocket: true,
+  },
+  {
+    method: 'GET',
+    path: '/backup',
+    summary: 'All records of the scheduler as they are now, for `morch restore`',
+    answers: { 200: null },
+    media: BACKUP_MEDIA,
   },
   {
     method: 'GET',

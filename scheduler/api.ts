@@ -84,6 +84,8 @@ export interface SchedulerApi {
   logSources(id: string, instance?: string): LogSource[];
   /** Resolves when the workload is terminal or gone, or the signal aborts. */
   untilTerminal(id: string, signal: AbortSignal): Promise<void>;
+  /** All records as they are now, as contract/backup.ts tells; without its end when it cannot be had. */
+  backup(): AsyncIterable<string>;
 }
 
 /** The durable events, to be read in order and without a gap. */

@@ -17,8 +17,7 @@ import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions } from './options';
 import { Service } from './service';
 import { State } from './state';
-import { openLevelStore } from './store/level';
-import type { Store } from './store/store';
+import { type OpenedStore, openLevelStore } from './store/open';
 
 /** A log that cannot be written, its disk being full, is no reason to end. */
 function logDestination(): ReturnType<typeof pino.destination> {
@@ -35,8 +34,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
   const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, logDestination());
   const startedAtMs = Date.now();
-  const store = await openStore(options.dataDir);
+  const { store, damage, notes } = await openStore(options.dataDir);
+  if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
+  for (const note of [...notes, ...state.notes]) log.warn(note);
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -97,7 +98,7 @@ export async function runScheduler(input: unknown): Promise<void> {
 }
 
 /** @throws MorchError INVALID_INPUT naming --data-dir */
-async function openStore(dataDir: string): Promise<Store> {
+async function openStore(dataDir: string): Promise<OpenedStore> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
   } catch (cause) {

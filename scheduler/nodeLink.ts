@@ -31,7 +31,7 @@ import {
   initialHealth,
   type NodeHealth,
 } from './core/health';
-import { earliestVerdictMs, type HealthPolicy } from './core/healthPolicy';
+import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 
 export interface LinkListener {
   /**
@@ -74,7 +74,12 @@ export class NodeLink {
       readonly status: NodeStatus;
     } & AgentAddress,
     /** Read as it is whenever a connection is begun. */
-    private readonly identity: { readonly clusterId: string; readonly epoch: number; readonly id: string },
+    private readonly identity: {
+      readonly clusterId: string;
+      readonly epoch: number;
+      readonly id: string;
+      readonly mark: number;
+    },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
@@ -194,7 +199,8 @@ export class NodeLink {
       case 'heartbeat':
         this.listener.onHeartbeat(message, text);
         // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
-        if (this.hasSession && this.status !== 'lost') this.send({ type: 'ack', n: message.n });
+        if (this.hasSession && this.status !== 'lost')
+          this.send({ type: 'ack', n: message.n, mark: this.identity.mark });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);
@@ -212,7 +218,7 @@ export class NodeLink {
   private beginSession(session: number): void {
     const { heartbeatMs, leaseMs } = this.policy;
     this.hasSession = true;
-    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: earliestVerdictMs(this.policy) });
+    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: startWithinMs(this.policy) });
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */

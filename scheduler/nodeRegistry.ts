@@ -126,7 +126,8 @@ export class NodeRegistry {
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
-      if (this.takesOver) await this.takeOver(status.clusterId, status.epoch);
+      // A scheduler that commands it now is alive: whoever registers it here has the wrong address.
+      if (this.takesOver && !status.hasSession) await this.takeOver(status.clusterId, status.epoch);
     }
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       throw new MorchError(
@@ -151,7 +152,7 @@ export class NodeRegistry {
 
   /** No node has ever joined: the cluster of the first that belongs to one is this scheduler's to go on with. */
   get takesOver(): boolean {
-    return this.state.nodes.size === 0 && this.state.meta.joined !== true;
+    return this.state.meta.joined !== true;
   }
 
   /** The epoch of the scheduler that commands in this one's place; null: none does. */
@@ -232,7 +233,8 @@ export class NodeRegistry {
   private rejoin(node: NodeRecord, input: RegisterNode, status: AgentStatus): void {
     node.host = input.host;
     node.port = input.port;
-    if (node.nodeKey !== status.nodeKey) {
+    const isOther = node.nodeKey !== status.nodeKey;
+    if (isOther) {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
@@ -244,6 +246,8 @@ export class NodeRegistry {
     this.state.saveNode(node);
     const link = this.links.get(node.id);
     link?.moveTo(node);
+    // The agent before it may still be connected, from the same address: its lease is not to be renewed any more.
+    if (isOther) link?.reconnect();
     link?.nudge();
     this.changed();
   }
@@ -385,6 +389,16 @@ export class NodeRegistry {
     runtime.leaving = false;
     this.renewLease(node);
     this.state.saveNode(node);
+    if (this.state.isBehind(hello.mark)) {
+      this.log.error(
+        { node: node.id, told: hello.mark },
+        'the agent was told of more than the store has: it has lost its latest records',
+      );
+      this.state.skipMarks();
+      this.rebuild.begin('restored');
+      // What others have told already was judged by what is outdated.
+      setImmediate(() => this.reconnectAll());
+    }
     if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
     else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();

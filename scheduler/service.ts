@@ -13,6 +13,7 @@ import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
 import type { ControlLoop } from './controlLoop';
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
@@ -412,6 +413,10 @@ export class Service implements SchedulerApi {
   untilTerminal(id: string, signal: AbortSignal): Promise<void> {
     const workload = this.state.workloadById(id);
     return workload === undefined ? Promise.resolve() : this.loop.untilTerminal(workload.uid, signal);
+  }
+
+  backup(): AsyncIterable<string> {
+    return backupOf(this.store, new Date());
   }
 
   // ---- records

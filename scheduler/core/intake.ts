@@ -31,8 +31,8 @@ export function judgeReport(
       ? 'current'
       : 'old';
   }
-  // Not placed elsewhere yet: its node was lost with it, and is back.
-  if (instance.node === null && instance.lingersOn === nodeId) return 'current';
+  // Not placed elsewhere yet: its node was lost with it, or was forgotten, and is back.
+  if (instance.node === null && (instance.lingersOn === nodeId || instance.fenced)) return 'current';
   return 'stale';
 }
 

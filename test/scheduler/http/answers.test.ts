@@ -168,6 +168,24 @@ describe('/workloads', () => {
   });
 });
 
+describe('/backup', () => {
+  it('is what the scheduler gives, as it comes', async () => {
+    const { status, headers, text } = await send('GET', '/backup');
+    expect([status, headers['content-type'], text]).toEqual([200, 'application/x-ndjson; charset=utf-8', 'one\ntwo\n']);
+  });
+
+  it('has no end when a record could not be read', async () => {
+    const get = 'GET /backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const end = /\r\n0\r\n\r\n$/;
+    expect(await exchange(served.http.port, get)).toMatch(end);
+    served.api.failure = new Error('the store is damaged');
+    expect(await exchange(served.http.port, get)).not.toMatch(end);
+    served.api.backupChunks = [];
+    expect((await send('GET', '/backup')).status).toBe(500);
+    served.api.failure = undefined;
+  });
+});
+
 describe('the server', () => {
   it('serves a request whose upgrade it does not know as if it had not asked (curl --http2, Java)', async () => {
     const body = '{"command":["a"]}';

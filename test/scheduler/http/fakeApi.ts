@@ -68,6 +68,7 @@ export interface FakeApi extends SchedulerApi {
   /** Thrown by every act until it is taken away. */
   failure: unknown;
   idempotency: IdempotencyKey | undefined;
+  backupChunks: string[];
   endWorkload(): void;
 }
 
@@ -102,6 +103,7 @@ export function fakeApi(): FakeApi {
     sources: [],
     failure: undefined,
     idempotency: undefined,
+    backupChunks: ['one\n', 'two\n'],
     endWorkload: () => endWorkload(),
     health: () => ({
       status: 'healthy',
@@ -144,6 +146,10 @@ export function fakeApi(): FakeApi {
         attemptsUsed: 0,
         recent: [],
       };
+    },
+    backup: async function* () {
+      yield* api.backupChunks;
+      if (api.failure !== undefined) throw api.failure;
     },
     listNodes: (page) => {
       api.calls.push({ method: 'listNodes', args: [page] });

@@ -25,7 +25,8 @@ export function judgeReport(
   if (isTerminal(instance.status)) return hasEnded(report) ? 'old' : 'stale';
   if (instance.node === nodeId) {
     // It was taken for lost and waited for, with nothing new to tell.
-    if (instance.status === 'recovering' && report.rev === instance.rev) return 'current';
+    const isWaitedFor = instance.status === 'recovering' || instance.fenced;
+    if (isWaitedFor && report.rev === instance.rev) return 'current';
     // A generation is `stopping` before and after its main process has ended, with one rev.
     return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
       ? 'current'

@@ -11,6 +11,8 @@ import { randomBytes } from 'node:crypto';
 
 /** Room for sums in a double. */
 const MODULUS = 2 ** 48;
+/** Numbers in one. */
+const SLOT = 3;
 const LEAST_SLOTS = 1_024;
 /** Of the slots in use, at most; beyond, probing becomes long. */
 const FILLED = 0.6;
@@ -35,10 +37,10 @@ export function addCheck(digest: Digest, check: number, sign: 1 | -1 = 1): void 
 
 export class Fingerprints {
   readonly #digest = emptyDigest();
-  /** The two halves of a key's hash, never both 0 where the slot is in use; and the check of its record. */
-  #high = new Uint32Array(LEAST_SLOTS);
-  #low = new Uint32Array(LEAST_SLOTS);
-  #check = new Uint32Array(LEAST_SLOTS);
+  /** Of each slot the two halves of a key's hash, both 0 where it is free, and the check of the key's record. */
+  #table = new Uint32Array(SLOT * LEAST_SLOTS);
+  /** Of slots, a power of two, less one. */
+  #mask = LEAST_SLOTS - 1;
   readonly #seed = randomBytes(8);
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
   #undo: number[] | null = null;
@@ -88,63 +90,58 @@ export class Fingerprints {
 
   /** @returns the check before, or ABSENT */
   #set(high: number, low: number, check: number): number {
-    const slot = this.#find(high, low);
-    const former = this.#isFree(slot) ? ABSENT : this.#check[slot]!;
-    if (former !== ABSENT) addCheck(this.#digest, former, -1);
+    const table = this.#table;
+    const at = this.#find(high, low);
+    const isFree = table[at] === 0 && table[at + 1] === 0;
+    const former = isFree ? ABSENT : table[at + 2]!;
+    if (!isFree) addCheck(this.#digest, former, -1);
     if (check === ABSENT) {
-      if (former !== ABSENT) this.#free(slot);
+      if (!isFree) this.#free(at);
       return former;
     }
     addCheck(this.#digest, check);
-    this.#high[slot] = high;
-    this.#low[slot] = low;
-    this.#check[slot] = check;
-    if (this.#digest.count > FILLED * this.#high.length) this.#grow();
+    table[at] = high;
+    table[at + 1] = low;
+    table[at + 2] = check;
+    if (this.#digest.count > FILLED * this.#mask) this.#grow();
     return former;
   }
 
-  #isFree(slot: number): boolean {
-    return this.#high[slot] === 0 && this.#low[slot] === 0;
-  }
-
-  /** @returns the slot that has the key, or the free one where it belongs */
+  /** @returns where in the table the key is, or the free slot where it belongs */
   #find(high: number, low: number): number {
-    const [highs, lows] = [this.#high, this.#low];
-    const mask = highs.length - 1;
-    let slot = low & mask;
-    while ((highs[slot] !== high || lows[slot] !== low) && (highs[slot] !== 0 || lows[slot] !== 0)) {
-      slot = (slot + 1) & mask;
+    const table = this.#table;
+    let slot = low & this.#mask;
+    for (;;) {
+      const at = SLOT * slot;
+      if (table[at] === high && table[at + 1] === low) return at;
+      if (table[at] === 0 && table[at + 1] === 0) return at;
+      slot = (slot + 1) & this.#mask;
     }
-    return slot;
   }
 
   /** Moves up those behind it that could not have the slot, so that no search ends before them (Knuth 6.4, R). */
-  #free(slot: number): void {
-    const mask = this.#high.length - 1;
-    let hole = slot;
-    for (let next = (slot + 1) & mask; !this.#isFree(next); next = (next + 1) & mask) {
-      const home = this.#low[next]! & mask;
-      if (((next - home) & mask) < ((next - hole) & mask)) continue;
-      this.#high[hole] = this.#high[next]!;
-      this.#low[hole] = this.#low[next]!;
-      this.#check[hole] = this.#check[next]!;
+  #free(at: number): void {
+    const table = this.#table;
+    let hole = at / SLOT;
+    for (let next = hole; ; ) {
+      next = (next + 1) & this.#mask;
+      const from = SLOT * next;
+      if (table[from] === 0 && table[from + 1] === 0) break;
+      const home = table[from + 1]! & this.#mask;
+      if (((next - home) & this.#mask) < ((next - hole) & this.#mask)) continue;
+      table.copyWithin(SLOT * hole, from, from + SLOT);
       hole = next;
     }
-    this.#high[hole] = 0;
-    this.#low[hole] = 0;
+    table.fill(0, SLOT * hole, SLOT * (hole + 1));
   }
 
   #grow(): void {
-    const [high, low, check] = [this.#high, this.#low, this.#check];
-    this.#high = new Uint32Array(2 * high.length);
-    this.#low = new Uint32Array(2 * high.length);
-    this.#check = new Uint32Array(2 * high.length);
-    for (let i = 0; i < high.length; i++) {
-      if (high[i] === 0 && low[i] === 0) continue;
-      const slot = this.#find(high[i]!, low[i]!);
-      this.#high[slot] = high[i]!;
-      this.#low[slot] = low[i]!;
-      this.#check[slot] = check[i]!;
+    const before = this.#table;
+    this.#mask = 2 * this.#mask + 1;
+    this.#table = new Uint32Array(SLOT * (this.#mask + 1));
+    for (let at = 0; at < before.length; at += SLOT) {
+      if (before[at] === 0 && before[at + 1] === 0) continue;
+      this.#table.set(before.subarray(at, at + SLOT), this.#find(before[at]!, before[at + 1]!));
     }
   }
 }

@@ -148,7 +148,7 @@ export class LevelStore implements Store {
         await this.#db.batch(ops, { sync: true });
         this.#fingerprints.commit();
         batch.commit();
-        await this.#mark.raise(batch.number);
+        this.#mark.raise(batch.number);
         for (const waiting of group) waiting.resolve();
       } catch (cause) {
         this.#fingerprints.rollback();

@@ -106,6 +106,13 @@ describe('judging a report', () => {
       'current',
     ],
     [
+      'a copy that is to be stopped, on its lost node, which is back: its fence is not to be waited for',
+      instance({ status: 'stopping', fenced: true }),
+      'n1',
+      report({ status: 'running', rev: 9 }),
+      'current',
+    ],
+    [
       'a failed start that waits to be placed again',
       instance({ status: 'backoff', node: null }),
       'n1',

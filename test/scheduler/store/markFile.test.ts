@@ -1,6 +1,6 @@
 import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MarkFile, readMark } from '../../../scheduler/store/markFile';
+import { MarkFile, type MarkRead, readMark } from '../../../scheduler/store/markFile';
 import { newDirectory } from './opened';
 
 const newPath = async () => join(await newDirectory(), 'mark');
@@ -11,7 +11,7 @@ it('is missing before it was made, and then has what was last raised, without a 
   const mark = await MarkFile.open(path, 7);
   expect(await readMark(path)).toEqual({ kind: 'mark', number: 7 });
   for (const number of [8, 9, 2 ** 40, 2 ** 40 + 1]) {
-    await mark.raise(number);
+    mark.raise(number);
     expect(await readMark(path)).toEqual({ kind: 'mark', number });
   }
   expect(mark.problem).toBeNull();
@@ -21,20 +21,20 @@ it('is missing before it was made, and then has what was last raised, without a 
 
 it('loses one batch at most when the place of the last mark is torn', async () => {
   const path = await newPath();
-  const mark = await MarkFile.open(path, 7);
-  await mark.raise(8);
-  await mark.raise(9);
+  await (await MarkFile.open(path, 8)).close();
+  const mark = await MarkFile.open(path, 8);
+  mark.raise(9);
   await mark.close();
   const content = await readFile(path);
-  for (const [at, left] of [
-    [0, 9],
-    [512, 8],
-  ] as const) {
+  const left: MarkRead[] = [];
+  for (const slot of [0, 512]) {
     const torn = Buffer.from(content);
-    torn[at + 9] = torn[at + 9]! ^ 1;
+    torn[slot + 9] = torn[slot + 9]! ^ 1;
     await writeFile(path, torn);
-    expect(await readMark(path)).toEqual({ kind: 'mark', number: left });
+    left.push(await readMark(path));
   }
+  // One of them was the place of the mark before.
+  expect(left).toEqual(expect.arrayContaining([8, 9].map((number) => ({ kind: 'mark', number }))));
 });
 
 it.each([0, 10, 511])('is damaged when %i bytes are left, and can be made anew', async (size) => {

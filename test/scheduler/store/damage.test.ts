@@ -63,11 +63,11 @@ async function aStore(): Promise<{ path: string; acknowledged: Acknowledged; fil
   return { path, acknowledged, files: await readdir(path) };
 }
 
-const nameOf = (files: string[], pattern: RegExp, at = 0): string =>
-  files
-    .filter((name) => pattern.test(name))
-    .sort()
-    .at(at)!;
+/** The first of them; of logs the last, there may be one before it that was not written out yet. */
+function nameOf(files: string[], pattern: RegExp): string {
+  const names = files.filter((name) => pattern.test(name)).sort();
+  return names.at(names.some((name) => name.endsWith('.log')) ? -1 : 0)!;
+}
 
 async function flip(file: string, at: number, bit = 0): Promise<void> {
   const content = await readFile(file);

@@ -87,8 +87,9 @@ async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | {
   // If they are there already, an earlier process was killed before it had looked at the store, or soon after.
   const keepsFiles = !existsSync(around.kept);
   const { problems, live } = await inspectFiles(around.store);
-  if (keepsFiles) await keepDataFiles(around.store, around.kept, live);
-  if (problems.length > 0) return { problems };
+  const isLeftAlone = problems.length > 0;
+  if (keepsFiles) await keepDataFiles(around.store, around.kept, isLeftAlone ? 'all' : live);
+  if (isLeftAlone) return { problems };
   let db: Handle | undefined;
   try {
     db = await openHandle(around.store);

@@ -17,6 +17,7 @@ export class Journal {
   private next: Promise<void> | null = null;
   private retry: NodeJS.Timeout | null = null;
   private failure: string | null = null;
+  private markProblem: string | null = null;
   private closed = false;
 
   constructor(
@@ -103,7 +104,20 @@ export class Journal {
       this.failure = null;
       setImmediate(this.onWritable);
     }
+    this.lookAtMark();
     if (events.length > 0) this.publish(events);
+  }
+
+  private lookAtMark(): void {
+    const { markProblem } = this.store;
+    if (markProblem === this.markProblem) return;
+    this.markProblem = markProblem;
+    if (markProblem === null) this.log.info('the mark is written again');
+    else
+      this.log.warn(
+        { reason: markProblem },
+        'the mark cannot be written; damage to the end of the store would not be noticed',
+      );
   }
 
   private failed(error: unknown): void {

@@ -46,6 +46,9 @@ export async function runScheduler(input: unknown): Promise<void> {
     { type: 'scheduler.started', data: { epoch: state.meta.epoch, version: VERSION } },
     new Date().toISOString(),
   );
+  if (damage !== null) {
+    state.emit({ type: 'scheduler.rebuilding', data: { reason: 'damaged' } }, new Date().toISOString());
+  }
   const { policy } = options;
   const leaseMs = Math.max(policy.leaseMs, state.meta.leaseMs ?? 0);
   state.meta.leaseMs = leaseMs;

@@ -4,7 +4,7 @@
  * told to rebuild: it learns from its agents what runs.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -15,7 +15,7 @@ import { dataFilesOf } from './store/files/directory';
 import { FreshStore } from './store/freshStore';
 import { lockDirectory, messageOf } from './store/handle';
 import { keys } from './store/keys';
-import { readMark } from './store/markFile';
+import { MarkFile, readMark } from './store/markFile';
 import { assertKnownSchema } from './store/migrations';
 import {
   asideNameOf,
@@ -46,22 +46,28 @@ export async function runRestore(input: unknown): Promise<void> {
   const around = surroundingsOf(path.join(dataDir, 'store'));
   const lock = await lockDataDir(dataDir, around);
   try {
-    if (!force && (await dataFilesOf(around.store)).length > 0) {
+    if (!force && (await hasStore(around))) {
       throw new MorchError(
         'INVALID_INPUT',
         `There is a store in --data-dir ${dataDir}. Name another directory, or move that store aside with --force.`,
       );
     }
     const read = await readMark(around.mark);
-    await writeFresh(around, file, Math.max(header.seq, read.kind === 'mark' ? read.number : 0));
+    const number = await writeFresh(around, file, Math.max(header.seq, read.kind === 'mark' ? read.number : 0));
     await moveDirectory(around.fresh, around.restored);
-    // From here on the next start of the scheduler goes on with it, whatever becomes of this process.
+    // A start of the scheduler after a kill in here goes on with this one if the one before is aside, else with that.
     const aside = await moveAside(around);
     await finishRestore(around);
+    await (await MarkFile.open(around.mark, number)).close();
     process.stdout.write(reportOf({ header, records, dataDir, aside }));
   } finally {
     await lock.release();
   }
+}
+
+/** Also one that is being salvaged. */
+async function hasStore({ store, salvage }: Surroundings): Promise<boolean> {
+  return existsSync(salvage) || (await dataFilesOf(store)).length > 0;
 }
 
 /** Reads it once to its end, so that nothing is written of a file that is not whole. */
@@ -93,8 +99,11 @@ async function lockDataDir(dataDir: string, around: Surroundings): Promise<{ rel
   }
 }
 
-/** @param lastBatch beyond which the numbers of the store's batches are to begin */
-async function writeFresh(around: Surroundings, file: string, lastBatch: number): Promise<void> {
+/**
+ * @param lastBatch beyond which the numbers of the store's batches are to begin
+ * @returns that of its first
+ */
+async function writeFresh(around: Surroundings, file: string, lastBatch: number): Promise<number> {
   await removeDirectory(around.fresh);
   await removeDirectory(around.restored);
   try {
@@ -106,7 +115,7 @@ async function writeFresh(around: Surroundings, file: string, lastBatch: number)
       }
       // The same as at the first reading, unless somebody has changed it since.
       reader.end();
-      await store.finish(lastBatch);
+      return await store.finish(lastBatch);
     } finally {
       await store.close();
     }

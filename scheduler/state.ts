@@ -110,7 +110,6 @@ export class State {
       meta.rebuilding = { reason: 'damaged', since: new Date().toISOString() };
       state.saveMeta();
       state.delete(keys.damage);
-      state.emit({ type: 'scheduler.rebuilding', data: { reason: 'damaged' } }, meta.rebuilding.since);
     }
     for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
     for (const instance of state.instances.values()) {

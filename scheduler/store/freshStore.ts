@@ -38,11 +38,13 @@ export class FreshStore {
    * All is durable when the promise resolves, and the store closed.
    *
    * @param lastBatch greatest number of a batch that anyone may know; those of the new store are greater
+   * @returns the number of its one batch
    */
-  async finish(lastBatch: number): Promise<void> {
+  async finish(lastBatch: number): Promise<number> {
     const number = beginAnewAfter(lastBatch);
     await this.#db.batch([...this.#ops, batchOp(number, { first: number, bytes: 0, ...this.digest })], { sync: true });
     await this.#db.close();
+    return number;
   }
 
   /** Without finishing. */

@@ -7,7 +7,7 @@
  * the journal (batchEntries.ts), a lost end by the mark (markFile.ts), and anything else by the sum that every batch
  * carries (fingerprints.ts).
  */
-import { access } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { BatchEntries } from './batchEntries';
 import { type Damage, judge } from './damage';
 import { inspectFiles } from './files/directory';
@@ -85,10 +85,11 @@ async function openSound(around: Surroundings, mark: number): Promise<Sound> {
 
 async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | { problems: string[] }> {
   // If they are there already, an earlier process was killed before it had looked at the store, or soon after.
-  const keepsFiles = !(await exists(around.kept));
+  const keepsFiles = !existsSync(around.kept);
   const { problems, live } = await inspectFiles(around.store);
-  if (keepsFiles) await keepDataFiles(around.store, around.kept, live);
-  if (problems.length > 0) return { problems };
+  const isLeftAlone = problems.length > 0;
+  if (keepsFiles) await keepDataFiles(around.store, around.kept, isLeftAlone ? 'all' : live);
+  if (isLeftAlone) return { problems };
   let db: Handle | undefined;
   try {
     db = await openHandle(around.store);
@@ -121,11 +122,4 @@ function notesOf(path: string, read: MarkRead, last: number): string[] {
   return [
     `The mark ${path}, which tells what was acknowledged, ${told}: the store is sound up to batch ${last}, but whether that was the last could not be told. It was made anew.`,
   ];
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

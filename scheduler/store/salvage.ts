@@ -66,6 +66,8 @@ export async function finishSalvage(around: Surroundings, mark: number): Promise
     await rm(around.salvage);
     await syncDirectory(dirname(around.store));
   } catch (cause) {
+    // What there is of it takes the room that is lacking.
+    await removeDirectory(around.fresh).catch(() => {});
     throw new Error(
       `The store in ${around.store} is damaged (${underWay.problems.join('; ')}), and what can be read of it could not be written to a new one: ${messageOf(cause)}. Its files are kept in ${source}. Mend the cause, such as a full disk, and start again.`,
       { cause },

@@ -52,7 +52,7 @@ export async function asideNameOf(store: string, why: string, at: Date): Promise
  * @param unchanging names of files that nobody will write into: they get a second name. The others are copied: LevelDB
  *   numbers its files by its MANIFEST, and where that has lost its end it takes numbers, and files, a second time
  */
-export async function keepDataFiles(from: string, to: string, unchanging: readonly string[]): Promise<void> {
+export async function keepDataFiles(from: string, to: string, unchanging: readonly string[] | 'all'): Promise<void> {
   const names = await dataFilesOf(from);
   if (names.length === 0) return;
   const part = `${to}.part`;
@@ -60,7 +60,8 @@ export async function keepDataFiles(from: string, to: string, unchanging: readon
   await mkdir(part, { mode: 0o700 });
   for (const name of names) {
     // Not every file system has second names.
-    const isLinked = unchanging.includes(name) && (await succeeds(link(join(from, name), join(part, name))));
+    const isUnchanging = unchanging === 'all' || unchanging.includes(name);
+    const isLinked = isUnchanging && (await succeeds(link(join(from, name), join(part, name))));
     if (!isLinked) await copyFile(join(from, name), join(part, name), constants.COPYFILE_FICLONE);
   }
   await syncDirectory(part);

@@ -94,7 +94,8 @@ describe('morch restore', () => {
 
   async function recordsIn(directory: string): Promise<Map<string, unknown>> {
     const { store, damage, notes } = await openLevelStore(directory);
-    expect({ damage, notes: notes.filter((note) => !note.includes('mark')) }).toEqual({ damage: null, notes: [] });
+    // The mark stays with the name of the store, and is missing for one that was moved aside.
+    expect({ damage, notes: notes.length }).toEqual({ damage: null, notes: directory.includes('before') ? 1 : 0 });
     const records = new Map<string, unknown>();
     for await (const [key, value] of store.range('')) records.set(key, value);
     await store.close();

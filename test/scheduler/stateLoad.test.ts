@@ -4,7 +4,7 @@ import { State } from '../../scheduler/state';
 import { keys } from '../../scheduler/store/keys';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
-import { del, entriesOf, keysOf, put } from './store/contract';
+import { del, keysOf, put } from './store/contract';
 
 const META = { clusterId: 'c1', epoch: 4, schema: 2, firstEventSeq: 1, joined: true };
 const DAMAGE = { at: '2026-01-02T03:04:05.678Z', reason: 'a test', missing: null, unreadable: [], complete: false };
@@ -107,7 +107,7 @@ it('keeps an instance whose node is missing, and says so', async () => {
   expect(state.notes).toEqual([expect.stringContaining('node n1 is missing: w1.0 waits until it joins again')]);
 });
 
-it('is to be rebuilt after damage, durably and told once, with the events from the last gap on', async () => {
+it('is to be rebuilt after damage, durably, with the events from the last gap on', async () => {
   const store = await whole();
   await store.write([put(keys.damage, DAMAGE), del(keys.event(3)), del(keys.event(7))]);
   const state = await State.load(store, 'new');
@@ -120,8 +120,6 @@ it('is to be rebuilt after damage, durably and told once, with the events from t
   expect(third.meta).toEqual(again.meta);
   expect(third.hasChanges).toBe(false);
   expect(await store.get(keys.damage)).toBeUndefined();
-  const events = (await entriesOf(store, 'event/')).map(([, value]) => value);
-  expect(events.at(-1)).toMatchObject({ seq: 10, type: 'scheduler.rebuilding', data: { reason: 'damaged' } });
 });
 
 it('refuses records of a later version', async () => {

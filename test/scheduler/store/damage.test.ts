@@ -3,6 +3,7 @@
  * read is there. The files are real ones, written by LevelDB.
  */
 
+import { spawnSync } from 'node:child_process';
 import { cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Level } from 'level';
@@ -12,7 +13,7 @@ import { surroundingsOf } from '../../../scheduler/store/surroundings';
 import { random } from '../../support/random';
 import { del, entriesOf, put } from './contract';
 import { killedWriter } from './killedWriter';
-import { newStorePath, openSound } from './opened';
+import { newDirectory, newStorePath, openSound } from './opened';
 
 /** What was acknowledged: key → value. */
 type Acknowledged = Map<string, unknown>;
@@ -63,11 +64,11 @@ async function aStore(): Promise<{ path: string; acknowledged: Acknowledged; fil
   return { path, acknowledged, files: await readdir(path) };
 }
 
-const nameOf = (files: string[], pattern: RegExp, at = 0): string =>
-  files
-    .filter((name) => pattern.test(name))
-    .sort()
-    .at(at)!;
+/** The first of them; of logs the last, there may be one before it that was not written out yet. */
+function nameOf(files: string[], pattern: RegExp): string {
+  const names = files.filter((name) => pattern.test(name)).sort();
+  return names.at(names.some((name) => name.endsWith('.log')) ? -1 : 0)!;
+}
 
 async function flip(file: string, at: number, bit = 0): Promise<void> {
   const content = await readFile(file);
@@ -296,6 +297,34 @@ describe('no damage loses anything without a word:', () => {
     const { damage, lost } = await openAndCompare(path, acknowledged);
     expect({ harms, lost: damage === null || damage.complete ? lost : [] }).toEqual({ harms, lost: [] });
   });
+});
+
+it('says so when there is no room for the exchange, and carries it out when there is (needs the right to mount)', async () => {
+  const { path: original, acknowledged, files } = await aStore();
+  await rm(join(original, nameOf(files, /^MANIFEST/)));
+  const disk = await newDirectory();
+  const mount = (options: string) => spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk]).status === 0;
+  // Room for the store as it is, and hardly more.
+  const sizes = await Promise.all(
+    (await readdir(original)).map(async (name) => (await stat(join(original, name))).size),
+  );
+  const sizeKiB = Math.ceil(sizes.reduce((sum, size) => sum + size, 0) / 1024) + 700;
+  if (!mount(`size=${sizeKiB}k`)) return;
+  try {
+    const path = join(disk, 'store');
+    for (const [from, to] of pairsOf(original, path)) await cp(from, to, { recursive: true });
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await expect(openLevelStore(path)).rejects.toThrow(
+        /MANIFEST.*could not be written to a new one.*kept in .*damaged-/,
+      );
+    }
+    expect(mount('remount,size=64m')).toBe(true);
+    const { damage, lost } = await openAndCompare(path, acknowledged);
+    expect(damage).toMatchObject({ complete: true });
+    expect(lost).toEqual([]);
+  } finally {
+    expect(spawnSync('umount', [disk]).status).toBe(0);
+  }
 });
 
 it('goes on with the exchange of a damaged store that was killed at any moment', async () => {

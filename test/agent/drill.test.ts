@@ -44,6 +44,12 @@ class Wire {
     this.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
   }
 
+  post(path: string, command: object): void {
+    const body = JSON.stringify(command);
+    const head = `Host: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+    this.socket.write(`POST ${path} HTTP/1.1\r\n${head}\r\n\r\n${body}`);
+  }
+
   get answers(): number {
     return this.text.split('HTTP/1.1 200').length - 1;
   }
@@ -104,13 +110,13 @@ describe('a cut', () => {
   test('silences what is open and what is new, and gives all of it back when it is over', async () => {
     const { agent, scheduler } = await meet();
     const { connection } = scheduler;
-    const id = someInstance();
-    // It changes while the agent is cut off, and goes on to write.
+    const [id, other] = [someInstance(), someInstance()];
     await agent.start({
-      ...shell('trap "echo caught" USR1; while :; do echo line $((n += 1)); sleep 0.05; done'),
+      ...shell('while :; do echo line $((n += 1)); sleep 0.05; done'),
       ...id,
       ...scheduler.claim,
     });
+    const { body: victim } = await agent.start({ ...shell('exec sleep 600'), ...other, ...scheduler.claim });
     const [idle, follower] = [await Wire.open(agent), await Wire.open(agent)];
     idle.get('/livez');
     follower.get(`/instances/${id.instanceId}/logs?follow=true`);
@@ -123,11 +129,15 @@ describe('a cut', () => {
     const fresh = await Wire.open(agent);
     fresh.get('/livez');
     idle.get('/livez');
+    const ordering = await Wire.open(agent);
+    ordering.post('/stop', { ...other, ...scheduler.claim });
     const heardAtMs = performance.now();
     await until(() => performance.now() - heardAtMs > 200, { what: 'what was on its way has come' });
     const silent = { beats: connection.of('heartbeat').length, text: follower.text };
     await until(() => performance.now() - beganMs > CUT_MS - 200, { what: 'the cut is nearly over' });
     expect(connection.of('heartbeat')).toHaveLength(silent.beats);
+    // What is said to it does not arrive either.
+    expect(isAlive(victim.pid)).toBe(true);
     expect(follower.text).toBe(silent.text);
     expect([idle.answers, fresh.answers]).toEqual([1, 0]);
     expect([idle, fresh, follower].map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
@@ -135,6 +145,9 @@ describe('a cut', () => {
 
     await until(() => idle.answers === 2 && fresh.answers === 1, { what: 'all are answered' });
     expect(performance.now() - beganMs).toBeGreaterThan(CUT_MS);
+    await until(() => ordering.answers === 1 && !isAlive(victim.pid), {
+      what: 'the stop has come, and is carried out',
+    });
     await until(() => connection.of('heartbeat').length > silent.beats + CUT_MS / 100 + 3, {
       what: 'heartbeats come again, late ones first',
     });
@@ -142,7 +155,7 @@ describe('a cut', () => {
     const numbers = [...follower.text.matchAll(/line (\d+)/g)].map(([, n]) => Number(n));
     expect(numbers).toEqual(numbers.map((_, i) => i + 1));
     expect((await agent.stop({ ...id, ...scheduler.claim })).status).toBe(200);
-    for (const { socket } of [idle, fresh, follower]) socket.destroy();
+    for (const { socket } of [idle, fresh, follower, ordering]) socket.destroy();
     scheduler.close();
   }, 20_000);
 

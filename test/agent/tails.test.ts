@@ -119,7 +119,8 @@ describe('by itself', () => {
 
   test('no more than 64 KiB at a look, and everything in the end, once', async () => {
     const subjects = Array.from({ length: 60 }, (_, i) => subject(`chatty${i}`));
-    for (const { uid } of subjects) write(uid, `${uid} \u0001${'x'.repeat(4_000)}\n`);
+    // Each of these takes six bytes in a message.
+    for (const { uid } of subjects) write(uid, `${'\u0001'.repeat(4_000)}\n`);
     const { tails, sent, told } = watch(subjects);
     for (let looks = 0; looks < 40; looks += 1) await tails.look();
     expect(

@@ -259,7 +259,8 @@ function judgeEnd(history: History, endMs: number, judgement: Judgement): void {
 }
 
 function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, judgement: Judgement): void {
-  const { verdicts, faults } = history;
+  const { faults } = history;
+  const verdicts = history.verdicts.filter(({ what }) => what === 'lost');
   for (const { node, atMs } of verdicts) {
     const isRight = faults.some(
       (fault) =>
@@ -274,7 +275,7 @@ function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, j
     if (fault.node === null || !fault.plain) continue;
     const lastMs = fault.toMs ?? Infinity;
     // Another fault may have brought it already; a scheduler that stands still sees nothing.
-    if (isCrossed(fault, faults)) continue;
+    if (isCrossed(fault, faults) || isLost(fault, history)) continue;
     const verdict = verdicts.find(({ node, atMs }) => node === fault.node && atMs >= fault.fromMs && atMs <= lastMs);
     if (verdict !== undefined) judgement.verdictMs.push(verdict.atMs - fault.fromMs);
     if ((verdict?.atMs ?? lastMs) - fault.fromMs > verdictWithinMs)
@@ -296,6 +297,12 @@ function isCrossed(fault: Fault, faults: readonly Fault[], { byAnyNode = false }
   );
 }
 
+/** The node had its verdict before the fault began, and had not been heard since. */
+function isLost(fault: Fault, { verdicts }: History): boolean {
+  const before = verdicts.filter(({ node, atMs }) => node === fault.node && atMs <= fault.fromMs);
+  return before.sort((a, b) => a.atMs - b.atMs).at(-1)?.what === 'lost';
+}
+
 function judgeRecoveries(
   history: History,
   submissions: Map<string, Submission>,
@@ -307,8 +314,11 @@ function judgeRecoveries(
   for (const fault of faults) {
     // With several nodes gone there may be no room, or the brake is on.
     if (!fault.plain || fault.node === null || isCrossed(fault, faults, { byAnyNode: true })) continue;
+    if (isLost(fault, history)) continue;
     const { node } = fault;
-    const verdict = verdicts.find((one) => one.node === node && one.atMs >= fault.fromMs && one.atMs <= endOf(fault));
+    const verdict = verdicts.find(
+      (one) => one.node === node && one.what === 'lost' && one.atMs >= fault.fromMs && one.atMs <= endOf(fault),
+    );
     if (verdict === undefined) continue;
     const there = traces.filter(
       (t) => t.role === 'main' && t.node === node && t.startMs <= fault.fromMs && wasAliveAt(t, fault.fromMs),

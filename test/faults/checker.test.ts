@@ -290,6 +290,12 @@ describe('of verdicts', () => {
   });
 });
 
+test('finds a recovery that took too long', () => {
+  expect(replaced({}, { startMs: 26_000 }).lateRecoveries).toEqual([
+    'web.0 (web-1) generation 2 run 1 on n2, 16000 ms after +10.000 s',
+  ]);
+});
+
 test('measures fenced recoveries by themselves, and the gap between two generations', () => {
   const submissions = [submission({ onDisconnect: 'stop' })];
   expect(replaced({ aliveMs: 20_000 }, { startMs: 21_200 }, { submissions })).toMatchObject({

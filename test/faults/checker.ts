@@ -7,13 +7,20 @@ import type { Fault, History, Submission, Trace } from './history';
 export interface Policy {
   /** A failure that lasts longer has to have its verdict. */
   verdictWithinMs: number;
+  /** From a failure that lasts, within which what ran there is to run elsewhere. */
+  recoveryWithinMs: number;
   /** From the end of a fault, within which copies of `replace` may still overlap, their grace apart. */
   shortlyMs: number;
   /** Between a fact and its being noted by the harness. */
   slackMs: number;
 }
 
-export const DEFAULT_POLICY: Policy = { verdictWithinMs: 5_000, shortlyMs: 5_000, slackMs: 500 };
+export const DEFAULT_POLICY: Policy = {
+  verdictWithinMs: 5_000,
+  recoveryWithinMs: 15_000,
+  shortlyMs: 5_000,
+  slackMs: 500,
+};
 
 /** Two generations of one instance, alive at once. */
 export interface Overlap {
@@ -37,6 +44,8 @@ export interface Judgement {
   /** Failures that lasted and got no verdict in time. */
   missedVerdicts: string[];
   overlaps: Overlap[];
+  /** What had to wait for too long to run elsewhere. */
+  lateRecoveries: string[];
   /** From each plain failure to its verdict. */
   verdictMs: number[];
   /** From each plain failure to the start of each replacement. */
@@ -54,6 +63,7 @@ export function judge(history: History, policy: Policy = DEFAULT_POLICY): Judgem
     losses: [],
     falseVerdicts: [],
     missedVerdicts: [],
+    lateRecoveries: [],
     overlaps: [],
     verdictMs: [],
     recoveryMs: [],
@@ -68,7 +78,7 @@ export function judge(history: History, policy: Policy = DEFAULT_POLICY): Judgem
   judgeStops(history, submissions, policy, judgement);
   if (history.endMs !== null) judgeEnd(history, history.endMs, judgement);
   judgeVerdicts(history, policy, judgement);
-  judgeRecoveries(history, submissions, judgement);
+  judgeRecoveries(history, submissions, policy, judgement);
   return judgement;
 }
 
@@ -79,6 +89,7 @@ export function wrongsOf(judgement: Judgement): string[] {
     ...judgement.losses.map((one) => `loss: ${one}`),
     ...judgement.falseVerdicts.map((one) => `false verdict: ${one}`),
     ...judgement.missedVerdicts.map((one) => `missed verdict: ${one}`),
+    ...judgement.lateRecoveries.map((one) => `late recovery: ${one}`),
   ];
 }
 
@@ -286,29 +297,36 @@ function isCrossed(fault: Fault, faults: readonly Fault[], { byAnyNode = false }
 }
 
 function judgeRecoveries(
-  { traces, faults, verdicts, stops }: History,
+  history: History,
   submissions: Map<string, Submission>,
+  { recoveryWithinMs }: Policy,
   judgement: Judgement,
 ): void {
+  const { traces, faults, verdicts, stops } = history;
   const stopped = new Set(stops.map(({ tag }) => tag));
   for (const fault of faults) {
     // With several nodes gone there may be no room, or the brake is on.
     if (!fault.plain || fault.node === null || isCrossed(fault, faults, { byAnyNode: true })) continue;
-    const lastMs = fault.toMs ?? Infinity;
-    if (!verdicts.some(({ node, atMs }) => node === fault.node && atMs >= fault.fromMs && atMs <= lastMs)) continue;
+    const { node } = fault;
+    const verdict = verdicts.find((one) => one.node === node && one.atMs >= fault.fromMs && one.atMs <= endOf(fault));
+    if (verdict === undefined) continue;
     const there = traces.filter(
-      (t) => t.role === 'main' && t.node === fault.node && t.startMs <= fault.fromMs && wasAliveAt(t, fault.fromMs),
+      (t) => t.role === 'main' && t.node === node && t.startMs <= fault.fromMs && wasAliveAt(t, fault.fromMs),
     );
     for (const old of there) {
       const onDisconnect = submissions.get(old.tag)?.onDisconnect;
       if (onDisconnect === undefined || onDisconnect === 'keep' || stopped.has(old.tag)) continue;
-      const next = traces
+      const later = traces
         .filter((t) => t.role === 'main' && t.tag === old.tag && t.instance === old.instance)
-        .filter((t) => t.generation > old.generation && t.startMs > fault.fromMs && t.node !== old.node)
-        .sort((a, b) => a.startMs - b.startMs)[0];
-      if (next === undefined) continue;
-      const list = onDisconnect === 'stop' ? judgement.fencedRecoveryMs : judgement.recoveryMs;
-      list.push(next.startMs - fault.fromMs);
+        .filter((t) => t.generation > old.generation)
+        .sort((a, b) => a.startMs - b.startMs);
+      const next = later.find((t) => t.node !== node);
+      // It was a copy already of what had been replaced. And a node that is back in time keeps what is fenced.
+      if (next === undefined || later[0]!.startMs <= fault.fromMs || next.startMs > endOf(fault)) continue;
+      const tookMs = next.startMs - fault.fromMs;
+      (onDisconnect === 'stop' ? judgement.fencedRecoveryMs : judgement.recoveryMs).push(tookMs);
+      if (tookMs > recoveryWithinMs)
+        judgement.lateRecoveries.push(`${nameOf(next)}, ${ms(tookMs)} after ${at(fault.fromMs, history)}`);
     }
   }
 

@@ -5,6 +5,7 @@ import { clocks } from './scenarios/clocks';
 import { disks } from './scenarios/disks';
 import { network } from './scenarios/network';
 import { nodes } from './scenarios/nodes';
+import { programs } from './scenarios/programs';
 import { schedulers } from './scenarios/schedulers';
 import type { World, WorldOptions } from './world';
 
@@ -29,4 +30,12 @@ export interface Scenario {
   run(world: World): Promise<void>;
 }
 
-export const SCENARIOS: readonly Scenario[] = [...agents, ...nodes, ...network, ...schedulers, ...disks, ...clocks];
+export const SCENARIOS: readonly Scenario[] = [
+  ...programs,
+  ...agents,
+  ...nodes,
+  ...network,
+  ...schedulers,
+  ...disks,
+  ...clocks,
+];

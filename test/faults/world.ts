@@ -245,7 +245,12 @@ export class World {
     agent.signal('SIGKILL');
     killAll(trees);
     await agent.untilGone();
-    await until(() => shimsOf(agent.dataDir).length === 0, { what: `nothing is left of ${name}` });
+    await this.until(() => {
+      // What it was starting just then.
+      const left = treesOf(shimsOf(agent.dataDir));
+      killAll(left);
+      return left.length === 0;
+    }, `nothing is left of ${name}`);
     return this.#undo(async () => {
       await this.startAgent(name, next);
       over();

@@ -45,7 +45,6 @@ export const agents: Scenario[] = [
     name: 'agent-hung',
     says: 'what an agent ran that hangs is started elsewhere; the old copies end when it goes on',
     rounds: { whole: 3, short: 1 },
-    short: true,
     async run(world) {
       const mix = await submitMix(world);
       for (let round = 0; round < world.options.rounds; ++round) {

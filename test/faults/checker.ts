@@ -261,8 +261,14 @@ function judgeEnd(history: History, endMs: number, judgement: Judgement): void {
   }
 }
 
+<<<<<<< HEAD
 function judgeVerdicts(history: History, { verdictWithinMs, probeMs, slackMs }: Policy, judgement: Judgement): void {
   const { verdicts, faults } = history;
+=======
+function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, judgement: Judgement): void {
+  const { faults } = history;
+  const verdicts = history.verdicts.filter(({ what }) => what === 'lost');
+>>>>>>> wt-faults
   for (const { node, atMs } of verdicts) {
     const isRight = faults.some(
       (fault) =>
@@ -277,7 +283,7 @@ function judgeVerdicts(history: History, { verdictWithinMs, probeMs, slackMs }: 
     if (fault.node === null || !fault.plain) continue;
     const lastMs = fault.toMs ?? Infinity;
     // Another fault may have brought it already; a scheduler that stands still sees nothing.
-    if (isCrossed(fault, faults)) continue;
+    if (isCrossed(fault, faults) || isLost(fault, history)) continue;
     const verdict = verdicts.find(({ node, atMs }) => node === fault.node && atMs >= fault.fromMs && atMs <= lastMs);
     if (verdict !== undefined) judgement.verdictMs.push(verdict.atMs - fault.fromMs);
     if ((verdict?.atMs ?? lastMs) - fault.fromMs > verdictWithinMs)
@@ -299,6 +305,12 @@ function isCrossed(fault: Fault, faults: readonly Fault[], { byAnyNode = false }
   );
 }
 
+/** The node had its verdict before the fault began, and had not been heard since. */
+function isLost(fault: Fault, { verdicts }: History): boolean {
+  const before = verdicts.filter(({ node, atMs }) => node === fault.node && atMs <= fault.fromMs);
+  return before.sort((a, b) => a.atMs - b.atMs).at(-1)?.what === 'lost';
+}
+
 function judgeRecoveries(
   history: History,
   submissions: Map<string, Submission>,
@@ -310,8 +322,11 @@ function judgeRecoveries(
   for (const fault of faults) {
     // With several nodes gone there may be no room, or the brake is on.
     if (!fault.plain || fault.node === null || isCrossed(fault, faults, { byAnyNode: true })) continue;
+    if (isLost(fault, history)) continue;
     const { node } = fault;
-    const verdict = verdicts.find((one) => one.node === node && one.atMs >= fault.fromMs && one.atMs <= endOf(fault));
+    const verdict = verdicts.find(
+      (one) => one.node === node && one.what === 'lost' && one.atMs >= fault.fromMs && one.atMs <= endOf(fault),
+    );
     if (verdict === undefined) continue;
     const there = traces.filter(
       (t) => t.role === 'main' && t.node === node && t.startMs <= fault.fromMs && wasAliveAt(t, fault.fromMs),

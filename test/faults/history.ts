@@ -66,9 +66,12 @@ export interface Fault {
   apart: boolean;
 }
 
+/** What the scheduler said of a node. */
 export interface Verdict {
   node: string;
   atMs: number;
+  /** `returned` takes a verdict back. */
+  what: 'lost' | 'returned';
 }
 
 export interface History {

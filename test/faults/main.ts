@@ -103,5 +103,5 @@ function tell(result: RunResult, verbose: boolean): void {
   }
   if (!verbose) console.log(transcript.join('\n'));
   for (const finding of findingsOf(result)) console.log(`        ${finding}`);
-  console.log(`FAILED  ${what}; its files are in ${directory} until the next run`);
+  console.log(`FAILED  ${what}; its files are in ${directory} for an hour`);
 }

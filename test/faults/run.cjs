@@ -12,6 +12,8 @@ const os = require('node:os');
 const path = require('node:path');
 
 const EXIT_SKIPPED = 77;
+/** What a run that failed, or was killed, leaves behind is kept for so long. */
+const KEPT_MS = 3_600_000;
 /** Set inside: the pid, outside, of this program. Directories are named after it. */
 const INSIDE = 'MORCH_FAULTS_OF';
 /** The first process in there takes in orphans, as a machine's init does, and ends with what main.ts ends with. */
@@ -27,12 +29,14 @@ function reasonToSkip() {
   return tried.status === 0 ? null : `namespaces or ip (iproute2): ${tried.stderr.trim()}`;
 }
 
-/** Removes the directories of runs that are no more; what failed in them is kept until here. */
+/** Removes the directories of runs that are no more, unless somebody may still look at what failed in them. */
 function reap() {
   for (const name of fs.readdirSync(os.tmpdir())) {
     const pid = /^morch-faults-(\d+)$/.exec(name)?.[1];
+    const directory = path.join(os.tmpdir(), name);
     if (pid === undefined || fs.existsSync(`/proc/${pid}`)) continue;
-    fs.rmSync(path.join(os.tmpdir(), name), { recursive: true, force: true });
+    const ageMs = Date.now() - fs.statSync(directory).mtimeMs;
+    if (ageMs > KEPT_MS) fs.rmSync(directory, { recursive: true, force: true });
   }
 }
 

@@ -209,7 +209,7 @@ export class World {
 
   /** Whether any node has been lost so far. */
   get hasVerdict(): boolean {
-    return this.#verdicts.length > 0;
+    return this.#verdicts.some(({ what }) => what === 'lost');
   }
 
   async uncordon(node: string): Promise<void> {
@@ -542,8 +542,9 @@ export class World {
       this.events.push(event);
       if (event.type.startsWith('node.') || event.type.startsWith('scheduler.'))
         this.say(`seen: ${event.type} ${event.node ?? ''} ${JSON.stringify(event.data)}`);
-      if (event.type === 'node.lost')
-        this.#verdicts.push({ node: event.node!, atMs: this.clocksLie ? nowMs() : bootTimeOf(event.at) });
+      const atMs = this.clocksLie ? nowMs() : bootTimeOf(event.at);
+      if (event.type === 'node.lost') this.#verdicts.push({ node: event.node!, atMs, what: 'lost' });
+      if (event.type === 'node.returned') this.#verdicts.push({ node: event.node!, atMs, what: 'returned' });
     };
     followEvents(this.scheduler.url, take, this.#ending.signal).catch((error) => this.say(`events: ${error}`));
   }

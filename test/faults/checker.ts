@@ -11,6 +11,8 @@ export interface Policy {
   recoveryWithinMs: number;
   /** From the end of a fault, within which copies of `replace` may still overlap, their grace apart. */
   shortlyMs: number;
+  /** From the end of a fault, within which a probe that was sent under it may still run out of time. */
+  probeMs: number;
   /** Between a fact and its being noted by the harness. */
   slackMs: number;
 }
@@ -19,6 +21,7 @@ export const DEFAULT_POLICY: Policy = {
   verdictWithinMs: 5_000,
   recoveryWithinMs: 15_000,
   shortlyMs: 5_000,
+  probeMs: 2_000,
   slackMs: 500,
 };
 
@@ -262,7 +265,7 @@ function judgeEnd(history: History, endMs: number, judgement: Judgement): void {
   }
 }
 
-function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, judgement: Judgement): void {
+function judgeVerdicts(history: History, { verdictWithinMs, probeMs, slackMs }: Policy, judgement: Judgement): void {
   const { faults } = history;
   const verdicts = history.verdicts.filter(({ what }) => what === 'lost');
   for (const { node, atMs } of verdicts) {
@@ -271,7 +274,7 @@ function judgeVerdicts(history: History, { verdictWithinMs, slackMs }: Policy, j
         fault.node === node &&
         fault.failed &&
         fault.fromMs - slackMs <= atMs &&
-        (fault.toMs === null || atMs <= fault.toMs + slackMs),
+        (fault.toMs === null || atMs <= fault.toMs + probeMs + slackMs),
     );
     if (!isRight) judgement.falseVerdicts.push(`${node} at ${at(atMs, history)}, which had not failed`);
   }

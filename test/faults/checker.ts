@@ -195,10 +195,11 @@ function endOf({ toMs }: Fault): number {
 function judgeKept(mains: readonly Trace[], everyMs: number, faults: readonly Fault[], judgement: Judgement): void {
   for (const [index, main] of mains.entries()) {
     const before = mains[index - 1];
-    if (before === undefined || before.node === main.node) continue;
+    // What was told to end there was heard to have ended.
+    if (before === undefined || before.node === main.node || before.toldMs !== null) continue;
     const isAway = (fault: Fault): boolean =>
       fault.node === before.node &&
-      fault.apart &&
+      fault.failed &&
       fault.fromMs <= main.startMs &&
       endOf(fault) >= main.startMs &&
       before.aliveMs >= fault.fromMs - 2 * everyMs;

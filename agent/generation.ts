@@ -162,6 +162,10 @@ export class Generation {
     return this.#pid ?? this.#lastPid;
   }
 
+  get run(): number {
+    return this.#run;
+  }
+
   /** Names the present run in the sampler's figures. */
   get nonce(): string {
     return this.#nonce;

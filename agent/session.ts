@@ -82,6 +82,16 @@ export class Session {
     this.page.refresh(this.#lease, this.hasScheduler());
   }
 
+  /** Tells the present session from every other; null: there is none. */
+  get name(): string | null {
+    return this.#present === null ? null : `${this.#present.epoch}.${this.#present.session}`;
+  }
+
+  /** Whether the present session was begun on that connection. */
+  isOn(connection: object): boolean {
+    return this.#present?.connection === connection;
+  }
+
   /** Of what is let in now, and executed when its turn comes. */
   get admission(): Admission {
     return { session: this.#latest, leaseTerm: this.#lease.term };

@@ -57,7 +57,7 @@ async function measureRecovery({ numbers: { runs, workloads }, texts: { profile 
     await sleep((HEARTBEAT_MS * run) / runs);
     const seen = await killAndWatch({ cluster, victim, expected: workloads, claim });
     const { after, lastContactAtMs } = await examine({ cluster, before, victim, claim });
-    const told = eventTimes(events.list, { victim, since: seen.killedAtMs });
+    const told = await eventTimes(events.list, { victim, moving, since: seen.killedAtMs });
     const floorMs = policyMs + controlMs;
     const sample = {
       run,
@@ -185,13 +185,14 @@ async function examine({ cluster, before, victim, claim }) {
 }
 
 /** When the scheduler itself says that it happened. */
-function eventTimes(events, { victim, since }) {
-  const later = events.filter(({ at }) => Date.parse(at) >= since);
-  const verdict = later.find(({ type, node }) => type === 'node.lost' && node === victim);
-  const starts = later.filter(({ type }) => type === 'instance.started');
+async function eventTimes(events, { victim, moving, since }) {
+  const later = (type) => events.filter((event) => event.type === type && Date.parse(event.at) >= since);
+  const starts = () => later('instance.started');
+  await until(() => starts().length >= moving, { what: 'the events of all starts are there' });
+  const verdict = later('node.lost').find(({ node }) => node === victim);
   return {
     verdictAtMs: Date.parse(verdict?.at),
-    lastStartAtMs: Math.max(...starts.map(({ at }) => Date.parse(at))),
+    lastStartAtMs: Math.max(...starts().map(({ at }) => Date.parse(at))),
   };
 }
 

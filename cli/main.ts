@@ -4,11 +4,14 @@ import { Command, CommanderError } from 'commander';
 import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { registerAgent } from './commands/agent';
+import { registerBackup } from './commands/backup';
+import { registerBlackBox } from './commands/blackbox';
 import { registerCheck } from './commands/check';
 import { registerCordon } from './commands/cordon';
 import { registerDescribe } from './commands/describe';
 import { registerDev } from './commands/dev';
 import { registerDrain } from './commands/drain';
+import { registerDrill } from './commands/drill';
 import { registerEvents } from './commands/events';
 import { registerHealth } from './commands/health';
 import { registerHistory } from './commands/history';
@@ -16,6 +19,7 @@ import { registerLogs } from './commands/logs';
 import { registerNodes } from './commands/nodes';
 import { registerRecovery } from './commands/recovery';
 import { registerRestart } from './commands/restart';
+import { registerRestore } from './commands/restore';
 import { registerScale } from './commands/scale';
 import { registerScheduler } from './commands/scheduler';
 import { registerStatus } from './commands/status';
@@ -57,6 +61,7 @@ function buildProgram(): Command {
     registerWorkloads,
     registerDescribe,
     registerLogs,
+    registerBlackBox,
     registerWait,
     registerStop,
     registerRestart,
@@ -68,9 +73,18 @@ function buildProgram(): Command {
   program.commandsGroup('Nodes:');
   for (const register of [registerNodes, registerDrain, registerCordon, registerUncordon]) register(program);
   program.commandsGroup('Health:');
-  for (const register of [registerStatus, registerHealth, registerCheck, registerRecovery, registerEvents]) {
+  for (const register of [
+    registerStatus,
+    registerHealth,
+    registerCheck,
+    registerRecovery,
+    registerDrill,
+    registerEvents,
+  ]) {
     register(program);
   }
+  program.commandsGroup('Records:');
+  for (const register of [registerBackup, registerRestore]) register(program);
   return program;
 }
 

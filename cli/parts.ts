@@ -1,7 +1,7 @@
 /**
- * The long-running parts, run in this process: what `morch scheduler`, `morch agent` and (for its children)
- * `morch dev` share. The one place where the CLI loads the scheduler or the agent, by a path computed at run
- * time, so that a daemon is one process; everything else about them goes over HTTP.
+ * The parts, run in this process: what `morch scheduler`, `morch agent` and (for its children) `morch dev` share, and
+ * `morch restore`, which works on a scheduler's files. The one place where the CLI loads the scheduler or the agent, by a
+ * path computed at run time, so that a daemon is one process; everything else about them goes over HTTP.
  */
 import { homedir } from 'node:os';
 import path from 'node:path';
@@ -35,20 +35,26 @@ export const PART_VARIABLES = [
   'MORCH_ALLOW_NEW_PRIVILEGES',
 ] as const;
 
-const RUNNERS: Record<PartName, string> = { scheduler: 'runScheduler', agent: 'runAgent' };
+/** By the name of its verb: the module below dist/, and its function. */
+const RUNNERS = {
+  scheduler: ['scheduler/main.js', 'runScheduler'],
+  agent: ['agent/main.js', 'runAgent'],
+  restore: ['scheduler/restore.js', 'runRestore'],
+} as const;
 
 /**
  * Runs a part until it ends, then ends this process: 0; 4 when its options are not valid; else 1. Never returns.
  *
  * @param options checked by the part itself
  */
-export async function runPart(part: PartName, options: unknown): Promise<never> {
+export async function runPart(part: keyof typeof RUNNERS, options: unknown): Promise<never> {
   // A log reader that went away must not take the daemon with it.
   process.stdout.removeAllListeners('error').on('error', () => undefined);
   endWithParent();
   try {
-    const module = require(path.join(__dirname, '..', part, 'main.js')) as Record<string, unknown>;
-    const run = module[RUNNERS[part]] as (options: unknown) => Promise<void>;
+    const [file, name] = RUNNERS[part];
+    const module = require(path.join(__dirname, '..', file)) as Record<string, unknown>;
+    const run = module[name] as (options: unknown) => Promise<void>;
     await run(options);
   } catch (error) {
     say(`morch ${part}: ${error instanceof Error ? error.message : String(error)}`);

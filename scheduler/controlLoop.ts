@@ -6,7 +6,9 @@
 import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
 import { isTerminal } from '../contract/states';
+import type { Exit } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
+import type { BlackBox } from './blackBox/blackBox';
 import { fenceEndsMs } from './core/healthPolicy';
 import { hasEnded, judgeReport, takeInReport } from './core/intake';
 import { afterVerdict, judgeAbsence, NOT_LINGERING, outlastLease } from './core/loss';
@@ -48,6 +50,7 @@ export class ControlLoop implements OutboxListener {
     private readonly links: NodeLinks,
     /** Given to agents, now or before a restart. */
     private readonly leaseMs: number,
+    private readonly blackBox: Pick<BlackBox, 'lost'>,
     private readonly log: Logger,
   ) {
     this.fences = new Fences((instance) => {
@@ -136,11 +139,13 @@ export class ControlLoop implements OutboxListener {
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
     if (instance === undefined || workload === undefined) return;
     this.heardAtMs.set(instance, performance.now());
+    if (report.lost) this.keepTrace(nodeId, instance, report.statusReason, report.exit);
     const intake = takeInReport(instance, workload, nodeId, report, steadyNowMs(), Math.random());
     this.state.updateInstance(instance, intake.patch);
     for (const event of intake.events)
       emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
     if (ended) this.state.usage.delete(instanceKey(instance));
+    if (report.status === 'starting') this.state.startRecovery(instance);
     if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
       this.state.endRecovery(instance, instance.status === 'failed' ? 'failed' : 'succeeded');
@@ -168,6 +173,11 @@ export class ControlLoop implements OutboxListener {
   /** The verdict: what ran there is to run elsewhere. */
   nodeLost(node: NodeRecord, times: { lastContactAt: string; suspectAt: string | null; verdictAt: string }): void {
     this.outbox.drop(node.id);
+    this.blackBox.lost(
+      node.id,
+      this.state.instancesOn(node.id),
+      `its node ${node.id} is lost: ${node.statusReason ?? 'no sign of life'}`,
+    );
     for (const instance of [...this.state.instancesOn(node.id)]) {
       const workload = this.state.workloads.get(instance.uid);
       if (workload === undefined) continue;
@@ -194,6 +204,7 @@ export class ControlLoop implements OutboxListener {
     this.outbox.drop(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
       if (instance.onDisconnect === 'stop') {
+        this.keepTrace(node.id, instance, reason, null);
         this.raiseFence(instance, node);
         this.state.updateInstance(instance, outlastLease(instance, this.state.workloads.get(instance.uid), reason));
         this.state.usage.delete(instanceKey(instance));
@@ -203,6 +214,12 @@ export class ControlLoop implements OutboxListener {
       this.state.updateInstance(instance, { lingersOn: null });
     this.visitDaemons();
     this.wake();
+  }
+
+  /** Of one that is lost while its node is not; what a verdict takes has been noted with it. One that never ran left nothing. */
+  private keepTrace(nodeId: string, instance: InstanceRecord, reason: string | null, exit: Exit | null): void {
+    if (instance.startedAt === null || this.state.nodes.get(nodeId)?.status === 'lost') return;
+    this.blackBox.lost(nodeId, [instance], reason ?? 'unknown', exit);
   }
 
   private raiseFence(instance: InstanceRecord, { id }: NodeRecord): void {

@@ -17,6 +17,7 @@ export class Journal {
   private next: Promise<void> | null = null;
   private retry: NodeJS.Timeout | null = null;
   private failure: string | null = null;
+  private markProblem: string | null = null;
   private closed = false;
 
   constructor(
@@ -31,6 +32,24 @@ export class Journal {
   /** Null while the store can be written, else the reason. */
   get unwritable(): string | null {
     return this.failure;
+  }
+
+  /**
+   * Number of the last acknowledged batch of changes; only rises. Whoever hears it can give it back later as a proof of
+   * what had been acknowledged.
+   */
+  get mark(): number {
+    return this.store.mark;
+  }
+
+  /** The mark was told once, so the store has lost what was acknowledged since its own. */
+  isBehind(mark: number): boolean {
+    return mark > this.store.mark;
+  }
+
+  /** What the store lost is known and dealt with: no mark told so far exceeds those of the batches from here on. */
+  skipAhead(): void {
+    this.store.skipAhead();
   }
 
   /** @throws MorchError STORE_UNWRITABLE while the last write failed: nothing new is taken on */
@@ -85,7 +104,20 @@ export class Journal {
       this.failure = null;
       setImmediate(this.onWritable);
     }
+    this.lookAtMark();
     if (events.length > 0) this.publish(events);
+  }
+
+  private lookAtMark(): void {
+    const { markProblem } = this.store;
+    if (markProblem === this.markProblem) return;
+    this.markProblem = markProblem;
+    if (markProblem === null) this.log.info('the mark is written again');
+    else
+      this.log.warn(
+        { reason: markProblem },
+        'the mark cannot be written; damage to the end of the store would not be noticed',
+      );
   }
 
   private failed(error: unknown): void {

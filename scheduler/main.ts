@@ -5,6 +5,7 @@ import path from 'node:path';
 import pino from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
 import { createEventSockets } from './events/webSocket';
@@ -16,8 +17,7 @@ import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions } from './options';
 import { Service } from './service';
 import { State } from './state';
-import { openLevelStore } from './store/level';
-import type { Store } from './store/store';
+import { type OpenedStore, openLevelStore } from './store/open';
 
 /** A log that cannot be written, its disk being full, is no reason to end. */
 function logDestination(): ReturnType<typeof pino.destination> {
@@ -34,8 +34,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
   const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, logDestination());
   const startedAtMs = Date.now();
-  const store = await openStore(options.dataDir);
+  const { store, damage, notes } = await openStore(options.dataDir);
+  if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
+  for (const note of [...notes, ...state.notes]) log.warn(note);
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -44,23 +46,30 @@ export async function runScheduler(input: unknown): Promise<void> {
     { type: 'scheduler.started', data: { epoch: state.meta.epoch, version: VERSION } },
     new Date().toISOString(),
   );
+  if (damage !== null) {
+    state.emit({ type: 'scheduler.rebuilding', data: { reason: 'damaged' } }, new Date().toISOString());
+  }
   const { policy } = options;
   const leaseMs = Math.max(policy.leaseMs, state.meta.leaseMs ?? 0);
   state.meta.leaseMs = leaseMs;
-  const registry = new NodeRegistry(state, policy, leaseMs, log);
   const journal = new Journal(
     store,
     state,
-    (published) => events.publish(published),
+    (published) => {
+      events.publish(published);
+      blackBox.heardEvents(published);
+    },
     log,
     () => loop.wake(),
   );
-  const loop = new ControlLoop(state, journal, registry, leaseMs, log);
+  const blackBox = await BlackBox.load(store, state, journal, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
+  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
-  const service = new Service(state, journal, loop, registry, store, startedAtMs);
+  const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
   const sockets = createEventSockets({ events, log });
   const app = createApp({ api: service, events, log });
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
@@ -86,12 +95,13 @@ export async function runScheduler(input: unknown): Promise<void> {
   housekeeping.stop();
   sockets.close();
   await Promise.all([server.close(), registry.close()]);
+  await blackBox.close();
   await journal.close();
   await store.close();
 }
 
 /** @throws MorchError INVALID_INPUT naming --data-dir */
-async function openStore(dataDir: string): Promise<Store> {
+async function openStore(dataDir: string): Promise<OpenedStore> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
   } catch (cause) {

@@ -10,8 +10,9 @@ import { pickProcess } from '../contract/workload';
 import { hasEnded } from './core/intake';
 import { type InstanceRecord, instanceKey, type WorkloadRecord } from './core/model';
 import { emitAbout } from './instanceEvents';
+import type { RebuildReason } from './meta';
 import { newInstance } from './reconcile';
-import type { RebuildReason, State } from './state';
+import type { State } from './state';
 
 /** Agents that no record speaks of make themselves known within this time of hearing no scheduler. */
 const AT_LEAST_MS = 12_000;

@@ -22,30 +22,10 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
-import { emptyRecoveryLog, endRecovery, type RecoveryLog } from './recoveryLog';
+import { firstOfLastEvents, loadMeta, type Meta } from './meta';
+import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
-
-interface Meta {
-  clusterId: string;
-  epoch: number;
-  /** Version of the store's layout. */
-  schema: number;
-  firstEventSeq: number;
-  /** The longest lease that an agent may have been given in this term or the one before. */
-  leaseMs?: number;
-  /** Nodes that were lost together and from which nothing is moved; see brake.ts. */
-  brake?: { since: string; nodes: string[] } | null;
-  /** What runs is being learnt from the agents; see rebuild.ts. */
-  rebuilding?: { reason: RebuildReason; since: string } | null;
-  /** A node has joined at some time: the cluster is this scheduler's own. */
-  joined?: boolean;
-}
-
-/** Why a scheduler does not know what runs. */
-export type RebuildReason = 'empty' | 'restored' | 'damaged';
-
-export const SCHEMA_VERSION = 1;
 
 /** What records of earlier versions lack. */
 function withLaterFields(instance: InstanceRecord): InstanceRecord {
@@ -62,7 +42,7 @@ export class State {
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
-  readonly term: { clusterId: string; epoch: number; id: string };
+  readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   /** Latest usage by `uid/slot`; not kept across restarts. */
@@ -82,42 +62,54 @@ export class State {
   private events: MorchEvent[] = [];
 
   private constructor(
+    private readonly store: Pick<Store, 'mark' | 'skipAhead'>,
     readonly meta: Meta,
     private lastSeq: number,
     recoveries: RecoveryLog,
+    /** What was found missing while loading, for the log. */
+    readonly notes: readonly string[],
   ) {
     this.recoveries = recoveries;
-    this.term = { clusterId: meta.clusterId, epoch: meta.epoch, id: randomUUID() };
+    const { clusterId, epoch } = meta;
+    this.term = {
+      clusterId,
+      epoch,
+      id: randomUUID(),
+      get mark() {
+        return store.mark;
+      },
+    };
   }
 
   /**
-   * Reads everything from the store.
+   * Reads everything from the store, and tolerates what damage may have taken from it: `notes` tell what was missing
+   * and what was made of it. A damage that the store's opening found is dealt with by setting `rebuilding`; both are
+   * durable with the next commit.
    *
-   * @param newClusterId used when the store is empty
+   * @param newClusterId used when the store is empty, or nothing in it tells the cluster's
    * @throws Error when the store was written by a later version
    */
   static async load(store: Store, newClusterId: string): Promise<State> {
-    const meta = ((await store.get(keys.meta)) as Meta | undefined) ?? {
-      clusterId: newClusterId,
-      epoch: 0,
-      schema: SCHEMA_VERSION,
-      firstEventSeq: 1,
-    };
-    if (meta.schema > SCHEMA_VERSION) {
-      throw new Error(
-        `The data directory was written by a later version of morch (layout ${meta.schema}, this one knows ${SCHEMA_VERSION}). Start that version, or name another --data-dir.`,
-      );
-    }
+    const notes: string[] = [];
+    const meta = await loadMeta(store, newClusterId, notes);
     let lastSeq = meta.firstEventSeq - 1;
     for await (const [, event] of store.range(prefixes.event, { reverse: true, limit: 1 })) {
       lastSeq = (event as MorchEvent).seq;
     }
     const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
-    const state = new State(meta, lastSeq, recoveries);
+    const state = new State(store, meta, lastSeq, recoveries, notes);
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
-    for await (const [, instance] of store.range(prefixes.instance)) {
-      state.indexInstance(withLaterFields(instance as InstanceRecord));
+    for await (const [key, instance] of store.range(prefixes.instance)) {
+      state.loadInstance(key, withLaterFields(instance as InstanceRecord), notes);
+    }
+    // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
+    if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
+    if ((await store.get(keys.damage)) !== undefined) {
+      meta.firstEventSeq = (await firstOfLastEvents(store)) ?? lastSeq + 1;
+      meta.rebuilding = { reason: 'damaged', since: new Date().toISOString() };
+      state.saveMeta();
+      state.delete(keys.damage);
     }
     for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
     for (const instance of state.instances.values()) {
@@ -262,6 +254,16 @@ export class State {
     this.mark(keys.node(node.id), () => undefined);
   }
 
+  /** Whether this mark was told by a store that had something which this one has lost. */
+  isBehind(mark: number): boolean {
+    return mark > this.store.mark;
+  }
+
+  /** From the next commit on, marks are beyond all that were told. */
+  skipMarks(): void {
+    this.store.skipAhead();
+  }
+
   /** Call it when `meta` is durable. */
   publishTerm(): void {
     this.term.clusterId = this.meta.clusterId;
@@ -270,10 +272,16 @@ export class State {
 
   saveMeta(): void {
     this.mark(keys.meta, () => this.meta);
+    this.mark(keys.metaCopy, () => this.meta);
   }
 
   saveRecoveries(): void {
     this.mark(keys.recovery, () => this.recoveries);
+  }
+
+  /** Its new agent has taken the start on, if the instance is being recovered. */
+  startRecovery(instance: InstanceRecord): void {
+    if (recoveryStarted(this.recoveries, instanceKey(instance), new Date().toISOString())) this.saveRecoveries();
   }
 
   /** If the instance was being recovered. */
@@ -347,6 +355,19 @@ export class State {
     this.uidById.set(workload.spec.id, workload.uid);
     if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
+  }
+
+  private loadInstance(key: string, instance: InstanceRecord, notes: string[]): void {
+    if (!this.workloads.has(instance.uid)) {
+      // Nothing can be decided about it. Its generation may be of use once more.
+      notes.push(`The workload of instance ${instance.id} (${instance.uid}) is missing: its record was set aside.`);
+      this.put(keys.setAside(key), instance);
+      this.delete(key);
+      return;
+    }
+    this.indexInstance(instance);
+    if (instance.node === null || isTerminal(instance.status) || this.nodes.has(instance.node)) return;
+    notes.push(`The record of node ${instance.node} is missing: ${instance.id} waits until it joins again.`);
   }
 
   private indexInstance(instance: InstanceRecord): void {

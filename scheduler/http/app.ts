@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { parseInput } from '../../contract/errors';
 import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
+import { backupHandlers } from './backup';
 import { parseBody, readBody } from './body';
 import { eventHandlers } from './events';
 import type { AllHandlers, HttpContext } from './handlers';
@@ -25,6 +26,7 @@ const handlers: AllHandlers = {
   ...workloadHandlers,
   ...logHandlers,
   ...eventHandlers,
+  ...backupHandlers,
   ...openapiHandlers,
 };
 

@@ -1,6 +1,6 @@
 /** A store that says no on demand: for tests of what becomes of requests and decisions that cannot be made durable. */
 import { MorchError } from '../../contract/errors';
-import type { RangeOptions, Store, StoreOp } from './store';
+import type { RangeOptions, Store, StoreOp, StoreSnapshot } from './store';
 
 export class FailingStore implements Store {
   readonly #inner: Store;
@@ -14,6 +14,18 @@ export class FailingStore implements Store {
 
   get kind(): string {
     return this.#inner.kind;
+  }
+
+  get mark(): number {
+    return this.#inner.mark;
+  }
+
+  get markProblem(): string | null {
+    return this.#inner.markProblem;
+  }
+
+  skipAhead(): void {
+    this.#inner.skipAhead();
   }
 
   /** The next `times` writes fail and leave nothing behind; by default all until `heal`. */
@@ -60,6 +72,10 @@ export class FailingStore implements Store {
 
   range(prefix: string, options?: RangeOptions): AsyncIterable<[key: string, value: unknown]> {
     return this.#inner.range(prefix, options);
+  }
+
+  snapshot(): Promise<StoreSnapshot> {
+    return this.#inner.snapshot();
   }
 
   close(): Promise<void> {

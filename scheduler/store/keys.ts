@@ -4,6 +4,8 @@ const pad = (n: number): string => String(n).padStart(16, '0');
 
 export const keys = {
   meta: 'meta',
+  /** The same once more, at the other end of the store, so that damage in one place does not take both. */
+  metaCopy: 'zz/meta',
   recovery: 'recovery',
   node: (id: string): string => `node/${id}`,
   workload: (uid: string): string => `workload/${uid}`,
@@ -12,6 +14,16 @@ export const keys = {
   /** Index of a workload's events; the value is the seq. */
   workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
   idempotency: (key: string): string => `idempotency/${key}`,
+  blackBox: ({ uid, slot, generation }: { uid: string; slot: string; generation: number }): string =>
+    `blackbox/${uid}/${slot}/${pad(generation)}`,
+  /** In which order those were written; the value says which it is. */
+  blackBoxOrder: (n: number): string => `blackbox-order/${pad(n)}`,
+  /** What is known of a damage that has not been dealt with. */
+  damage: 'damage',
+  /** A record that cannot be used as it is, by the key that it had. */
+  setAside: (key: string): string => `set-aside/${key}`,
+  /** Entry of a batch in the store's own journal. */
+  batch: (number: number): string => `${prefixes.batch}${pad(number)}`,
 };
 
 export const prefixes = {
@@ -21,4 +33,15 @@ export const prefixes = {
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
   idempotency: 'idempotency/',
+  blackBoxOrder: 'blackbox-order/',
+  batch: '!journal/',
 };
+
+/** Keys before it are the store's own, and not seen through its interface; all others begin with a letter. */
+export const FIRST_KEY = '"';
+
+/** @returns the number of the batch whose entry has this key, or undefined */
+export function numberOfBatch(key: string): number | undefined {
+  const match = /^!journal\/(\d{16})$/.exec(key);
+  return match === null ? undefined : Number(match[1]);
+}

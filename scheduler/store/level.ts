@@ -1,8 +1,9 @@
 /**
- * The embedded store: LevelDB in the scheduler's data directory. Opened by main.ts, written by the journal alone.
+ * The embedded store: LevelDB in the scheduler's data directory. Opened by open.ts, written by the journal alone.
  *
  * Values are turned into JSON when `write` is called, so that a caller may go on changing its objects. One synced
- * batch is in flight at a time; what is asked for meanwhile goes out together in the next one (group commit).
+ * batch is in flight at a time; what is asked for meanwhile goes out together in the next one (group commit). Each
+ * carries an entry with its number and the sum of all records after it; the mark is raised before it is acknowledged.
  *
  * A LevelDB handle that failed once fails for ever, so a failed one is closed and opened anew before the next
  * write. What the failed batch left in the log file may come back with that; it was refused, so the values from
@@ -10,37 +11,46 @@
  */
 import { access, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Level } from 'level';
 import { MorchError } from '../../contract/errors';
-import type { RangeOptions, Store, StoreOp } from './store';
-
-type Handle = Level<string, string>;
-type TextOp = { type: 'put'; key: string; value: string } | { type: 'del'; key: string };
+import { type BatchEntries, batchOp, type NextBatch } from './batchEntries';
+import type { Fingerprints } from './fingerprints';
+import { END, type Handle, messageOf, openHandle, type TextOp } from './handle';
+import { FIRST_KEY, numberOfBatch, prefixes } from './keys';
+import { openSnapshot } from './levelSnapshot';
+import type { MarkFile } from './markFile';
+import type { RangeOptions, Store, StoreOp, StoreSnapshot } from './store';
+import { checkOf, decodeValue, encodeValue } from './values';
 
 interface Waiting {
   ops: TextOp[];
+  /** Of the values of the puts, 0 for deletes. */
+  checks: number[];
   resolve: () => void;
   reject: (error: Error) => void;
 }
 
-/** Keys beyond every key that begins with the prefix; keys are ASCII. */
-const END = '\uffff';
 /** A batch is closed to further callers once it has this many operations. */
 const BATCH_OPS = 20_000;
 /** LevelDB writes out up to one write buffer (4 MiB) when it opens after a failure. */
 const REOPEN_NEEDS_BYTES = 8 * 1024 * 1024;
 
-/**
- * @param directory created if missing; locked by the open store
- * @throws Error naming the directory and `--data-dir` when it is locked, damaged or not accessible
- */
-export async function openLevelStore(directory: string): Promise<Store> {
-  return new LevelStore(directory, await openHandle(directory));
+export interface LevelParts {
+  directory: string;
+  /** Of a store that was read through and found sound. */
+  db: Handle;
+  entries: BatchEntries;
+  fingerprints: Fingerprints;
+  mark: MarkFile;
+  lock: { release(): Promise<void> };
 }
 
-class LevelStore implements Store {
+export class LevelStore implements Store {
   readonly kind = 'leveldb';
   readonly #directory: string;
+  readonly #entries: BatchEntries;
+  readonly #fingerprints: Fingerprints;
+  readonly #mark: MarkFile;
+  readonly #lock: LevelParts['lock'];
   #db: Handle;
   #queue: Waiting[] = [];
   #pump: Promise<void> | undefined;
@@ -50,16 +60,32 @@ class LevelStore implements Store {
   /** Settles once the handle has been exchanged, or could not be. */
   #reopening: Promise<void> | undefined;
 
-  constructor(directory: string, db: Handle) {
+  constructor({ directory, db, entries, fingerprints, mark, lock }: LevelParts) {
     this.#directory = directory;
     this.#db = db;
+    this.#entries = entries;
+    this.#fingerprints = fingerprints;
+    this.#mark = mark;
+    this.#lock = lock;
+  }
+
+  get mark(): number {
+    return this.#entries.last;
+  }
+
+  get markProblem(): string | null {
+    return this.#mark.problem;
+  }
+
+  skipAhead(): void {
+    this.#entries.skipAhead();
   }
 
   async write(ops: readonly StoreOp[]): Promise<void> {
     if (this.#closed) throw new MorchError('STORE_UNWRITABLE', `The store in ${this.#directory} is closed`);
-    const texts = ops.map(textOf);
-    if (texts.length === 0) return;
-    const done = new Promise<void>((resolve, reject) => this.#queue.push({ ops: texts, resolve, reject }));
+    if (ops.length === 0) return;
+    const { texts, checks } = textsOf(ops);
+    const done = new Promise<void>((resolve, reject) => this.#queue.push({ ops: texts, checks, resolve, reject }));
     this.#pump ??= this.#run();
     await done;
   }
@@ -67,7 +93,7 @@ class LevelStore implements Store {
   async get(key: string): Promise<unknown> {
     await this.#reopening?.catch(() => {});
     const text = await this.#db.get(key);
-    return text === undefined ? undefined : parseValue(key, text);
+    return text === undefined ? undefined : JSON.parse(decodeValue(key, text));
   }
 
   async *range(prefix: string, options: RangeOptions = {}): AsyncGenerator<[key: string, value: unknown]> {
@@ -82,7 +108,7 @@ class LevelStore implements Store {
         for await (const [key, text] of db.iterator({ ...bounds, reverse, limit: Number.isFinite(left) ? left : -1 })) {
           after = key;
           left -= 1;
-          yield [key, parseValue(key, text)];
+          yield [key, JSON.parse(decodeValue(key, text))];
         }
         return;
       } catch (cause) {
@@ -93,16 +119,23 @@ class LevelStore implements Store {
     }
   }
 
+  async snapshot(): Promise<StoreSnapshot> {
+    await this.#reopening?.catch(() => {});
+    return openSnapshot(this.#db);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#pump;
     await this.#db.close();
+    await this.#mark.close();
+    await this.#lock.release();
   }
 
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
       const group = this.#takeGroup();
-      const ops = group.flatMap((waiting) => waiting.ops);
+      const { ops, batch } = this.#compose(group);
       try {
         // Files that were removed under an open store take writes that nobody will ever read.
         await access(join(this.#directory, 'CURRENT'));
@@ -113,8 +146,12 @@ class LevelStore implements Store {
           await this.#reopening;
         }
         await this.#db.batch(ops, { sync: true });
+        this.#fingerprints.commit();
+        batch.commit();
+        this.#mark.raise(batch.number);
         for (const waiting of group) waiting.resolve();
       } catch (cause) {
+        this.#fingerprints.rollback();
         await this.#rememberValues(ops);
         this.#reopening = undefined;
         const error = new MorchError(
@@ -126,6 +163,24 @@ class LevelStore implements Store {
       }
     }
     this.#pump = undefined;
+  }
+
+  /** One batch of a group of writes, with the store's own entry; the fingerprints are those after it. */
+  #compose(group: readonly Waiting[]): { ops: TextOp[]; batch: NextBatch } {
+    const ops: TextOp[] = [];
+    let bytes = 0;
+    this.#fingerprints.begin();
+    for (const waiting of group) {
+      for (const [i, op] of waiting.ops.entries()) {
+        ops.push(op);
+        bytes += op.key.length + (op.type === 'put' ? op.value.length : 0);
+        if (op.type === 'put') this.#fingerprints.put(op.key, waiting.checks[i]!);
+        else this.#fingerprints.delete(op.key);
+      }
+    }
+    const batch = this.#entries.next(bytes, this.#fingerprints.digest);
+    ops.push(...batch.trims, batchOp(batch.number, batch.entry));
+    return { ops, batch };
   }
 
   #takeGroup(): Waiting[] {
@@ -156,51 +211,43 @@ class LevelStore implements Store {
       ([key, value]): TextOp => (value === undefined ? { type: 'del', key } : { type: 'put', key, value }),
     );
     await this.#db.batch(ops, { sync: true });
+    await this.#assertNothingLost();
     this.#undo = undefined;
     this.#reopening = undefined;
   }
-}
 
-function textOf(op: StoreOp): TextOp {
-  if (op.type === 'del') return { type: 'del', key: op.key };
-  const value = JSON.stringify(op.value) as string | undefined;
-  if (value === undefined) throw new TypeError(`The value of ${op.key} has no JSON form`);
-  return { type: 'put', key: op.key, value };
-}
-
-function parseValue(key: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new Error(`The store's value of ${key} is damaged: ${messageOf(cause)}`, { cause });
+  /** LevelDB does not say what it could not read again. @throws Error */
+  async #assertNothingLost(): Promise<void> {
+    const [key] = await this.#db.keys({ ...boundsOf(prefixes.batch, undefined, true), reverse: true, limit: 1 }).all();
+    const last = key === undefined ? 0 : numberOfBatch(key);
+    if (last !== this.mark)
+      throw new Error(
+        `it ends with batch ${last} where ${this.mark} had been acknowledged; start the scheduler anew, which mends it`,
+      );
   }
+}
+
+function textsOf(ops: readonly StoreOp[]): { texts: TextOp[]; checks: number[] } {
+  const checks: number[] = [];
+  const texts = ops.map((op): TextOp => {
+    if (op.type === 'del') {
+      checks.push(0);
+      return { type: 'del', key: op.key };
+    }
+    const json = JSON.stringify(op.value) as string | undefined;
+    if (json === undefined) throw new TypeError(`The value of ${op.key} has no JSON form`);
+    const check = checkOf(op.key, json);
+    checks.push(check);
+    return { type: 'put', key: op.key, value: encodeValue(check, json) };
+  });
+  return { texts, checks };
 }
 
 function boundsOf(prefix: string, after: string | undefined, reverse: boolean) {
-  if (reverse) return { gte: prefix, lt: after !== undefined && after < prefix + END ? after : prefix + END };
-  return after !== undefined && after >= prefix ? { gt: after, lt: prefix + END } : { gte: prefix, lt: prefix + END };
-}
-
-async function openHandle(directory: string): Promise<Handle> {
-  const db: Handle = new Level<string, string>(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
-  try {
-    await db.open();
-    return db;
-  } catch (error) {
-    const cause = (error as { cause?: unknown }).cause ?? error;
-    throw new Error(`Cannot open the data directory ${directory}: ${reasonOf(cause)}`, { cause });
-  }
-}
-
-function reasonOf(cause: unknown): string {
-  const code = (cause as { code?: unknown }).code;
-  if (code === 'LEVEL_LOCKED') {
-    return 'another process holds its lock, most likely a scheduler that is still running; stop it, or give another directory with --data-dir';
-  }
-  if (code === 'LEVEL_CORRUPTION') {
-    return `it is damaged (${messageOf(cause)}); restore a copy of it, or begin anew with another --data-dir`;
-  }
-  return `${messageOf(cause)}; check that it can be written and has free space, or give another with --data-dir`;
+  const first = prefix === '' ? FIRST_KEY : prefix;
+  const end = prefix + END;
+  if (reverse) return { gte: first, lt: after !== undefined && after < end ? after : end };
+  return after !== undefined && after >= first ? { gt: after, lt: end } : { gte: first, lt: end };
 }
 
 /** LevelDB leaves files alone whose names are not its own. */
@@ -214,8 +261,4 @@ async function probeDisk(directory: string): Promise<void> {
     await file.close();
     await rm(path, { force: true });
   }
-}
-
-function messageOf(error: unknown): string {
-  return String((error as { message?: unknown } | null)?.message ?? error);
 }

@@ -1,6 +1,7 @@
 /** A store that lives in memory only: for tests of what stands on a store. Keys are ordered as in LevelDB as long as they are ASCII. */
 import { MorchError } from '../../contract/errors';
-import type { RangeOptions, Store, StoreOp } from './store';
+import { beginAnewAfter } from './batchEntries';
+import type { RangeOptions, Store, StoreOp, StoreSnapshot } from './store';
 
 export function openMemoryStore(): Store {
   return new MemoryStore();
@@ -8,14 +9,24 @@ export function openMemoryStore(): Store {
 
 class MemoryStore implements Store {
   readonly kind = 'memory';
+  readonly markProblem = null;
+  mark = 0;
   /** Values as JSON text, so that nobody shares an object with the store. */
   readonly #texts = new Map<string, string>();
   #sorted: string[] | undefined;
   #closed = false;
+  #beginAnew = false;
+
+  skipAhead(): void {
+    this.#beginAnew = true;
+  }
 
   async write(ops: readonly StoreOp[]): Promise<void> {
     if (this.#closed) throw new MorchError('STORE_UNWRITABLE', 'The store is closed');
     const texts = ops.map((op) => (op.type === 'put' ? jsonOf(op.key, op.value) : undefined));
+    if (ops.length === 0) return;
+    this.mark = this.#beginAnew ? beginAnewAfter(this.mark) : this.mark + 1;
+    this.#beginAnew = false;
     for (const [i, op] of ops.entries()) {
       const text = texts[i];
       if (text === undefined ? this.#texts.delete(op.key) : !this.#texts.has(op.key)) this.#sorted = undefined;
@@ -37,6 +48,18 @@ class MemoryStore implements Store {
     if (after !== undefined) keys = keys.filter((key) => (reverse ? key < after : key > after));
     const entries = keys.slice(0, limit).map((key) => [key, this.#texts.get(key)!] as const);
     for (const [key, text] of entries) yield [key, JSON.parse(text)];
+  }
+
+  async snapshot(): Promise<StoreSnapshot> {
+    const texts = new Map(this.#texts);
+    return {
+      mark: this.mark,
+      get: async (key) => (texts.has(key) ? JSON.parse(texts.get(key)!) : undefined),
+      entries: async function* () {
+        yield* [...texts].sort(([a], [b]) => (a < b ? -1 : 1));
+      },
+      close: async () => {},
+    };
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 /** The real registry and links against an address behind which another agent answers than before. */
 import { pino } from 'pino';
+import { BlackBox } from '../../scheduler/blackBox/blackBox';
 import { ControlLoop } from '../../scheduler/controlLoop';
 import { HEALTH_PROFILES, type HealthPolicy } from '../../scheduler/core/healthPolicy';
 import { Journal } from '../../scheduler/journal';
@@ -20,7 +21,6 @@ beforeEach(async () => {
   board = await Switchboard.open();
   const store = openMemoryStore();
   state = await State.load(store, 'cluster');
-  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, log);
   const journal: Journal = new Journal(
     store,
     state,
@@ -28,11 +28,14 @@ beforeEach(async () => {
     log,
     () => loop.wake(),
   );
-  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, log);
+  const blackBox = await BlackBox.load(store, state, journal, log);
+  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, log);
+  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, log);
   registry.start(loop, journal);
   close = async () => {
     loop.close();
     await registry.close();
+    await blackBox.close();
     await journal.close();
   };
 });

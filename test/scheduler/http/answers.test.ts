@@ -28,6 +28,7 @@ async function send(method: string, path: string, body?: unknown, headers: Recor
 
 const BODIES: Record<string, unknown> = {
   'POST /nodes': { host: '127.0.0.1', port: 8080 },
+  'POST /nodes/:id/drill': { kind: 'cut', durationMs: 1_000 },
   'POST /workloads': { command: ['a'] },
   'PUT /workloads/:id': { command: ['a'] },
   'POST /workloads/:id/scale': { replicas: 2 },
@@ -164,6 +165,24 @@ describe('/workloads', () => {
     expect(served.api.idempotency?.bodyHash).not.toBe(first?.bodyHash);
     await send('POST', '/workloads', { command: ['a'] });
     expect(served.api.idempotency).toBeUndefined();
+  });
+});
+
+describe('/backup', () => {
+  it('is what the scheduler gives, as it comes', async () => {
+    const { status, headers, text } = await send('GET', '/backup');
+    expect([status, headers['content-type'], text]).toEqual([200, 'application/x-ndjson; charset=utf-8', 'one\ntwo\n']);
+  });
+
+  it('has no end when a record could not be read', async () => {
+    const get = 'GET /backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const end = /\r\n0\r\n\r\n$/;
+    expect(await exchange(served.http.port, get)).toMatch(end);
+    served.api.failure = new Error('the store is damaged');
+    expect(await exchange(served.http.port, get)).not.toMatch(end);
+    served.api.backupChunks = [];
+    expect((await send('GET', '/backup')).status).toBe(500);
+    served.api.failure = undefined;
   });
 });
 

@@ -118,6 +118,43 @@ export function describeStore(name: string, open: () => Promise<Store>): void {
       await writer;
     });
 
+    it('counts its batches: the mark rises with every acknowledged write, and by far where it is to begin anew', async () => {
+      expect(store.mark).toBe(0);
+      await store.write([put('a', 1)]);
+      const first = store.mark;
+      expect(first).toBeGreaterThan(0);
+      await Promise.all([store.write([put('a', 2)]), store.write([put('b', 2)])]);
+      const second = store.mark;
+      expect(second).toBeGreaterThan(first);
+      await store.write([]);
+      expect(store.mark).toBe(second);
+      store.skipAhead();
+      expect(store.mark).toBe(second);
+      await store.write([put('a', 3)]);
+      expect(store.mark).toBe(2 ** 32);
+      await store.write([put('a', 4)]);
+      expect(store.mark).toBe(2 ** 32 + 1);
+    });
+
+    it('gives a snapshot in which nothing changes any more', async () => {
+      await store.write([put('b', { n: 1 }), put('a', 'ä'), put('c', 1)]);
+      const snapshot = await store.snapshot();
+      const { mark } = store;
+      await store.write([put('a', 2), del('b'), put('d', 1)]);
+      expect(snapshot.mark).toBe(mark);
+      expect(await snapshot.get('a')).toBe('ä');
+      expect(await snapshot.get('d')).toBeUndefined();
+      const entries: [string, string][] = [];
+      for await (const entry of snapshot.entries()) entries.push(entry);
+      expect(entries).toEqual([
+        ['a', '"ä"'],
+        ['b', '{"n":1}'],
+        ['c', '1'],
+      ]);
+      await snapshot.close();
+      expect(await keysOf(store, '')).toEqual(['a', 'c', 'd']);
+    });
+
     it('refuses writes once it is closed', async () => {
       await store.close();
       const refusal = await store.write([put('a', 1)]).catch((error: unknown) => error);

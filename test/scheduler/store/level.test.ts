@@ -1,35 +1,31 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
-import { openLevelStore } from '../../../scheduler/store/level';
-import { until } from '../../support/until';
+import { openLevelStore } from '../../../scheduler/store/open';
 import { describeStore, entriesOf, keysOf, put } from './contract';
+import { killedWriter } from './killedWriter';
+import { newDirectory, newStorePath, openSound } from './opened';
 
-const directories: string[] = [];
-async function newDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'morch-level-'));
-  directories.push(directory);
-  return directory;
+describeStore('the LevelDB store', async () => openSound(await newStorePath()));
+
+/** Of a file its content, of a directory what is in it; and when it was changed. */
+async function stateOf(path: string): Promise<unknown> {
+  const { mtimeMs } = await stat(path);
+  const content = await readFile(path, 'base64').catch(() => readdir(path));
+  return { path, mtimeMs, content };
 }
-afterAll(async () => {
-  for (const directory of directories) await rm(directory, { recursive: true, force: true });
-});
-
-describeStore('the LevelDB store', async () => openLevelStore(await newDirectory()));
 
 describe('the LevelDB store', () => {
   it('still has everything after it was closed and opened again', async () => {
     const directory = join(await newDirectory(), 'made/by/the/store');
-    const first = await openLevelStore(directory);
+    const first = await openSound(directory);
     void first.write([put('a', 1)]);
     void first.write([put('b', 2)]);
     // Closing waits for what was asked for before.
     await first.close();
-    const second = await openLevelStore(directory);
+    const second = await openSound(directory);
     expect(await entriesOf(second, '')).toEqual([
       ['a', 1],
       ['b', 2],
@@ -39,7 +35,7 @@ describe('the LevelDB store', () => {
 
   it('sends writes that arrive together out together', async () => {
     const batch = jest.spyOn(Level.prototype, 'batch');
-    const store = await openLevelStore(await newDirectory());
+    const store = await openSound(await newStorePath());
     try {
       await Promise.all(Array.from({ length: 1_000 }, (_, i) => store.write([put(`k/${i}`, i)])));
       expect(batch.mock.calls.length).toBeLessThanOrEqual(3);
@@ -52,14 +48,36 @@ describe('the LevelDB store', () => {
     }
   });
 
-  it('names the directory, the flag and the likely cause when another holds the lock', async () => {
-    const directory = await newDirectory();
-    const holder = await openLevelStore(directory);
+  it('refuses a second one on its files, and lets it touch none of them', async () => {
+    const directory = await newStorePath();
+    const holder = await openSound(directory);
+    await holder.write([put('a', 1)]);
+    const files = [directory, join(directory, '..'), `${directory}.mark`];
+    const before = await Promise.all(files.map(stateOf));
     const error = (await openLevelStore(directory).catch((e: unknown) => e)) as Error;
     expect(error.message).toContain(directory);
     expect(error.message).toContain('--data-dir');
     expect(error.message).toContain('another process');
+    expect(await Promise.all(files.map(stateOf))).toEqual(before);
+    await holder.write([put('b', 1)]);
     await holder.close();
+    await openSound(directory).then((store) => store.close());
+  });
+
+  it('refuses files that an earlier version, which knows no other lock than theirs, has open, and leaves nothing beside them', async () => {
+    const directory = await newStorePath();
+    const holder = new Level(directory);
+    await holder.open();
+    await expect(openLevelStore(directory)).rejects.toThrow(/another process.*--data-dir/);
+    expect((await readdir(join(directory, '..'))).sort()).toEqual(['store', 'store.lock']);
+    await holder.close();
+  });
+
+  it('does not mind a damaged lock', async () => {
+    const directory = await newStorePath();
+    await openSound(directory).then((store) => store.close());
+    await writeFile(join(`${directory}.lock`, 'CURRENT'), '');
+    await openSound(directory).then((store) => store.close());
   });
 
   it('names the directory and the flag when it cannot be a directory', async () => {
@@ -70,37 +88,26 @@ describe('the LevelDB store', () => {
     expect(error.message).toContain('--data-dir');
   });
 
-  it('has every acknowledged write, whole, after kill -9 of the writing process', async () => {
-    const directory = await newDirectory();
-    for (let round = 0; round < 3; round++) {
-      const child = spawn(process.execPath, [join(__dirname, 'writer.cjs'), join(directory, String(round))], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      let printed = '';
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        printed += text;
-      });
-      await until(() => printed.length > 2_000 * (round + 1), { timeoutMs: 20_000, what: 'the child has written' });
-      child.kill('SIGKILL');
-      await once(child, 'close');
-      const acknowledged = printed
-        .slice(0, printed.lastIndexOf('\n'))
-        .split('\n')
-        .map((line) => Number(line));
-      const store = await openLevelStore(join(directory, String(round)));
+  it('has every acknowledged write, whole, after each kill -9 of the writing process, and is not taken for damaged', async () => {
+    const directory = await newStorePath();
+    const acknowledged: number[] = [];
+    for (let round = 0; round < 10; round++) {
+      const first = 100_000 * round;
+      acknowledged.push(...(await killedWriter(directory, { first, afterWrites: 400 + 37 * round })));
+      const store = await openSound(directory);
       const a = new Set(await keysOf(store, 'a/'));
       const b = new Set(await keysOf(store, 'b/'));
       expect(acknowledged.filter((n) => !a.has(`a/${n}`) || !b.has(`b/${n}`))).toEqual([]);
       expect([...a].filter((key) => !b.has(key.replace('a', 'b')))).toEqual([]);
       await store.close();
     }
-  });
+  }, 60_000);
 
   /** The failure is injected at the boundary to LevelDB: a full disk needs a file system of its own. */
   describe('after a write error', () => {
     async function failingOnce(landed: boolean) {
-      const directory = await newDirectory();
-      const store = await openLevelStore(directory);
+      const directory = await newStorePath();
+      const store = await openSound(directory);
       await store.write([put('a', 'before'), put('keep', 1)]);
       const real = Level.prototype.batch;
       const batch = jest.spyOn(Level.prototype, 'batch').mockImplementationOnce(async function (
@@ -115,17 +122,20 @@ describe('the LevelDB store', () => {
     }
 
     it('refuses with the cause, then opens anew and goes on', async () => {
-      const { store, batch } = await failingOnce(false);
+      const { store, directory, batch } = await failingOnce(false);
       const open = jest.spyOn(Level.prototype, 'open');
       const error = await store.write([put('b', 1)]).catch((e: unknown) => e);
       expect(error).toMatchObject({ code: 'STORE_UNWRITABLE', cause: { message: expect.stringMatching(/No space/) } });
       expect(await store.get('a')).toBe('before');
+      expect(store.mark).toBe(1);
       await store.write([put('c', 1)]);
       expect(open).toHaveBeenCalled();
       expect(await keysOf(store, '')).toEqual(['a', 'c', 'keep']);
+      expect(store.mark).toBe(2);
       batch.mockRestore();
       open.mockRestore();
       await store.close();
+      await openSound(directory).then((again) => again.close());
     });
 
     it('leaves nothing of the refused batch even if it reached the log', async () => {
@@ -134,7 +144,8 @@ describe('the LevelDB store', () => {
       await store.write([put('c', 1)]);
       batch.mockRestore();
       await store.close();
-      const again = await openLevelStore(directory);
+      const again = await openSound(directory);
+      expect(again.mark).toBe(2);
       expect(await entriesOf(again, '')).toEqual([
         ['a', 'before'],
         ['c', 1],
@@ -162,7 +173,7 @@ describe('the LevelDB store', () => {
     const mount = (options: string) => spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk]).status === 0;
     if (!mount('size=24m')) return;
     try {
-      const store = await openLevelStore(join(disk, 'store'));
+      const store = await openSound(join(disk, 'store'));
       const acknowledged: string[] = [];
       let refusal: unknown;
       for (let i = 100; refusal === undefined && i < 1_000; i++) {
@@ -182,7 +193,13 @@ describe('the LevelDB store', () => {
       expect(mount('remount,size=96m')).toBe(true);
       await store.write([put('k/after', 1)]);
       expect(await keysOf(store, '')).toEqual([...acknowledged, 'k/after']);
+      expect(store.mark).toBe(acknowledged.length + 1);
+      expect(store.markProblem).toBeNull();
       await store.close();
+      const again = await openSound(join(disk, 'store'));
+      expect(await keysOf(again, '')).toEqual([...acknowledged, 'k/after']);
+      expect(again.mark).toBe(acknowledged.length + 1);
+      await again.close();
     } finally {
       expect(spawnSync('umount', [disk]).status).toBe(0);
     }
@@ -192,6 +209,6 @@ describe('the LevelDB store', () => {
     if (process.getuid?.() === 0) return;
     const directory = await newDirectory();
     await chmod(directory, 0o500);
-    await expect(openLevelStore(directory)).rejects.toThrow(/--data-dir/);
+    await expect(openLevelStore(join(directory, 'store'))).rejects.toThrow(/--data-dir/);
   });
 });

@@ -1,6 +1,6 @@
 /**
  * Writes to a LevelDB store until it is killed, many writes at a time, and prints each number once its write is
- * acknowledged: `node writer.cjs <directory>`. The store's TypeScript is compiled on loading.
+ * acknowledged: `node writer.cjs <directory> <first number>`. The store's TypeScript is compiled on loading.
  */
 'use strict';
 const { writeSync } = require('node:fs');
@@ -11,11 +11,11 @@ require.extensions['.ts'] = (module, path) => {
   const options = { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } };
   module._compile(swc.transformFileSync(path, options).code, path);
 };
-const { openLevelStore } = require(join(__dirname, '../../../scheduler/store/level.ts'));
+const { openLevelStore } = require(join(__dirname, '../../../scheduler/store/open.ts'));
 
 async function main() {
-  const store = await openLevelStore(process.argv[2]);
-  let n = 0;
+  const { store } = await openLevelStore(process.argv[2]);
+  let n = Number(process.argv[3]);
   const write = async () => {
     for (;;) {
       const mine = n++;

@@ -1,0 +1,129 @@
+/** What the scheduler makes of records of which damage has taken a part. */
+import type { InstanceRecord, NodeRecord, WorkloadRecord } from '../../scheduler/core/model';
+import { State } from '../../scheduler/state';
+import { keys } from '../../scheduler/store/keys';
+import { openMemoryStore } from '../../scheduler/store/memory';
+import type { Store } from '../../scheduler/store/store';
+import { del, keysOf, put } from './store/contract';
+
+const META = { clusterId: 'c1', epoch: 4, schema: 2, firstEventSeq: 1, joined: true };
+const DAMAGE = { at: '2026-01-02T03:04:05.678Z', reason: 'a test', missing: null, unreadable: [], complete: false };
+const event = (seq: number) => put(keys.event(seq), { seq, at: '', type: 'node.joined', data: {} });
+const workload = (uid: string) =>
+  put(keys.workload(uid), {
+    uid,
+    spec: { id: uid },
+    version: 1,
+    generationFloor: 0,
+    status: 'running',
+  } as WorkloadRecord);
+const instance = (uid: string, node: string) =>
+  put(keys.instance(uid, '0'), {
+    uid,
+    slot: '0',
+    id: `${uid}.0`,
+    generation: 3,
+    status: 'running',
+    node,
+    lingersOn: null,
+    exit: null,
+    reserved: { cpuMillis: 0, memoryBytes: 0 },
+  } as unknown as InstanceRecord);
+const node = (id: string) => put(keys.node(id), { id, status: 'healthy' } as NodeRecord);
+
+async function whole(): Promise<Store> {
+  const store = openMemoryStore();
+  const events = Array.from({ length: 9 }, (_, i) => event(i + 1));
+  await store.write([
+    put(keys.meta, META),
+    put(keys.metaCopy, META),
+    ...events,
+    workload('w1'),
+    instance('w1', 'n1'),
+    node('n1'),
+  ]);
+  return store;
+}
+
+/** As the next process would find it. */
+async function committed(state: State, store: Store): Promise<void> {
+  await store.write(state.takeChanges().ops);
+}
+
+it('has nothing to say of whole records, and of none', async () => {
+  const state = await State.load(await whole(), 'new');
+  expect({ notes: state.notes, changes: state.hasChanges }).toEqual({ notes: [], changes: false });
+  expect(state.meta).toEqual(META);
+  const empty = await State.load(openMemoryStore(), 'new');
+  expect(empty.notes).toEqual([]);
+  expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 1 });
+});
+
+it('takes the copy of the meta record where that is missing', async () => {
+  const store = await whole();
+  await store.write([del(keys.meta)]);
+  const state = await State.load(store, 'new');
+  expect(state.meta).toEqual(META);
+  expect(state.notes).toEqual([expect.stringContaining('its copy was taken')]);
+});
+
+it('begins a new cluster where both are missing, and goes on with the events that are there', async () => {
+  const store = await whole();
+  await store.write([del(keys.meta), del(keys.metaCopy), del(keys.event(4))]);
+  const state = await State.load(store, 'new');
+  expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 5 });
+  expect(state.lastEventSeq).toBe(9);
+  expect(state.notes).toEqual([expect.stringContaining('the cluster has the new id new')]);
+});
+
+it('writes the copy whenever it writes the record', async () => {
+  const store = await whole();
+  const state = await State.load(store, 'new');
+  state.meta.epoch = 5;
+  state.saveMeta();
+  await committed(state, store);
+  expect(await store.get(keys.metaCopy)).toEqual({ ...META, epoch: 5 });
+  expect(await store.get(keys.meta)).toEqual({ ...META, epoch: 5 });
+});
+
+it('sets an instance without its workload aside, and says so once', async () => {
+  const store = await whole();
+  await store.write([instance('gone', 'n1')]);
+  const before = await store.get(keys.instance('gone', '0'));
+  const state = await State.load(store, 'new');
+  expect([...state.instances.keys()]).toEqual(['w1/0']);
+  expect(state.notes).toEqual([expect.stringMatching(/workload of instance gone\.0 .* set aside/)]);
+  await committed(state, store);
+  expect(await store.get(keys.setAside(keys.instance('gone', '0')))).toMatchObject(before as object);
+  expect(await keysOf(store, 'instance/')).toEqual([keys.instance('w1', '0')]);
+  expect((await State.load(store, 'new')).notes).toEqual([]);
+});
+
+it('keeps an instance whose node is missing, and says so', async () => {
+  const store = await whole();
+  await store.write([del(keys.node('n1'))]);
+  const state = await State.load(store, 'new');
+  expect(state.instances.get('w1/0')).toMatchObject({ status: 'running', node: 'n1' });
+  expect(state.notes).toEqual([expect.stringContaining('node n1 is missing: w1.0 waits until it joins again')]);
+});
+
+it('is to be rebuilt after damage, durably, with the events from the last gap on', async () => {
+  const store = await whole();
+  await store.write([put(keys.damage, DAMAGE), del(keys.event(3)), del(keys.event(7))]);
+  const state = await State.load(store, 'new');
+  expect(state.meta).toMatchObject({ clusterId: 'c1', rebuilding: { reason: 'damaged' }, firstEventSeq: 8 });
+  // Not committed: the next process finds the same.
+  const again = await State.load(store, 'new');
+  expect(again.meta.rebuilding).toMatchObject({ reason: 'damaged' });
+  await committed(again, store);
+  const third = await State.load(store, 'new');
+  expect(third.meta).toEqual(again.meta);
+  expect(third.hasChanges).toBe(false);
+  expect(await store.get(keys.damage)).toBeUndefined();
+});
+
+it('refuses records of a later version', async () => {
+  const store = openMemoryStore();
+  await store.write([put(keys.meta, { ...META, schema: 3 })]);
+  await expect(State.load(store, 'new')).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+});

@@ -1,0 +1,49 @@
+import { Fingerprints } from '../../../scheduler/store/fingerprints';
+import { checkOf } from '../../../scheduler/store/values';
+import { random } from '../../support/random';
+
+function digestOf(records: ReadonlyMap<string, number>) {
+  return { count: records.size, sum: [...records.values()].reduce((sum, check) => (sum + check) % 2 ** 48, 0) };
+}
+
+it.each([1, 2, 3])(
+  'is the sum of what is there, whatever was put, replaced, deleted and taken back (seed %i)',
+  (seed) => {
+    const next = random(seed);
+    const fingerprints = new Fingerprints();
+    let records = new Map<string, number>();
+    for (let round = 0; round < 60; round++) {
+      const before = new Map(records);
+      fingerprints.begin();
+      for (let i = next(200); i >= 0; i--) {
+        const key = `key/${next(3_000)}`;
+        if (next(3) === 0) {
+          fingerprints.delete(key);
+          records.delete(key);
+        } else {
+          const check = next(2 ** 32);
+          fingerprints.put(key, check);
+          records.set(key, check);
+        }
+      }
+      expect(fingerprints.digest).toEqual(digestOf(records));
+      if (next(3) === 0) {
+        fingerprints.rollback();
+        records = before;
+        expect(fingerprints.digest).toEqual(digestOf(records));
+      } else {
+        fingerprints.commit();
+      }
+    }
+    for (const key of records.keys()) fingerprints.delete(key);
+    expect(fingerprints.digest).toEqual({ count: 0, sum: 0 });
+  },
+);
+
+it('tells a value under another key, and an older value, from the right one', () => {
+  expect(checkOf('a', '1')).not.toBe(checkOf('b', '1'));
+  const [right, wrong] = [new Fingerprints(), new Fingerprints()];
+  right.put('a', checkOf('a', '2'));
+  wrong.put('a', checkOf('a', '1'));
+  expect(wrong.digest).not.toEqual(right.digest);
+});

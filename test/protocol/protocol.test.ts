@@ -2,8 +2,8 @@
  * Searches through the model of the protocol (model/world.ts and beside it): whatever goes wrong so often, in whatever order,
  * nothing comes of it that docs/protocol.md rules out; and when nothing more goes wrong, all comes to be as its user wants it.
  *
- * MODEL_TIMES=3 lets more go wrong at once (minutes, and gigabytes); MODEL_ORDERS=all looks at every order of what is due
- * at a moment there, too.
+ * MODEL_TIMES=3 lets three things go wrong (a quarter of an hour; NODE_OPTIONS=--max-old-space-size=14000).
+ * MODEL_ORDERS=all looks at every order of what is due at a moment there, too.
  */
 import { beginningOf, type Plan } from './beginning';
 import { stuckFinder } from './fairness';

@@ -35,6 +35,8 @@ const BUFFERED_AT_MOST_BYTES = 8 * 1024 ** 2;
 const SILENT_MS = 15_000;
 /** Heartbeats that may be waiting for their acknowledgement; older ones are not remembered. */
 const UNACKNOWLEDGED_AT_MOST = 256;
+/** With more than this on its way, what can wait is not told. */
+const BEHIND_BYTES = 256 * 1024;
 const CLOSE_TIMEOUT_MS = 1_000;
 /** 10,000 forgotten generations at once. */
 const MESSAGE_BYTES = 4 * 1024 ** 2;
@@ -55,6 +57,8 @@ export interface EventsMeans {
 
 interface Listener {
   socket: WebSocket;
+  /** Counts those that were let in. */
+  order: number;
   scheduler: { clusterId: string; epoch: number } | null;
   beats: number;
   /** When each heartbeat not acknowledged yet was sent; the hello is 0. */
@@ -70,6 +74,7 @@ export class Events {
   readonly #listeners = new Set<Listener>();
   readonly #server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES });
   #schedulerLeftAtMs = performance.now();
+  #admitted = 0;
 
   constructor(private readonly means: EventsMeans) {}
 
@@ -92,6 +97,22 @@ export class Events {
       { type: 'instance', instance },
       ({ scheduler }) => scheduler === null || scheduler.clusterId === clusterId,
     );
+  }
+
+  /**
+   * To the scheduler of the present session only.
+   *
+   * @param text a message of the contract
+   * @returns false when there is none, or it is behind: nothing was told
+   */
+  tellSession(text: string): boolean {
+    for (const listener of this.#listeners) {
+      if (!this.means.session.isOn(listener)) continue;
+      if (listener.socket.bufferedAmount > BEHIND_BYTES) return false;
+      send(listener, text);
+      return true;
+    }
+    return false;
   }
 
   tellLeaving(): void {
@@ -144,8 +165,10 @@ export class Events {
     const sentAtMs = this.means.nowMs();
     const hello = JSON.stringify(this.means.hello());
     const nowMs = performance.now();
+    this.#admitted += 1;
     const listener: Listener = {
       socket,
+      order: this.#admitted,
       scheduler,
       beats: 0,
       sentAtMs: new Map([[0, sentAtMs]]),
@@ -198,6 +221,7 @@ export class Events {
       case 'ack': {
         const sentAtMs = takeSent(listener, message.n);
         if (sentAtMs !== undefined) this.means.session.acknowledge(sentAtMs, listener);
+        if (message.mark !== undefined) this.means.membership.noteMark(message.mark);
         return;
       }
       case 'forget':

@@ -15,6 +15,7 @@ import { cwdOf, startFailed } from './launch';
 import type { LogFiles } from './logs/files';
 import {
   type Adoption,
+  FENCED_START,
   type HostedRun,
   type LogPlan,
   type MainExit,
@@ -32,7 +33,7 @@ import {
   stopReason,
 } from './runEnd';
 import { planRun, type RunPlanMeans } from './runPlan';
-import type { Session } from './session';
+import type { Admission, Session } from './session';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
@@ -42,7 +43,7 @@ const SAVE_AGAIN_MS = 1_000;
 
 export interface GenerationMeans extends RunPlanMeans {
   host: ProcessHost;
-  session: Pick<Session, 'leaseTerm' | 'isUnderLease' | 'mayStart'>;
+  session: Pick<Session, 'admission' | 'mayExecute' | 'startUntilMs'>;
   cgroups: Pick<Cgroups, 'create' | 'remove'> | null;
   logFiles: LogFiles;
   bootId: string;
@@ -98,14 +99,14 @@ export class Generation {
   #lost = false;
   #unsaved = false;
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
-  #leaseTerm: number;
+  #admission: Admission;
   #wake = () => {};
 
   constructor(
     readonly spec: ResolvedStart,
     private readonly means: GenerationMeans,
   ) {
-    this.#leaseTerm = means.session.leaseTerm;
+    this.#admission = means.session.admission;
     this.#attempts = spec.attemptsUsed;
     this.started = this.#started.promise;
     this.ended = this.#ended.promise;
@@ -159,6 +160,10 @@ export class Generation {
   /** The main process now, or the last there was. */
   get lastPid(): number | null {
     return this.#pid ?? this.#lastPid;
+  }
+
+  get run(): number {
+    return this.#run;
   }
 
   /** Names the present run in the sampler's figures. */
@@ -216,7 +221,7 @@ export class Generation {
   async #takeUp({ intent, stop, end, adoption }: Resumption): Promise<Outcome> {
     this.#run = intent.run;
     this.#attempts = intent.attempts;
-    this.#leaseTerm = intent.leaseTerm;
+    this.#admission = { session: null, leaseTerm: intent.leaseTerm };
     this.#nonce = intent.nonce;
     this.#startedAnswer = intent.started;
     this.#exit = end?.exit ?? null;
@@ -285,18 +290,21 @@ export class Generation {
     return { kind: 'ran', end: await this.#outlive(hosted) };
   }
 
-  /** Asked as late as can be: a command may have waited for its turn, and a fenced instance must not outlive its lease. */
   #refusal(): MorchError | null {
-    const { session } = this.means;
-    const { clusterId, onDisconnect, instanceId } = this.spec;
+    const { clusterId, onDisconnect } = this.spec;
     if (clusterId === null) return null;
-    const isLate = this.#run === 1 && !session.mayStart;
-    const isFenced = onDisconnect === 'stop' && !session.isUnderLease(this.#leaseTerm);
-    if (!isLate && !isFenced) return null;
+    const run = { isFirst: this.#run === 1, isFenced: onDisconnect === 'stop' };
+    return this.means.session.mayExecute(run, this.#admission) ? null : this.#tooLate();
+  }
+
+  #tooLate(): MorchError {
+    const { instanceId } = this.spec;
     return new MorchError('STALE_SESSION', `No scheduler has been heard in time for ${instanceId} to be started.`);
   }
 
   async #failStart(failure: StartFailure): Promise<Outcome> {
+    if (failure.syscall === FENCED_START)
+      return { kind: 'notRunning', end: { kind: 'refused' }, error: this.#tooLate() };
     const cwd = cwdOf(this.spec, this.means.records.workDirectoryOf(this.spec));
     const error = await startFailed(failure, this.spec, cwd, this.spec.node);
     this.#startError = { detail: error.message, ...error.system! };
@@ -318,7 +326,7 @@ export class Generation {
     const nonce = randomUUID();
     try {
       const logs = await logFiles.provide(this.spec);
-      const leaseTerm = this.#leaseTerm;
+      const { leaseTerm } = this.#admission;
       await records.saveIntent({
         spec: this.spec,
         run,
@@ -348,10 +356,11 @@ export class Generation {
   }
 
   async #execute(names: { run: number; nonce: string; logs: LogPlan }): Promise<HostedRun | StartFailure> {
+    const { leaseTerm } = this.#admission;
+    const isCommanded = this.#run === 1 && this.spec.clusterId !== null;
+    const startUntilMs = isCommanded ? this.means.session.startUntilMs : null;
     try {
-      return await this.means.host.start(
-        await planRun(this.spec, { ...names, leaseTerm: this.#leaseTerm }, this.means),
-      );
+      return await this.means.host.start(await planRun(this.spec, { ...names, leaseTerm, startUntilMs }, this.means));
     } catch (error) {
       if (error instanceof StartFailure) return error;
       throw error;

@@ -10,6 +10,7 @@ import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
+import { Drill } from './drill';
 import { Events } from './events';
 import { makeHandlers } from './http/handlers';
 import { createAgentServer } from './http/server';
@@ -25,6 +26,7 @@ import { Sampler } from './sampler';
 import { Session } from './session';
 import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
+import { Tails } from './tails';
 import { Gate } from './timers';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
@@ -100,7 +102,10 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       allowNewPrivileges,
       gate,
       log,
-      onChange: (report, clusterId) => events.tellInstance(report, clusterId),
+      onChange: (report, clusterId) => {
+        events.tellInstance(report, clusterId);
+        if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
+      },
     },
     () => membership.clusterId !== null,
   );
@@ -112,6 +117,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     type: 'hello',
     ...self,
     capacity,
+    mark: membership.mark,
     instances: supervisor.reportsOf(membership.clusterId),
   });
   const heartbeat = (n: number, withUsage: boolean): HeartbeatMessage => ({
@@ -150,11 +156,22 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     forget: (ids) => supervisor.forget(ids),
     log,
   });
+  const tails = new Tails({
+    sessionName: () => session.name,
+    subjects: () => supervisor.tailSubjects(membership.clusterId),
+    busyNonces: () => sampler.busyNonces(),
+    directoryOf: (owner) => logFiles.directoryOf(owner),
+    send: (text) => events.tellSession(text),
+    log,
+  });
   supervisor.adopt(recovered);
-  const server = createAgentServer(makeHandlers({ supervisor, membership, session, logFiles, status }), log);
+  const drill = new Drill(log);
+  const server = createAgentServer(makeHandlers({ supervisor, membership, session, logFiles, status, drill }), log);
+  drill.attach(server);
   events.attach(server);
   const { port } = await listen(server, options);
   sampler.start();
+  tails.start();
   const endRegistration = register(options, port, membership, events, supervisor, log);
   const { maxLogBytes } = options;
   const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
@@ -163,11 +180,13 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     async stop() {
       const stopsAll = options.onExit === 'stop';
+      drill.end();
       if (stopsAll) events.tellLeaving();
       endRegistration();
       endUpkeep();
       await (stopsAll ? supervisor.closeAndStop() : supervisor.closeAndKeep());
       sampler.stop();
+      tails.stop();
       await events.close();
       server.close();
       server.closeAllConnections();

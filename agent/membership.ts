@@ -9,12 +9,16 @@ import { z } from 'zod';
 import { MorchError } from '../contract/errors';
 import { storing, writeDurably } from './files';
 
+const NOTED_WITHIN_MS = 5_000;
+
 const identitySchema = z.object({
   nodeKey: z.string(),
   clusterId: z.string().nullable(),
   epoch: z.int(),
   /** Whose epoch it is; null: not known. */
   term: z.string().nullable().default(null),
+  /** The highest mark of the cluster's store that was told: it has no more right to be lower. */
+  mark: z.int().default(0),
 });
 type Identity = z.infer<typeof identitySchema>;
 
@@ -31,6 +35,7 @@ export class Membership {
   #joining: string | null = null;
   #saved: Identity | null = null;
   #saving: Promise<void> = Promise.resolve();
+  #noting: NodeJS.Timeout | null = null;
 
   private constructor(
     private readonly path: string,
@@ -42,7 +47,10 @@ export class Membership {
   static async open(dataDir: string): Promise<Membership> {
     const path = join(dataDir, 'agent.json');
     const stored = await readIdentity(path);
-    const membership = new Membership(path, stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null });
+    const membership = new Membership(
+      path,
+      stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null, mark: 0 },
+    );
     membership.#saved = stored;
     await membership.#settle();
     return membership;
@@ -60,6 +68,10 @@ export class Membership {
   get clusterIdTold(): string | null {
     const own = this.#identity.clusterId;
     return this.#joining !== null && this.#joining !== own ? null : own;
+  }
+
+  get mark(): number {
+    return this.#identity.mark;
   }
 
   get epoch(): number {
@@ -81,7 +93,7 @@ export class Membership {
     if (clusterId === undefined && own.clusterId === null) return;
     const epoch = this.check(commander);
     if (clusterId !== undefined && (own.clusterId !== clusterId || epoch > own.epoch))
-      this.#identity = { ...own, clusterId, epoch, term: term ?? null };
+      this.#identity = { ...own, ...markIn(own, clusterId), clusterId, epoch, term: term ?? null };
     else if (own.term === null && term !== undefined) this.#identity = { ...own, term };
     await this.#settle();
   }
@@ -123,6 +135,16 @@ export class Membership {
     return given;
   }
 
+  /** Kept now and then: one that is a little behind still tells of a store that is far behind. */
+  noteMark(mark: number): void {
+    if (mark <= this.#identity.mark) return;
+    this.#identity = { ...this.#identity, mark };
+    this.#noting ??= setTimeout(() => {
+      this.#noting = null;
+      this.#settle().catch(() => {}); // the next mark is kept
+    }, NOTED_WITHIN_MS).unref();
+  }
+
   /** From here to `endJoining` the cluster is taken for the agent's own as soon as it says a word. */
   beginJoining(clusterId: string): void {
     this.#joining = clusterId;
@@ -135,7 +157,8 @@ export class Membership {
   /** The scheduler has taken the agent in. */
   async join(clusterId: string, epoch: number): Promise<void> {
     const own = this.#identity;
-    if (own.clusterId !== clusterId || epoch > own.epoch) this.#identity = { ...own, clusterId, epoch, term: null };
+    if (own.clusterId !== clusterId || epoch > own.epoch)
+      this.#identity = { ...own, ...markIn(own, clusterId), clusterId, epoch, term: null };
     await this.#settle();
   }
 
@@ -156,6 +179,11 @@ export class Membership {
     this.#saving = this.#saving.then(write, write);
     return this.#saving;
   }
+}
+
+/** Another cluster has marks of its own. */
+function markIn(own: Identity, clusterId: string): { mark: number } {
+  return { mark: own.clusterId === clusterId ? own.mark : 0 };
 }
 
 async function readIdentity(path: string): Promise<Identity | null> {

@@ -66,6 +66,8 @@ export interface RunPlan {
   stop: Stop;
   logs: LogPlan;
   fence: Fence;
+  /** Of CLOCK_BOOTTIME: it is not started later, but fails with FENCED_START; null: whenever. */
+  startUntilMs: number | null;
   /** Null: the agent's own. */
   user: ProcessUser | null;
   rlimits: Rlimit[];
@@ -139,6 +141,9 @@ export interface HostSample {
   /** By nonce. */
   runs: Map<string, { cpuTicks: number; rssBytes: number }>;
 }
+
+/** The `syscall` of a start that came too late: its time was over, or its fence would have stopped it at once. */
+export const FENCED_START = 'fence';
 
 /** Why a program could not be started: the kernel's word. */
 export class StartFailure extends Error {

@@ -1,5 +1,6 @@
 /** A few fields of /proc/pid/stat. */
 import { readdir, readFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 
 /** Names one process until the next boot. */
 export interface ProcessId {
@@ -32,6 +33,32 @@ export async function readProcessStat(pid: number): Promise<ProcessStat | null> 
 /** Start times are told in clock ticks (USER_HZ) since the boot: 100 a second on every architecture that Node runs on. */
 export const TICK_MS = 10;
 
+interface Member extends ProcessId, ProcessStat {}
+
+let nextLook: Promise<Map<number, Member[]>> | null = null;
+
+/** The processes of each session, by a look that began after the call. Who asks in the same turn of the loop shares it. */
+function lookAtSessions(): Promise<Map<number, Member[]>> {
+  nextLook ??= setImmediate().then(() => {
+    nextLook = null;
+    return readSessions();
+  });
+  return nextLook;
+}
+
+async function readSessions(): Promise<Map<number, Member[]>> {
+  const sessions = new Map<number, Member[]>();
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = await readProcessStat(Number(name));
+    if (stat === null) continue;
+    const members = sessions.get(stat.session) ?? [];
+    members.push({ pid: Number(name), ...stat });
+    sessions.set(stat.session, members);
+  }
+  return sessions;
+}
+
 /**
  * Live members of the session that a process has made, itself included; none unless it is certain that it is the same
  * session still. The kernel gives the number to no other process while the session has a member: then a stranger may
@@ -46,12 +73,7 @@ export async function findSession(
   witnesses: readonly ProcessId[],
   seenTicks: number | null,
 ): Promise<ProcessId[]> {
-  const members: (ProcessId & ProcessStat)[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const stat = await readProcessStat(Number(name));
-    if (stat !== null && stat.session === maker.pid) members.push({ pid: Number(name), ...stat });
-  }
+  const members = (await lookAtSessions()).get(maker.pid) ?? [];
   const isOfMaker = ({ pid, startTicks }: ProcessId) =>
     [maker, ...witnesses].some((known) => known.pid === pid && known.startTicks === startTicks) ||
     (seenTicks !== null && startTicks < seenTicks);

@@ -19,10 +19,21 @@ export interface RunPlanMeans {
   allowNewPrivileges: boolean;
 }
 
+/** What tells one run of a generation from another. */
+export interface RunNames {
+  run: number;
+  nonce: string;
+  logs: LogPlan;
+  /** Of the lease that the generation was let in under. */
+  leaseTerm: number;
+  /** See RunPlan. */
+  startUntilMs: number | null;
+}
+
 /** @throws StartFailure when the user is not known here, or its directory or group cannot be had */
 export async function planRun(
   spec: ResolvedStart,
-  { run, nonce, logs, leaseTerm }: { run: number; nonce: string; logs: LogPlan; leaseTerm: number },
+  { run, nonce, logs, leaseTerm, startUntilMs }: RunNames,
   means: RunPlanMeans,
 ): Promise<RunPlan> {
   const { instanceId, generation, node, limits, nice, umask } = withProcessDefaults(spec);
@@ -45,6 +56,7 @@ export async function planRun(
     stop: spec.stop,
     logs,
     fence: fenceOf(spec, leaseTerm, means),
+    startUntilMs,
     user,
     rlimits: rlimitsOf(limits),
     umask: Number.parseInt(umask, 8),

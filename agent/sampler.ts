@@ -51,6 +51,11 @@ export class Sampler {
     return (nonce === null ? undefined : this.#measured.runs.get(nonce)) ?? NOTHING;
   }
 
+  /** Of runs that used the CPU between the latest two measurements. */
+  *busyNonces(): Generator<string> {
+    for (const [nonce, { cpuPercent }] of this.#measured.runs) if (cpuPercent > 0) yield nonce;
+  }
+
   async #sample(): Promise<void> {
     try {
       const sample = await this.host.sample();

@@ -17,14 +17,29 @@ export interface SessionClaim {
   session?: number | undefined;
 }
 
-interface Present extends Pick<SessionMessage, 'session' | 'leaseMs' | 'startWithinMs'> {
+/** A scheduler's connection; it holds at most one session. */
+export interface SessionConnection {
+  /** Rises with each that is let in. */
+  readonly order: number;
+}
+
+interface Begun extends Pick<SessionMessage, 'session' | 'leaseMs' | 'startWithinMs'> {
   epoch: number;
   /** The connection it was begun on; ends with it. */
-  connection: object;
+  connection: SessionConnection;
+}
+
+/** What a generation was let in under. */
+export interface Admission {
+  /** Null: by an agent before this one, or without a scheduler. */
+  session: object | null;
+  leaseTerm: number;
 }
 
 export class Session {
-  #present: Present | null = null;
+  #latest: Begun | null = null;
+  /** The latest, until its connection is gone. */
+  #present: Begun | null = null;
   #startUntilMs = 0;
   #lease: LeaseSaid;
 
@@ -39,19 +54,22 @@ export class Session {
   }
 
   /** @param sentAtMs when the inventory was sent which the scheduler has taken in */
-  begin(message: SessionMessage, epoch: number, sentAtMs: number, connection: object): void {
+  begin(message: SessionMessage, epoch: number, sentAtMs: number, connection: SessionConnection): void {
+    // Said on a connection that its scheduler has given up for a later one.
+    if (this.#latest !== null && connection.order < this.#latest.connection.order) return;
     const { session, leaseMs, startWithinMs } = message;
-    this.#present = { epoch, session, leaseMs, startWithinMs, connection };
-    this.#renew(this.#present, sentAtMs);
+    this.#latest = { epoch, session, leaseMs, startWithinMs, connection };
+    this.#present = this.#latest;
+    this.#renew(this.#latest, sentAtMs);
   }
 
   /** The scheduler has heard the heartbeat that was sent then. */
-  acknowledge(sentAtMs: number, connection: object): void {
+  acknowledge(sentAtMs: number, connection: SessionConnection): void {
     if (this.#present?.connection === connection) this.#renew(this.#present, sentAtMs);
   }
 
   /** The connection is gone. The lease stays in force up to its end. */
-  end(connection: object): void {
+  end(connection: SessionConnection): void {
     if (this.#present?.connection === connection) this.#present = null;
   }
 
@@ -64,29 +82,44 @@ export class Session {
     this.page.refresh(this.#lease, this.hasScheduler());
   }
 
-  /** Names the lease in force, or the last there was. */
-  get leaseTerm(): number {
-    return this.#lease.term;
+  /** Tells the present session from every other; null: there is none. */
+  get name(): string | null {
+    return this.#present === null ? null : `${this.#present.epoch}.${this.#present.session}`;
   }
 
-  /** Without a gap since the lease of that term began. */
-  isUnderLease(term: number): boolean {
-    return this.#lease.term === term && this.nowMs() < this.#lease.endsAtMs;
+  /** Whether the present session was begun on that connection. */
+  isOn(connection: object): boolean {
+    return this.#present?.connection === connection;
+  }
+
+  /** Of what is let in now, and executed when its turn comes. */
+  get admission(): Admission {
+    return { session: this.#latest, leaseTerm: this.#lease.term };
   }
 
   /**
-   * Whether a start that was commanded may be executed now: no verdict on this node is given while it may, so none is
-   * executed here when its instance may have been placed elsewhere.
+   * Whether a run may be executed now; asked as late as can be, as it may have waited for its turn. The first run of a
+   * generation is executed only in the session that it was let in under, and in its time: so no verdict has been given on
+   * this node since. A fenced one never outside the lease that it was let in under: else its node may have been waited out.
    */
-  get mayStart(): boolean {
-    return this.nowMs() < this.#startUntilMs;
+  mayExecute({ isFirst, isFenced }: { isFirst: boolean; isFenced: boolean }, admission: Admission): boolean {
+    const isInTime = !isFirst || (this.#mayStart && admission.session === this.#latest);
+    return isInTime && (!isFenced || this.#isUnderLease(admission.leaseTerm));
+  }
+
+  /**
+   * Until then a start that was commanded may be executed: no verdict on this node is given before, so none is executed
+   * here when its instance may have been placed elsewhere.
+   */
+  get startUntilMs(): number {
+    return this.#startUntilMs;
   }
 
   /** Of a start that has arrived. @returns null, or the refusal: STALE_SESSION */
   refusalOfStart(claim: SessionClaim): MorchError | null {
     if (claim.clusterId === undefined) return null;
     if (!this.#isPresent(claim)) return stale(claim, this.#present);
-    if (this.mayStart) return null;
+    if (this.#mayStart) return null;
     const detail =
       'The scheduler has not been heard for so long that it may have given this node up; nothing is started until it is.';
     return new MorchError('STALE_SESSION', detail);
@@ -98,12 +131,21 @@ export class Session {
     return isOther ? stale(claim, this.#present) : null;
   }
 
+  get #mayStart(): boolean {
+    return this.nowMs() < this.#startUntilMs;
+  }
+
+  /** Without a gap since the lease of that term began. */
+  #isUnderLease(term: number): boolean {
+    return this.#lease.term === term && this.nowMs() < this.#lease.endsAtMs;
+  }
+
   #isPresent({ epoch, session }: SessionClaim): boolean {
     const present = this.#present;
     return present !== null && session === present.session && (epoch === undefined || epoch === present.epoch);
   }
 
-  #renew({ leaseMs, startWithinMs }: Present, sentAtMs: number): void {
+  #renew({ leaseMs, startWithinMs }: Begun, sentAtMs: number): void {
     const { endsAtMs, term } = this.#lease;
     const hasLapsed = this.nowMs() >= endsAtMs;
     this.#lease = { endsAtMs: sentAtMs + leaseMs, term: hasLapsed ? term + 1 : term };
@@ -112,7 +154,7 @@ export class Session {
   }
 }
 
-function stale({ session }: SessionClaim, present: Present | null): MorchError {
+function stale({ session }: SessionClaim, present: Begun | null): MorchError {
   const named = session === undefined ? 'names no session' : `is of session ${session}`;
   const now = present === null ? 'none has begun' : `the present one is ${present.session}`;
   return new MorchError('STALE_SESSION', `The command ${named}; ${now}. Nothing was done.`);

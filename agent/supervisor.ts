@@ -19,6 +19,7 @@ import { fileOf } from './launch';
 import { type LogOwner, logOwnerKey } from './logs/files';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
+import type { TailSubject } from './tails';
 import { isDoneWithin } from './timers';
 
 /** How long after SIGKILL the kernel may take to let go before a stop is answered STILL_ALIVE. */
@@ -106,6 +107,20 @@ export class Supervisor {
         yield { instanceId, generation, nonce: known.life.nonce };
       }
     }
+  }
+
+  /** The latest generations of that cluster's instances: whose output it may want to know the end of. */
+  tailSubjects(clusterId: string | null): TailSubject[] {
+    const subjects: TailSubject[] = [];
+    for (const generations of this.#byOwner.values()) {
+      const known = generations.at(-1)!;
+      if (clusterId === null || clusterOf(known) !== clusterId) continue;
+      const { uid, slot, generation } = known.id;
+      const isLive = known.kind === 'live';
+      const run = isLive ? known.life.run : known.end.run;
+      subjects.push({ uid, slot, generation, run, nonce: isLive ? known.life.nonce : null });
+    }
+    return subjects;
   }
 
   /** The reports with the nonce of the run they tell of; null for ended ones. */

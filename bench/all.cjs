@@ -26,6 +26,11 @@ const PROGRAMS = [
   ],
   [['trues'], ['--runs', '1']],
   [['logs'], ['--runs', '1']],
+  [['falseVerdicts'], ['--minutes', '1']],
+  [
+    ['recovery', '--profile', 'fast'],
+    ['--runs', '3'],
+  ],
 ];
 
 const { values } = parseArgs({ options: { full: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });

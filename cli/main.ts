@@ -5,11 +5,13 @@ import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { registerAgent } from './commands/agent';
 import { registerBackup } from './commands/backup';
+import { registerBlackBox } from './commands/blackbox';
 import { registerCheck } from './commands/check';
 import { registerCordon } from './commands/cordon';
 import { registerDescribe } from './commands/describe';
 import { registerDev } from './commands/dev';
 import { registerDrain } from './commands/drain';
+import { registerDrill } from './commands/drill';
 import { registerEvents } from './commands/events';
 import { registerHealth } from './commands/health';
 import { registerHistory } from './commands/history';
@@ -59,6 +61,7 @@ function buildProgram(): Command {
     registerWorkloads,
     registerDescribe,
     registerLogs,
+    registerBlackBox,
     registerWait,
     registerStop,
     registerRestart,
@@ -70,7 +73,14 @@ function buildProgram(): Command {
   program.commandsGroup('Nodes:');
   for (const register of [registerNodes, registerDrain, registerCordon, registerUncordon]) register(program);
   program.commandsGroup('Health:');
-  for (const register of [registerStatus, registerHealth, registerCheck, registerRecovery, registerEvents]) {
+  for (const register of [
+    registerStatus,
+    registerHealth,
+    registerCheck,
+    registerRecovery,
+    registerDrill,
+    registerEvents,
+  ]) {
     register(program);
   }
   program.commandsGroup('Records:');

@@ -67,6 +67,24 @@ export async function resolveWorkload(client: Client, typed: string): Promise<st
   return resolve(client, 'workload', typed);
 }
 
+/**
+ * For what is of a workload's instances, all or one: `web`, `web.0`.
+ *
+ * @param instance as given by a flag, which wins: `web.0`, or just `0`
+ * @throws as `resolveWorkload`
+ */
+export async function resolveInstances(
+  client: Client,
+  typed: string,
+  instance: string | undefined,
+): Promise<{ id: string; instance: string | undefined }> {
+  // A workload's id has no dot in it, an instance's has one.
+  const dot = typed.indexOf('.');
+  const id = await resolveWorkload(client, dot > 0 ? typed.slice(0, dot) : typed);
+  const slot = instance?.slice(instance.indexOf('.') + 1) ?? (dot > 0 ? typed.slice(dot + 1) : undefined);
+  return { id, instance: slot === undefined ? undefined : `${id}.${slot}` };
+}
+
 /** The same for nodes; NODE_NOT_FOUND. */
 export async function resolveNode(client: Client, typed: string): Promise<string> {
   return resolve(client, 'node', typed);

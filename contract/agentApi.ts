@@ -200,6 +200,7 @@ export const helloMessageSchema = z.object({
   features: z.array(z.string()),
   labels: labelsSchema,
   capacity: amountsSchema,
+  mark: z.int().default(0).describe("the highest of the cluster's marks that it was told"),
   instances: z.array(instanceReportSchema),
 });
 
@@ -220,10 +221,27 @@ export const instanceMessageSchema = z.object({ type: z.literal('instance'), ins
 /** The agent stops its workloads and ends; it takes no more starts. Not sent by one that leaves them running. */
 export const leavingMessageSchema = z.object({ type: z.literal('leaving') });
 
+/** Bounds of what is told of the end of a stream: so many lines, and bytes (which are at least the characters). */
+export const TAIL_LINES = 20;
+export const TAIL_BYTES = 4_096;
+
+/**
+ * The last lines of instances of which more has been written since they were last told, for the scheduler's black box:
+ * [uid, slot, generation, run, stdout, stderr]. Only in a session; when one begins, all are told anew, bit by bit.
+ */
+export const tailsMessageSchema = z.object({
+  type: z.literal('tails'),
+  instances: z.array(
+    z.tuple([z.string(), z.string(), z.int(), z.int(), z.string().max(TAIL_BYTES), z.string().max(TAIL_BYTES)]),
+  ),
+});
+export type TailsMessage = z.infer<typeof tailsMessageSchema>;
+
 export const agentMessageSchema = z.discriminatedUnion('type', [
   helloMessageSchema,
   heartbeatMessageSchema,
   instanceMessageSchema,
+  tailsMessageSchema,
   leavingMessageSchema,
 ]);
 export type AgentMessage = z.infer<typeof agentMessageSchema>;
@@ -246,7 +264,12 @@ export const sessionMessageSchema = z.object({
 export type SessionMessage = z.infer<typeof sessionMessageSchema>;
 
 /** From the scheduler, at once for each heartbeat, unless the node has the verdict. */
-export const ackMessageSchema = z.object({ type: z.literal('ack'), n: z.int().min(0) });
+export const ackMessageSchema = z.object({
+  type: z.literal('ack'),
+  n: z.int().min(0),
+  /** How far the scheduler's store is: told back by the inventory, so that a store that has lost something is found out. */
+  mark: z.int().min(0).optional(),
+});
 export type AckMessage = z.infer<typeof ackMessageSchema>;
 
 /** From the scheduler: these ended generations are durable there; the agent may drop their records. */

@@ -32,6 +32,7 @@ export const EVENT_TYPES = [
   'node.draining',
   'node.drained',
   'node.forgotten',
+  'node.drill',
   'scheduler.started',
   'scheduler.brake',
   'scheduler.released',

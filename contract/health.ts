@@ -75,7 +75,10 @@ const spreadSchema = z
   .meta({ id: 'Spread', description: 'over the recoveries still kept; null before the first' });
 export type Spread = z.infer<typeof spreadSchema>;
 
-/** One instance moved off a lost node. Times not reached yet are null. */
+/**
+ * One instance moved off a lost node, by the scheduler's clock. Times not reached yet are null. `startedAt`: its new agent
+ * has taken the start on; `runningAt`: its program runs there.
+ */
 export const recoverySchema = z
   .object({
     instance: z.string(),
@@ -88,6 +91,7 @@ export const recoverySchema = z
       verdictAt: timeSchema,
       placedAt: timeSchema.nullable(),
       startedAt: timeSchema.nullable(),
+      runningAt: timeSchema.nullable(),
     }),
   })
   .meta({ id: 'Recovery' });

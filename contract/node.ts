@@ -34,6 +34,9 @@ export const nodeSchema = z
     version: z.string(),
     lastContactAt: timeSchema.nullable(),
     instanceCount: z.int(),
+    staleCopies: z
+      .int()
+      .describe('generations it still runs that are to be gone; nothing is placed there until they are'),
   })
   .meta({ id: 'Node' });
 export type Node = z.infer<typeof nodeSchema>;

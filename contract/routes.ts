@@ -14,6 +14,8 @@ import {
   stoppedSchema,
 } from './agentApi';
 import { BACKUP_MEDIA } from './backup';
+import { blackBoxRecordSchema } from './blackBox';
+import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
 import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
@@ -84,6 +86,10 @@ export const agentLogsQuerySchema = logsQuerySchema.omit({ instance: true }).ext
 /** Of the answers of both log routes, where it is not 0: output that could not be written; `tail` and following left aside. */
 export const DROPPED_BYTES_HEADER = 'X-Morch-Dropped-Bytes';
 export const stopQuerySchema = z.strictObject({ purge: flagParameter.default(false) });
+export const blackBoxQuerySchema = z.strictObject({
+  ...pageQuery,
+  instance: z.string().optional().describe('of this one only: web.0'),
+});
 export const forgetQuerySchema = z.strictObject({ force: flagParameter.default(false) });
 export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.default(true) });
 const verboseQuerySchema = z.strictObject({ verbose: flagParameter.default(false) });
@@ -152,6 +158,19 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/nodes/:id/drill',
+    summary: 'What a drill of it would affect',
+    answers: { 200: drillPreviewSchema },
+  },
+  {
+    method: 'POST',
+    path: '/nodes/:id/drill',
+    summary: 'Kills its agent, or cuts it off, on purpose',
+    body: drillInputSchema,
+    answers: { 202: drillSchema },
+  },
+  {
+    method: 'GET',
     path: '/workloads',
     summary: 'Workloads, without their instances',
     query: workloadsQuerySchema,
@@ -214,6 +233,13 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/workloads/:id/blackbox',
+    summary: 'What is kept of its lost instances, newest first',
+    query: blackBoxQuerySchema,
+    answers: { 200: z.object({ records: z.array(blackBoxRecordSchema), nextCursor }) },
+  },
+  {
+    method: 'GET',
     path: '/workloads/:id/history',
     summary: 'Its events, oldest first',
     query: pageQuerySchema,
@@ -270,6 +296,13 @@ export const AGENT_ROUTES = [
     summary: 'Stops one instance and waits, or begins to stop several',
     body: z.union([stopInstanceSchema, stopBatchSchema]),
     answers: { 200: stoppedSchema },
+  },
+  {
+    method: 'POST',
+    path: '/drill',
+    summary: 'Ends in a crash, or falls silent, on purpose; of its scheduler only',
+    body: drillCommandSchema,
+    answers: { 202: drillAcceptedSchema },
   },
   {
     method: 'GET',

@@ -13,6 +13,7 @@ import {
   type StopBatch,
   startedSchema,
 } from '../contract/agentApi';
+import type { DrillCommand } from '../contract/drill';
 import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
 
 export type ProbeResult =
@@ -105,6 +106,11 @@ export class AgentClient {
     return this.batch('/stop', instances, timeoutMs, z.unknown());
   }
 
+  /** Resolves when it is about to begin. @throws MorchError as the agent answers; NODE_UNREACHABLE as for `start` */
+  async drill(command: DrillCommand, timeoutMs: number): Promise<void> {
+    await this.post('/drill', command, timeoutMs, 202);
+  }
+
   /** What the agent was told to run. @throws MorchError NODE_UNREACHABLE, or what the agent refuses with */
   async kept({ clusterId, epoch }: { clusterId: string; epoch: number }, timeoutMs: number): Promise<KeptInstance[]> {
     const query = new URLSearchParams({ clusterId, epoch: String(epoch) });
@@ -125,18 +131,31 @@ export class AgentClient {
     timeoutMs: number,
     answerSchema: z.ZodType<T>,
   ): Promise<BatchAnswer<T>[]> {
-    let body: unknown;
+    const { results } = (await this.post(path, { instances }, timeoutMs, 200)) as { results?: unknown };
+    const answers = Array.isArray(results) ? results.map((result) => answerOf(result, answerSchema)) : [];
+    if (answers.length !== instances.length || answers.includes(null)) {
+      throw new MorchError(
+        'NODE_UNREACHABLE',
+        `The agent at ${urlHost(this.address)} answered ${path} in a form that is not known.`,
+      );
+    }
+    return answers as BatchAnswer<T>[];
+  }
+
+  /** @returns the body of an answer of that status; another one is a problem */
+  private async post(path: string, command: unknown, timeoutMs: number, expectedStatus: number): Promise<unknown> {
     try {
       const response = await this.pool.request({
         method: 'POST',
         path,
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ instances }),
+        body: JSON.stringify(command),
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,
       });
-      body = await response.body.json();
-      if (response.statusCode !== 200) throw problemError(body, response.statusCode);
+      const body = await response.body.json();
+      if (response.statusCode !== expectedStatus) throw problemError(body, response.statusCode);
+      return body;
     } catch (error) {
       if (error instanceof MorchError) throw error;
       throw new MorchError(
@@ -147,15 +166,6 @@ export class AgentClient {
         },
       );
     }
-    const { results } = body as { results?: unknown };
-    const answers = Array.isArray(results) ? results.map((result) => answerOf(result, answerSchema)) : [];
-    if (answers.length !== instances.length || answers.includes(null)) {
-      throw new MorchError(
-        'NODE_UNREACHABLE',
-        `The agent at ${urlHost(this.address)} answered ${path} in a form that is not known.`,
-      );
-    }
-    return answers as BatchAnswer<T>[];
   }
 
   async close(): Promise<void> {

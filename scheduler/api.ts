@@ -1,6 +1,8 @@
 /** What the HTTP layer may ask of the scheduler: reads are answered from memory, acts resolve once they are durable. */
 
 import type { z } from 'zod';
+import type { BlackBoxRecord } from '../contract/blackBox';
+import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
@@ -58,6 +60,9 @@ export interface SchedulerApi {
   cordonNode(id: string): Promise<Node>;
   uncordonNode(id: string): Promise<Node>;
   drainNode(id: string, deadlineMs: number): Promise<Node>;
+  previewDrill(id: string): DrillPreview;
+  /** NOT_POSSIBLE where the node is not healthy, or another is lost or drilled; else as the agent answers. */
+  drillNode(id: string, drill: DrillInput): Promise<Drill>;
 
   listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null };
   workload(id: string): Workload;
@@ -69,6 +74,12 @@ export interface SchedulerApi {
   restart(id: string, ifMatch?: number): Promise<Workload>;
   scale(id: string, replicas: number, ifMatch?: number): Promise<Workload>;
   history(id: string, page: Page): Promise<{ events: MorchEvent[]; nextCursor: string | null }>;
+  /** Newest first. @param instance only that one; INSTANCE_NOT_FOUND where there neither is nor was one of the name */
+  blackBoxRecords(
+    id: string,
+    instance: string | undefined,
+    page: Page,
+  ): Promise<{ records: BlackBoxRecord[]; nextCursor: string | null }>;
   /** @param instance only that one; INSTANCE_NOT_FOUND where there is none of the name */
   logSources(id: string, instance?: string): LogSource[];
   /** Resolves when the workload is terminal or gone, or the signal aborts. */

@@ -6,15 +6,18 @@
 import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
 import { isTerminal } from '../contract/states';
+import type { Exit } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
+import type { BlackBox } from './blackBox/blackBox';
 import { fenceEndsMs } from './core/healthPolicy';
-import { attemptsWithoutLost, hasEnded, isUnwanted, judgeReport, takeInReport } from './core/intake';
+import { hasEnded, judgeReport, takeInReport } from './core/intake';
+import { afterVerdict, judgeAbsence, NOT_LINGERING, outlastLease } from './core/loss';
 import { type InstanceRecord, instanceKey, type NodeRecord, type WorkloadRecord } from './core/model';
 import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
-import { Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
+import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { placeWaiting } from './placer';
 import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import { beginRecovery } from './recoveryLog';
@@ -25,12 +28,6 @@ import { steadyNowMs } from './steadyClock';
 export interface NodeLinks {
   senderOf(nodeId: string): ConstructorParameters<typeof Outbox>[1] extends (id: string) => infer S ? S : never;
   forget(nodeId: string, instances: GenerationId[]): void;
-}
-
-interface GenerationId {
-  uid: string;
-  slot: string;
-  generation: number;
 }
 
 const REFUSED_RETRY_MS = 1_000;
@@ -53,6 +50,7 @@ export class ControlLoop implements OutboxListener {
     private readonly links: NodeLinks,
     /** Given to agents, now or before a restart. */
     private readonly leaseMs: number,
+    private readonly blackBox: Pick<BlackBox, 'lost'>,
     private readonly log: Logger,
   ) {
     this.fences = new Fences((instance) => {
@@ -112,19 +110,15 @@ export class ControlLoop implements OutboxListener {
       this.takeIn(nodeId, report);
     }
     for (const instance of [...this.state.instancesOn(nodeId)]) {
-      if (present.has(generationKey(instance))) {
-        this.state.instancesToVisit.add(instance);
-      } else if (instance.rev < 0 || (this.heardAtMs.get(instance) ?? 0) > connectStartedAtMs) {
-        // A start under way, or heard of after the inventory was made: (re)sent or settled by its own answer.
+      const isHeardSince = (this.heardAtMs.get(instance) ?? 0) > connectStartedAtMs;
+      if (present.has(generationKey(instance)) || judgeAbsence(instance, isHeardSince) === 'awaited') {
         this.state.instancesToVisit.add(instance);
       } else {
         this.takeIn(nodeId, endedReport(instance, 'failed', { lost: true, reason: 'its agent has no trace of it' }));
       }
     }
-    // Placed nowhere else yet, and not there any more: nothing is to be waited for.
     for (const instance of [...this.state.lingeringOn(nodeId)]) {
-      if (!present.has(generationKey(instance)))
-        this.state.updateInstance(instance, { lingersOn: null, fenced: false });
+      if (!present.has(generationKey(instance))) this.state.updateInstance(instance, NOT_LINGERING);
     }
     this.wake();
   }
@@ -145,11 +139,13 @@ export class ControlLoop implements OutboxListener {
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
     if (instance === undefined || workload === undefined) return;
     this.heardAtMs.set(instance, performance.now());
+    if (report.lost) this.keepTrace(nodeId, instance, report.statusReason, report.exit);
     const intake = takeInReport(instance, workload, nodeId, report, steadyNowMs(), Math.random());
     this.state.updateInstance(instance, intake.patch);
     for (const event of intake.events)
       emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
     if (ended) this.state.usage.delete(instanceKey(instance));
+    if (report.status === 'starting') this.state.startRecovery(instance);
     if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
       this.state.endRecovery(instance, instance.status === 'failed' ? 'failed' : 'succeeded');
@@ -177,46 +173,26 @@ export class ControlLoop implements OutboxListener {
   /** The verdict: what ran there is to run elsewhere. */
   nodeLost(node: NodeRecord, times: { lastContactAt: string; suspectAt: string | null; verdictAt: string }): void {
     this.outbox.drop(node.id);
+    this.blackBox.lost(
+      node.id,
+      this.state.instancesOn(node.id),
+      `its node ${node.id} is lost: ${node.statusReason ?? 'no sign of life'}`,
+    );
     for (const instance of [...this.state.instancesOn(node.id)]) {
       const workload = this.state.workloads.get(instance.uid);
       if (workload === undefined) continue;
-      const fenced = instance.onDisconnect === 'stop';
-      if (fenced) this.raiseFence(instance, node);
-      if (isUnwanted(instance, workload)) {
-        this.state.updateInstance(instance, { status: 'stopping', statusReason: 'node-lost', fenced });
-        continue;
-      }
-      if (instance.onDisconnect === 'keep') {
-        const statusReason = `waits for its node ${node.id}, which is lost`;
-        this.state.updateInstance(instance, { status: 'recovering', statusReason, pid: null, shimPid: null });
-        this.state.usage.delete(instanceKey(instance));
-        emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
-        continue;
-      }
-      this.state.updateInstance(instance, {
-        status: 'recovering',
-        statusReason: fenced
-          ? `waits for its lease on ${node.id}, which is lost, to end`
-          : `its node ${node.id} is lost`,
-        fenced,
-        node: null,
-        lingersOn: node.id,
-        ...(workload.spec.kind === 'daemon' ? { preferredNode: node.id } : {}),
-        pid: null,
-        shimPid: null,
-        attempts:
-          instance.rev < 0
-            ? instance.attempts
-            : attemptsWithoutLost(instance, workload.spec.restart, instance.attempts, Date.parse(times.lastContactAt)),
-        replacing: null,
-        retryAtMs: 0,
-      });
+      const { kind, patch } = afterVerdict(instance, workload, node.id, Date.parse(times.lastContactAt));
+      if (patch.fenced) this.raiseFence(instance, node);
+      this.state.updateInstance(instance, patch);
+      if (kind === 'stopping') continue;
       this.state.usage.delete(instanceKey(instance));
-      beginRecovery(this.state.recoveries, instanceKey(instance), {
-        instance: instance.id,
-        fromNode: node.id,
-        ...times,
-      });
+      if (kind === 'moves') {
+        beginRecovery(this.state.recoveries, instanceKey(instance), {
+          instance: instance.id,
+          fromNode: node.id,
+          ...times,
+        });
+      }
       emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
     }
     this.state.saveRecoveries();
@@ -227,8 +203,12 @@ export class ControlLoop implements OutboxListener {
   nodeGone(node: NodeRecord, reason: string): void {
     this.outbox.drop(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
-      if (instance.onDisconnect === 'stop') this.outlastLease(instance, node, reason);
-      else this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
+      if (instance.onDisconnect === 'stop') {
+        this.keepTrace(node.id, instance, reason, null);
+        this.raiseFence(instance, node);
+        this.state.updateInstance(instance, outlastLease(instance, this.state.workloads.get(instance.uid), reason));
+        this.state.usage.delete(instanceKey(instance));
+      } else this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
     }
     for (const instance of [...this.state.lingeringOn(node.id)])
       this.state.updateInstance(instance, { lingersOn: null });
@@ -236,22 +216,10 @@ export class ControlLoop implements OutboxListener {
     this.wake();
   }
 
-  /** Whoever else may be the node now, the copy that was there lives as long as its lease. */
-  private outlastLease(instance: InstanceRecord, node: NodeRecord, reason: string): void {
-    this.raiseFence(instance, node);
-    const workload = this.state.workloads.get(instance.uid);
-    const stopping = workload !== undefined && isUnwanted(instance, workload);
-    this.state.updateInstance(instance, {
-      status: stopping ? 'stopping' : 'recovering',
-      statusReason: `${reason}; waits for its lease to end`,
-      fenced: true,
-      node: null,
-      lingersOn: null,
-      pid: null,
-      shimPid: null,
-      replacing: null,
-    });
-    this.state.usage.delete(instanceKey(instance));
+  /** Of one that is lost while its node is not; what a verdict takes has been noted with it. One that never ran left nothing. */
+  private keepTrace(nodeId: string, instance: InstanceRecord, reason: string | null, exit: Exit | null): void {
+    if (instance.startedAt === null || this.state.nodes.get(nodeId)?.status === 'lost') return;
+    this.blackBox.lost(nodeId, [instance], reason ?? 'unknown', exit);
   }
 
   private raiseFence(instance: InstanceRecord, { id }: NodeRecord): void {
@@ -339,6 +307,10 @@ export class ControlLoop implements OutboxListener {
     }
   }
 
+  onForgettable(nodeId: string, generation: GenerationId): void {
+    this.forgetLater(nodeId, generation);
+  }
+
   // ---- decide
 
   private pass(): void {
@@ -399,7 +371,7 @@ export class ControlLoop implements OutboxListener {
       const present = this.state.instances.get(instanceKey(instance)) === instance;
       if (present && commandOf(instance) === as) this.outbox.offer(instance);
     }
-    for (const [nodeId, list] of toForget) this.links.forget(nodeId, list);
+    for (const [nodeId, list] of toForget) this.links.forget(nodeId, this.outbox.forgettable(nodeId, list));
   }
 
   private tellTerminal({ uid, status }: WorkloadRecord): void {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import pino from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
 import { createEventSockets } from './events/webSocket';
@@ -51,20 +52,24 @@ export async function runScheduler(input: unknown): Promise<void> {
   const { policy } = options;
   const leaseMs = Math.max(policy.leaseMs, state.meta.leaseMs ?? 0);
   state.meta.leaseMs = leaseMs;
-  const registry = new NodeRegistry(state, policy, leaseMs, log);
   const journal = new Journal(
     store,
     state,
-    (published) => events.publish(published),
+    (published) => {
+      events.publish(published);
+      blackBox.heardEvents(published);
+    },
     log,
     () => loop.wake(),
   );
-  const loop = new ControlLoop(state, journal, registry, leaseMs, log);
+  const blackBox = await BlackBox.load(store, state, journal, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
+  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
-  const service = new Service(state, journal, loop, registry, store, startedAtMs);
+  const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
   const sockets = createEventSockets({ events, log });
   const app = createApp({ api: service, events, log });
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
@@ -90,6 +95,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   housekeeping.stop();
   sockets.close();
   await Promise.all([server.close(), registry.close()]);
+  await blackBox.close();
   await journal.close();
   await store.close();
 }

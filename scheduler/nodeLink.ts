@@ -14,6 +14,7 @@ import {
   type HelloMessage,
   type InstanceReport,
   type SchedulerMessage,
+  type TailsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
 import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
@@ -30,7 +31,7 @@ import {
   initialHealth,
   type NodeHealth,
 } from './core/health';
-import { earliestVerdictMs, type HealthPolicy } from './core/healthPolicy';
+import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 
 export interface LinkListener {
   /**
@@ -39,7 +40,9 @@ export interface LinkListener {
    */
   onHello(hello: HelloMessage, connectStartedAtMs: number): number;
   onInstance(report: InstanceReport): void;
-  onHeartbeat(message: HeartbeatMessage): void;
+  /** @param text the message as it came */
+  onHeartbeat(message: HeartbeatMessage, text: string): void;
+  onTails(message: TailsMessage): void;
   onLeaving(): void;
   onDisconnected(): void;
   /** An agent that has heard of another scheduler's term, no earlier than this one's, and whether one of it commands the agent at present. */
@@ -71,7 +74,12 @@ export class NodeLink {
       readonly status: NodeStatus;
     } & AgentAddress,
     /** Read as it is whenever a connection is begun. */
-    private readonly identity: { readonly clusterId: string; readonly epoch: number; readonly id: string },
+    private readonly identity: {
+      readonly clusterId: string;
+      readonly epoch: number;
+      readonly id: string;
+      readonly mark: number;
+    },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     private readonly log: Logger,
@@ -189,12 +197,16 @@ export class NodeLink {
         this.beginSession(this.listener.onHello(message, connectStartedAtMs));
         break;
       case 'heartbeat':
-        this.listener.onHeartbeat(message);
+        this.listener.onHeartbeat(message, text);
         // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
-        if (this.hasSession && this.status !== 'lost') this.send({ type: 'ack', n: message.n });
+        if (this.hasSession && this.status !== 'lost')
+          this.send({ type: 'ack', n: message.n, mark: this.identity.mark });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);
+        break;
+      case 'tails':
+        this.listener.onTails(message);
         break;
       case 'leaving':
         this.listener.onLeaving();
@@ -206,7 +218,7 @@ export class NodeLink {
   private beginSession(session: number): void {
     const { heartbeatMs, leaseMs } = this.policy;
     this.hasSession = true;
-    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: earliestVerdictMs(this.policy) });
+    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: startWithinMs(this.policy) });
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */

@@ -11,6 +11,7 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import { AgentClient, probeAgent } from './agentClient';
+import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
@@ -47,6 +48,7 @@ export class NodeRegistry {
     private readonly policy: HealthPolicy,
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
+    private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
     private readonly log: Logger,
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
@@ -124,7 +126,8 @@ export class NodeRegistry {
     }
     const { status } = probe;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
-      if (this.takesOver) await this.takeOver(status.clusterId, status.epoch);
+      // A scheduler that commands it now is alive: whoever registers it here has the wrong address.
+      if (this.takesOver && !status.hasSession) await this.takeOver(status.clusterId, status.epoch);
     }
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       throw new MorchError(
@@ -149,7 +152,7 @@ export class NodeRegistry {
 
   /** No node has ever joined: the cluster of the first that belongs to one is this scheduler's to go on with. */
   get takesOver(): boolean {
-    return this.state.nodes.size === 0 && this.state.meta.joined !== true;
+    return this.state.meta.joined !== true;
   }
 
   /** The epoch of the scheduler that commands in this one's place; null: none does. */
@@ -230,7 +233,8 @@ export class NodeRegistry {
   private rejoin(node: NodeRecord, input: RegisterNode, status: AgentStatus): void {
     node.host = input.host;
     node.port = input.port;
-    if (node.nodeKey !== status.nodeKey) {
+    const isOther = node.nodeKey !== status.nodeKey;
+    if (isOther) {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
@@ -242,6 +246,8 @@ export class NodeRegistry {
     this.state.saveNode(node);
     const link = this.links.get(node.id);
     link?.moveTo(node);
+    // The agent before it may still be connected, from the same address: its lease is not to be renewed any more.
+    if (isOther) link?.reconnect();
     link?.nudge();
     this.changed();
   }
@@ -298,6 +304,7 @@ export class NodeRegistry {
     this.brake.onHeard(node);
     this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
+    this.blackBox.forgetNode(node.id);
     this.state.removeNode(node);
     this.changed();
   }
@@ -330,7 +337,11 @@ export class NodeRegistry {
     const listener: LinkListener = {
       onHello: (hello, connectStartedAtMs) => this.heardInventory(node, hello, connectStartedAtMs),
       onInstance: (report) => this.loop!.takeIn(node.id, report),
-      onHeartbeat: (message) => this.heardHeartbeat(node, message),
+      onHeartbeat: (message, text) => {
+        this.heardHeartbeat(node, message);
+        if (message.usage !== undefined) this.blackBox.heardUsage(node.id, text);
+      },
+      onTails: (message) => this.blackBox.heardTails(message),
       onLeaving: () => {
         runtime.leaving = true;
         this.log.info({ node: node.id }, 'the agent is stopping');
@@ -378,6 +389,16 @@ export class NodeRegistry {
     runtime.leaving = false;
     this.renewLease(node);
     this.state.saveNode(node);
+    if (this.state.isBehind(hello.mark)) {
+      this.log.error(
+        { node: node.id, told: hello.mark },
+        'the agent was told of more than the store has: it has lost its latest records',
+      );
+      this.state.skipMarks();
+      this.rebuild.begin('restored');
+      // What others have told already was judged by what is outdated.
+      setImmediate(() => this.reconnectAll());
+    }
     if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
     else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();

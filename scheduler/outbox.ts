@@ -19,9 +19,17 @@ const RETRY_MS = 500;
 /** Beyond the grace of what a start may have to stop first. */
 const CALL_TIMEOUT_MS = 15_000;
 
+export interface GenerationId {
+  uid: string;
+  slot: string;
+  generation: number;
+}
+
 export interface OutboxListener {
   onStartAnswer(sent: SentStart, nodeId: string, answer: BatchAnswer<Started>): void;
   onStopAnswer(target: StopTarget, nodeId: string, answer: BatchAnswer<unknown>): void;
+  /** See `forgettable`: no start of it can arrive any more. */
+  onForgettable(nodeId: string, generation: GenerationId): void;
 }
 
 export interface SentStart {
@@ -31,11 +39,8 @@ export interface SentStart {
   attemptsUsed: number;
 }
 
-export interface StopTarget {
-  uid: string;
-  slot: string;
+export interface StopTarget extends GenerationId {
   instanceId: string;
-  generation: number;
   /** null: what it was started with. */
   graceMs: number | null;
 }
@@ -44,6 +49,8 @@ interface Call<T> {
   keys: string[];
   send(): Promise<BatchAnswer<T>[]>;
   onAnswer(answer: BatchAnswer<T>, at: number): void;
+  /** All of it was refused. */
+  onRefusal?(): void;
   again(): void;
 }
 
@@ -64,11 +71,14 @@ class NodeQueue {
   readonly stops = new Map<string, StopTarget>();
   /** Sent and not answered, or answered and to be told of on the event connection. */
   readonly sent = new Set<string>();
+  /** By generation: how many starts that were sent in this session have not been answered. Each may still arrive. */
+  unanswered = new Map<string, number>();
+  /** What has ended, but must be known to its agent until no start of it can arrive any more. */
+  readonly held = new Map<string, GenerationId>();
   calls = 0;
 }
 
-const generationKey = (t: { uid: string; slot: string; generation: number }): string =>
-  `${t.uid}/${t.slot}/${t.generation}`;
+const generationKey = (t: GenerationId): string => `${t.uid}/${t.slot}/${t.generation}`;
 
 export class Outbox {
   private readonly queues = new Map<string, NodeQueue>();
@@ -108,13 +118,31 @@ export class Outbox {
   }
 
   /** A generation has ended there: nothing is to be sent about it any more. */
-  settled(nodeId: string, generation: { uid: string; slot: string; generation: number }): void {
+  settled(nodeId: string, generation: GenerationId): void {
     this.queues.get(nodeId)?.sent.delete(`stop ${generationKey(generation)}`);
   }
 
-  /** A new connection: whatever is not settled has to be said again. */
+  /** A new session: whatever is not settled has to be said again, and what was sent before is refused when it arrives. */
   restart(nodeId: string): void {
-    this.queues.get(nodeId)?.sent.clear();
+    const queue = this.queues.get(nodeId);
+    if (queue === undefined) return;
+    queue.sent.clear();
+    queue.unanswered = new Map();
+    queue.held.clear();
+  }
+
+  /**
+   * Of generations that have ended there, those of which no start can arrive any more; the others are told of once that is
+   * so, or come again with the next inventory. An agent that had forgotten one would take a late start for the first.
+   */
+  forgettable(nodeId: string, generations: readonly GenerationId[]): GenerationId[] {
+    const queue = this.queues.get(nodeId);
+    return generations.filter((generation) => {
+      const key = generationKey(generation);
+      if (!queue?.unanswered.has(key)) return true;
+      queue.held.set(key, generation);
+      return false;
+    });
   }
 
   drop(nodeId: string): void {
@@ -168,6 +196,12 @@ export class Outbox {
     }
     if (queue.starts.size === 0) queue.oneByOne = false;
     if (wanted.length === 0) return;
+    const { unanswered } = queue;
+    for (const { sent } of wanted) {
+      const key = generationKey({ ...sent.instance, generation: sent.generation });
+      unanswered.set(key, (unanswered.get(key) ?? 0) + 1);
+    }
+    const settle = (sent: SentStart) => this.startAnswered(nodeId, queue, unanswered, sent);
     await this.call<Started>(nodeId, queue, {
       keys: wanted.map(({ key }) => key),
       send: () =>
@@ -178,12 +212,36 @@ export class Outbox {
       onAnswer: (answer, at) => {
         const { key, sent } = wanted[at]!;
         queue.sent.delete(key);
+        settle(sent);
         this.listener.onStartAnswer(sent, nodeId, answer);
+      },
+      onRefusal: () => {
+        for (const { sent } of wanted) settle(sent);
       },
       again: () => {
         for (const { sent } of wanted) if (sent.instance.generation === sent.generation) this.offer(sent.instance);
       },
     });
+  }
+
+  /** @param unanswered of the session in which it was sent */
+  private startAnswered(
+    nodeId: string,
+    queue: NodeQueue,
+    unanswered: Map<string, number>,
+    { instance, generation }: SentStart,
+  ): void {
+    const key = generationKey({ ...instance, generation });
+    const left = (unanswered.get(key) ?? 1) - 1;
+    if (left > 0) {
+      unanswered.set(key, left);
+      return;
+    }
+    unanswered.delete(key);
+    const held = queue.held.get(key);
+    if (unanswered !== queue.unanswered || held === undefined) return;
+    queue.held.delete(key);
+    this.listener.onForgettable(nodeId, held);
   }
 
   private async sendStops(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
@@ -210,7 +268,11 @@ export class Outbox {
     });
   }
 
-  private async call<T>(nodeId: string, queue: NodeQueue, { keys, send, onAnswer, again }: Call<T>): Promise<void> {
+  private async call<T>(
+    nodeId: string,
+    queue: NodeQueue,
+    { keys, send, onAnswer, onRefusal, again }: Call<T>,
+  ): Promise<void> {
     queue.calls += 1;
     for (const key of keys) queue.sent.add(key);
     try {
@@ -226,6 +288,7 @@ export class Outbox {
       // What came of it is not known: asked again on the same node, until it answers or is lost.
       this.log.warn({ node: nodeId, err: error }, 'a command was not answered');
       queue.oneByOne = error instanceof MorchError && error.code !== 'NODE_UNREACHABLE';
+      if (queue.oneByOne) onRefusal?.();
       for (const key of keys) queue.sent.delete(key);
       if (!this.closed) setTimeout(again, RETRY_MS).unref();
     } finally {

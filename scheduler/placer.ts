@@ -73,7 +73,7 @@ export function chooseElsewhere(
 }
 
 /** What every instance of a workload asks of its node. */
-function askedBy({ spec }: WorkloadRecord): Pick<PlacementRequest, 'resources' | 'rules' | 'features'> {
+export function askedBy({ spec }: WorkloadRecord): Pick<PlacementRequest, 'resources' | 'rules' | 'features'> {
   return { resources: spec.resources, rules: spec.placement, features: neededFeatures(spec) };
 }
 
@@ -180,7 +180,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
   emitAbout(state, 'instance.placed', workload, instance, { node: nodeId });
 }
 
-function candidateOf(state: State, node: NodeRecord): Candidate {
+export function candidateOf(state: State, node: NodeRecord): Candidate {
   const runtime = state.runtimeOf(node.id);
   return {
     id: node.id,
@@ -197,7 +197,7 @@ function candidateOf(state: State, node: NodeRecord): Candidate {
   };
 }
 
-function countPerNode(state: State, workload: WorkloadRecord): Map<string, number> {
+export function countPerNode(state: State, workload: WorkloadRecord): Map<string, number> {
   const perNode = new Map<string, number>();
   for (const { node, status } of state.instancesOf(workload).values()) {
     if (node !== null && !isTerminal(status)) perNode.set(node, (perNode.get(node) ?? 0) + 1);

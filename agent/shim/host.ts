@@ -29,8 +29,9 @@ import { type RunFiles, ShimRun, type SignalShim } from './run';
 import { readStateFile } from './stateFile';
 
 const POLL_MS = 20;
-/** How often one looks for what a notice should have told. */
+/** How often one looks for what a notice should have told, and at how many runs at a time, one after the other. */
 const LOOK_AGAIN_MS = 1_000;
+const RUNS_PER_LOOK = 200;
 const SAY_STILL_ALIVE_MS = 5_000;
 /** What nobody knows any more is given no longer than this to end by itself. */
 const UNKNOWN_GRACE_MS = 3_000;
@@ -55,6 +56,7 @@ export class ShimHost implements ProcessHost {
   readonly #byHandle = new Map<number, ShimRun>();
   readonly #scanner: NonceScanner;
   readonly #timer: NodeJS.Timeout;
+  #toLookAt: [number, ShimRun][] = [];
   #notices: Notices | null = null;
   readonly #noticesPath: string;
   readonly #signals: Record<'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
@@ -195,11 +197,17 @@ export class ShimHost implements ProcessHost {
     while (!(await isDoneWithin(settled, LOOK_AGAIN_MS))) await this.#readInto(run);
   }
 
-  /** Looks after what the notices should have told: a FIFO that is gone, a main process that has ended unheard. */
+  /**
+   * Looks after what the notices should have told: a FIFO that is gone, a main process that has ended unheard. A shim that
+   * somebody has stopped neither reaps nor fences: it is continued; to one that runs the signal is nothing.
+   */
   #look(): void {
     if (!existsSync(this.#noticesPath)) this.#openNotices();
     const nowTicks = Math.floor(this.options.native.bootTimeMs() / TICK_MS);
-    for (const run of this.#byHandle.values()) {
+    if (this.#toLookAt.length === 0) this.#toLookAt = [...this.#byHandle.entries()];
+    for (const [handle, run] of this.#toLookAt.splice(0, RUNS_PER_LOOK)) {
+      if (this.#byHandle.get(handle) !== run) continue;
+      this.#signal(handle, 'SIGCONT');
       if (!run.hasStarted || run.hasExited) continue;
       const { pid, startTicks } = run.identity;
       if (this.options.native.startTicksOf(pid) === startTicks) run.seenTicks = nowTicks;

@@ -39,6 +39,7 @@ const TAG = {
   noNewPrivs: 26,
   shell: 27,
   leaseTerm: 28,
+  startUntil: 29,
 } as const;
 
 const FENCE: Record<Fence['kind'], number> = { keep: 0, stop: 1, replace: 2 };
@@ -84,6 +85,7 @@ export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   fields.numbers(TAG.fence, FENCE[plan.fence.kind]);
   fields.numbers(TAG.orphanAfterMs, plan.fence.kind === 'replace' ? plan.fence.orphanAfterMs : 0);
   fields.numbers(TAG.leaseTerm, plan.fence.kind === 'stop' ? plan.fence.leaseTerm : 0);
+  fields.numbers(TAG.startUntil, plan.startUntilMs ?? 0);
   if (plan.fence.kind !== 'keep') fields.string(TAG.lease, where.lease);
 
   if (plan.cgroup !== null) fields.string(TAG.cgroup, plan.cgroup);

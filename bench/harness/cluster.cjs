@@ -18,11 +18,13 @@ class Cluster {
   mark = makeMark();
   directory = makeDirectory();
   client = null;
+  schedulerFlags = [];
   #destroyed = false;
 
   /** @returns a cluster whose agents are all healthy */
-  static async start({ agents = 3 } = {}) {
+  static async start({ agents = 3, schedulerFlags = [] } = {}) {
     const cluster = new Cluster();
+    cluster.schedulerFlags = schedulerFlags;
     enlist(cluster);
     await cluster.startScheduler();
     const names = Array.from({ length: agents }, (_, at) => `n${at + 1}`);
@@ -49,7 +51,7 @@ class Cluster {
 
   /** Resolves when it serves. */
   async startScheduler() {
-    const part = await this.#launch('scheduler', ['scheduler']);
+    const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags]);
     this.client?.close();
     this.client = new HttpClient(part.port);
     await part.untilServing(this.client);

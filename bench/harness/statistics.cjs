@@ -7,6 +7,12 @@ function median(numbers) {
   return sorted.length % 2 === 1 ? sorted[Math.floor(middle)] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** Nearest rank. @param p 0 to 100 */
+function percentile(numbers, p) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil((p / 100) * sorted.length) - 1)];
+}
+
 /** @param numbers at least one */
 function spreadOf(numbers) {
   return { median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers), samples: numbers.length };
@@ -32,4 +38,4 @@ function showTable(rows) {
   return rows.map((row) => `  ${row.map((text, column) => text.padEnd(widths[column])).join('  ')}`.trimEnd());
 }
 
-module.exports = { median, showSpread, showSpreads, showTable, spreadOf };
+module.exports = { median, percentile, showSpread, showSpreads, showTable, spreadOf };

@@ -1,15 +1,11 @@
 /** `morch events`: what happens, as it happens. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
-import type { MorchEvent } from '../../contract/events';
-import { type Client, clientOf, isUnreachable } from '../client';
+import { type Client, clientOf } from '../client';
 import { integer } from '../flags';
+import { followEvents } from '../followEvents';
 import { print, say, visible } from '../output';
 import { resolveWorkload } from '../resolve';
-import { serverSentEvents } from '../sse';
 import { eventLine } from '../tables';
-
-const RECONNECT_MS = 500;
 
 export function registerEvents(program: Command): void {
   const command = program
@@ -27,7 +23,7 @@ export function registerEvents(program: Command): void {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(0));
     const client = clientOf(command);
     const workload = options.workload === undefined ? undefined : await workloadOf(client, options.workload);
-    await follow(client, options.since, (event) => {
+    await followEvents(client, options.since, (event) => {
       if (workload !== undefined && event.workload !== workload) return;
       print(options.output === 'json' ? JSON.stringify(event) : visible(eventLine(event)));
     });
@@ -44,28 +40,5 @@ async function workloadOf(client: Client, typed: string): Promise<string> {
       return typed;
     }
     throw error;
-  }
-}
-
-/** Never ends by itself: a connection that breaks is taken up again after the last event seen. */
-async function follow(client: Client, since: number | undefined, onEvent: (event: MorchEvent) => void): Promise<void> {
-  let lastSeq = since;
-  for (let connected = false; ; ) {
-    try {
-      const headers: Record<string, string> =
-        connected && lastSeq !== undefined ? { 'last-event-id': String(lastSeq) } : {};
-      const answer = await client.stream('/events', connected ? {} : { since }, headers);
-      connected = true;
-      for await (const data of serverSentEvents(answer.body)) {
-        const event = JSON.parse(data) as MorchEvent;
-        if (lastSeq !== undefined && event.seq <= lastSeq) continue;
-        lastSeq = event.seq;
-        onEvent(event);
-      }
-      say('the scheduler closed the connection; connecting again');
-    } catch (error) {
-      if (!isUnreachable(error) || !connected) throw error;
-    }
-    await sleep(RECONNECT_MS);
   }
 }

@@ -7,7 +7,7 @@ import { sinceSchema } from '../../contract/since';
 import { clientOf } from '../client';
 import { flag, integer } from '../flags';
 import { say } from '../output';
-import { resolveWorkload, workloadPath } from '../resolve';
+import { resolveInstances, workloadPath } from '../resolve';
 
 interface LogsFlags {
   follow?: boolean;
@@ -33,24 +33,22 @@ export function registerLogs(program: Command): void {
     );
   command.action(async (typed: string, { follow, instance, since, stream, tail }: LogsFlags) => {
     const client = clientOf(command);
-    // A workload's id has no dot in it, an instance's has one.
-    const dot = typed.indexOf('.');
-    const id = await resolveWorkload(client, dot > 0 ? typed.slice(0, dot) : typed);
-    const slot = instance?.slice(instance.indexOf('.') + 1) ?? (dot > 0 ? typed.slice(dot + 1) : undefined);
-    const query = { follow, since, stream, tail, instance: slot === undefined ? undefined : `${id}.${slot}` };
-    const answer = await client.stream(`${workloadPath(id)}/logs`, query);
-    tellMissing(answer.header('x-morch-incomplete'));
+    const asked = await resolveInstances(client, typed, instance);
+    const query = { follow, since, stream, tail, instance: asked.instance };
+    const answer = await client.stream(`${workloadPath(asked.id)}/logs`, query);
+    tellMissing(answer.header('x-morch-incomplete'), typed);
     for await (const chunk of answer.body) {
       if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
     }
-    tellMissing(answer.trailer('x-morch-incomplete'));
+    tellMissing(answer.trailer('x-morch-incomplete'), typed);
     const dropped = DROPPED_BYTES_HEADER.toLowerCase();
     tellDropped(Number(answer.trailer(dropped) ?? answer.header(dropped) ?? 0));
   });
 }
 
-function tellMissing(nodes: string | undefined): void {
-  if (nodes !== undefined) say(`morch: not all of it: no answer from ${nodes}`);
+function tellMissing(nodes: string | undefined, typed: string): void {
+  if (nodes === undefined) return;
+  say(`morch: not all of it: no answer from ${nodes}; what was lost with a node: morch blackbox ${typed}`);
 }
 
 function tellDropped(bytes: number): void {

@@ -18,8 +18,10 @@ import { formatMs } from '../quantities';
 const SHOWN = 20;
 
 /** Since the last contact, the moment the node is taken to have died. */
-const after = (recovery: Recovery, at: string | null): string =>
-  at === null ? '-' : `+${formatMs(Math.max(0, Date.parse(at) - Date.parse(recovery.timeline.lastContactAt)))}`;
+const after = (recovery: Recovery, at: string | null | undefined): string =>
+  at === null || at === undefined
+    ? '-'
+    : `+${formatMs(Math.max(0, Date.parse(at) - Date.parse(recovery.timeline.lastContactAt)))}`;
 
 const COLUMNS: readonly Column<Recovery>[] = [
   { title: 'INSTANCE', value: (r) => r.instance },
@@ -31,6 +33,7 @@ const COLUMNS: readonly Column<Recovery>[] = [
   { title: 'VERDICT', value: (r) => after(r, r.timeline.verdictAt), align: 'right' },
   { title: 'PLACED', value: (r) => after(r, r.timeline.placedAt), align: 'right' },
   { title: 'STARTED', value: (r) => after(r, r.timeline.startedAt), align: 'right' },
+  { title: 'RUNNING', value: (r) => after(r, r.timeline.runningAt), align: 'right' },
 ];
 
 export function registerRecovery(program: Command): void {

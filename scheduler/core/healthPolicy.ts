@@ -56,15 +56,20 @@ export const HEALTH_PROFILES = {
   },
 } as const satisfies Record<string, HealthPolicy>;
 
-/** After the last contact with a node no verdict comes sooner than this: so long its agent may execute starts. */
-export function earliestVerdictMs(policy: HealthPolicy): number {
-  return Math.min(policy.refusedVerdictMs, policy.silentAfterMs + policy.probeTimeoutMs);
-}
-
 /** What the kernel is given to end the processes of a lease that is over. */
 const KILL_BUDGET_MS = 1_000;
 /** How much faster than the agent's the scheduler's clock may run. */
 const CLOCK_DRIFT = 0.01;
+
+/** After the last contact with a node no verdict comes sooner than this. */
+export function earliestVerdictMs(policy: HealthPolicy): number {
+  return Math.min(policy.refusedVerdictMs, policy.silentAfterMs + policy.probeTimeoutMs);
+}
+
+/** From the sending of the last acknowledged heartbeat on, an agent may execute starts so long, on its clock: no verdict is given meanwhile. */
+export function startWithinMs(policy: HealthPolicy): number {
+  return Math.floor(earliestVerdictMs(policy) / (1 + CLOCK_DRIFT));
+}
 
 /**
  * When nothing of a fenced instance can be alive on a node any more.

@@ -25,14 +25,15 @@ export function judgeReport(
   if (isTerminal(instance.status)) return hasEnded(report) ? 'old' : 'stale';
   if (instance.node === nodeId) {
     // It was taken for lost and waited for, with nothing new to tell.
-    if (instance.status === 'recovering' && report.rev === instance.rev) return 'current';
+    const isWaitedFor = instance.status === 'recovering' || instance.fenced;
+    if (isWaitedFor && report.rev === instance.rev) return 'current';
     // A generation is `stopping` before and after its main process has ended, with one rev.
     return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
       ? 'current'
       : 'old';
   }
-  // Not placed elsewhere yet: its node was lost with it, and is back.
-  if (instance.node === null && instance.lingersOn === nodeId) return 'current';
+  // Not placed elsewhere yet: its node was lost with it, or was forgotten, and is back.
+  if (instance.node === null && (instance.lingersOn === nodeId || instance.fenced)) return 'current';
   return 'stale';
 }
 

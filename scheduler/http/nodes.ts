@@ -9,6 +9,8 @@ export const nodeHandlers: HandlersOf<
   | 'POST /nodes/:id/cordon'
   | 'POST /nodes/:id/uncordon'
   | 'POST /nodes/:id/drain'
+  | 'GET /nodes/:id/drill'
+  | 'POST /nodes/:id/drill'
 > = {
   'GET /nodes': ({ query }, { api }) => ({ status: 200, body: api.listNodes(query) }),
 
@@ -31,4 +33,7 @@ export const nodeHandlers: HandlersOf<
     status: 202,
     body: await api.drainNode(id, body.deadlineMs),
   }),
+
+  'GET /nodes/:id/drill': ({ id }, { api }) => ({ status: 200, body: api.previewDrill(id) }),
+  'POST /nodes/:id/drill': async ({ id, body }, { api }) => ({ status: 202, body: await api.drillNode(id, body) }),
 };

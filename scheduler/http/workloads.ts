@@ -15,6 +15,7 @@ export const workloadHandlers: HandlersOf<
   | 'GET /workloads/:id/instances'
   | 'POST /workloads/:id/restart'
   | 'POST /workloads/:id/scale'
+  | 'GET /workloads/:id/blackbox'
   | 'GET /workloads/:id/history'
 > = {
   'GET /workloads': ({ query }, { api }) => {
@@ -62,6 +63,11 @@ export const workloadHandlers: HandlersOf<
     const workload = await api.scale(id, body.replicas, numberOf(ifMatchOf(req)));
     return { status: 200, body: workload, headers: tagged(workload) };
   },
+
+  'GET /workloads/:id/blackbox': async ({ id, query }, { api }) => ({
+    status: 200,
+    body: await api.blackBoxRecords(id, query.instance, query),
+  }),
 
   'GET /workloads/:id/history': async ({ id, query }, { api }) => ({ status: 200, body: await api.history(id, query) }),
 };

@@ -48,7 +48,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
       orphanAfterMs: 0,
       allowNewPrivileges: false,
       host,
-      session: { leaseTerm: 0, isUnderLease: () => true, mayStart: true },
+      session: { admission: { session: null, leaseTerm: 0 }, mayExecute: () => true, startUntilMs: 0 },
       records: await Records.open(directory, log),
       logFiles: new LogFiles(directory),
       bootId: 'boot',
@@ -93,7 +93,7 @@ test('a reader that does not read is cut off', async () => {
     session: new Session(page, nowMs, () => false),
     nowMs,
     log,
-    hello: () => ({ type: 'hello', ...node, capacity: amounts, instances: [] }),
+    hello: () => ({ type: 'hello', ...node, capacity: amounts, mark: 0, instances: [] }),
     heartbeat: (n) => ({ type: 'heartbeat', n }) as never,
     forget: async () => {},
   });

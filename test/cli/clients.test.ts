@@ -56,7 +56,7 @@ describe('usage', () => {
     const due =
       'scheduler agent dev status nodes workloads submit stop health recovery check describe logs events wait';
     expect(verbs.filter((verb) => verb !== 'help').sort()).toEqual(
-      `${due} restart scale drain cordon uncordon history backup restore`.split(' ').sort(),
+      `${due} restart scale drain cordon uncordon history drill blackbox backup restore`.split(' ').sort(),
     );
     for (const verb of verbs.filter((name) => name !== 'help')) {
       const help = await run([verb, '--help']);
@@ -456,7 +456,7 @@ describe('logs', () => {
     child.stderr.on('data', (chunk: Buffer) => warnings.push(chunk.toString()));
     expect(await once(child, 'close')).toEqual([0, null]);
     expect(Buffer.concat(chunks)).toEqual(bytes);
-    expect(warnings.join('')).toContain('no answer from n2');
+    expect(warnings.join('')).toContain('no answer from n2; what was lost with a node: morch blackbox web.3');
     expect(scheduler.seen.at(-1)?.url).toBe('/workloads/web/logs?follow=true&stream=stderr&tail=5&instance=web.3');
   });
 
@@ -578,7 +578,8 @@ describe('health', () => {
       suspectAt: '2026-01-01T00:00:01.000Z',
       verdictAt: '2026-01-01T00:00:04.020Z',
       placedAt: '2026-01-01T00:00:04.100Z',
-      startedAt: null,
+      startedAt: '2026-01-01T00:00:04.110Z',
+      runningAt: null,
     };
     scheduler.handlers.set('GET /recovery/metrics', () => ({
       verdicts: 1,
@@ -593,6 +594,6 @@ describe('health', () => {
     const { stdout, exitCode } = await morch('recovery');
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^detection: +last 4.02s/m);
-    expect(stdout).toMatch(/^web\.0 +n1 +n2 +inFlight .* \+1s +\+4.02s +\+4.1s +-$/m);
+    expect(stdout).toMatch(/^web\.0 +n1 +n2 +inFlight .* \+1s +\+4.02s +\+4.1s +\+4.11s +-$/m);
   });
 });

@@ -66,6 +66,7 @@ export function aNode(id: string, more: Partial<Node> = {}): Node {
     version: '0.1.0',
     lastContactAt: AT,
     instanceCount: 1,
+    staleCopies: 0,
     ...more,
   };
   nodeSchema.parse(node);

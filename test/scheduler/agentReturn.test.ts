@@ -143,6 +143,49 @@ describe('an agent that is back after its verdict', () => {
   });
 });
 
+describe('a generation that has ended', () => {
+  it('stays known to its agent as long as a start of it may still arrive', async () => {
+    a.hearsNothing = true;
+    await submitToA();
+    await until(() => instance().node === 'a', { what: 'it was placed' });
+    await new Promise((resolve) => setImmediate(resolve));
+    // The start was not answered, and may be on its way still.
+    a.hearsNothing = false;
+    await cluster.service.stop('web', false);
+    await until(() => instance().status === 'stopped', { what: 'its stop is confirmed' });
+    a.deliver();
+    await until(async () => (await events()).includes('workload.stopped'), { what: 'that is durable' });
+    cluster.loop.wake();
+    await until(async () => (await events()).includes('instance.stopped 1'), { what: 'another pass was made' });
+    expect(a.copies.size).toBe(1);
+    expect(cluster.starts).toEqual([]);
+    cluster.cutOff(a);
+    cluster.bringBack(a);
+    await until(() => a.copies.size === 0, { what: 'in another session it may go' });
+  });
+
+  it('may be forgotten when its start is answered, though it ended before', async () => {
+    const start = a.start.bind(a);
+    let answer = () => {};
+    a.start = async (commands) => {
+      const answers = await start(commands);
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      return answers;
+    };
+    await submitToA({ kind: 'batch', restart: { attempts: 1 } });
+    await until(() => a.live.length === 1, { what: 'it was started' });
+    a.deliver();
+    a.step();
+    a.deliver();
+    await until(async () => (await events()).includes('workload.failed'), { what: 'its end is durable' });
+    expect(a.copies.size).toBe(1);
+    answer();
+    await until(() => a.copies.size === 0, { what: 'the agent may forget it' });
+  });
+});
+
 describe('another agent under the name', () => {
   it.each(['degraded', 'lost'] as const)('of a %s node is not asked for starts of the one before', async (status) => {
     a.hearsNothing = true;

@@ -3,6 +3,7 @@
  * connections and verdicts is done here by hand, in its order.
  */
 import { pino } from 'pino';
+import { BlackBox } from '../../scheduler/blackBox/blackBox';
 import { ControlLoop } from '../../scheduler/controlLoop';
 import { HEALTH_PROFILES } from '../../scheduler/core/healthPolicy';
 import type { NodeRecord } from '../../scheduler/core/model';
@@ -48,9 +49,10 @@ export class PlayedCluster {
       senderOf: connected,
       forget: (id: string, keys: Parameters<PlayedAgent['forget']>[0]) => connected(id)?.forget(keys),
     };
-    const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, log);
-    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, log);
-    const service = new Service(state, journal, loop, registry, store, 0);
+    const blackBox = await BlackBox.load(store, state, journal, log);
+    const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, blackBox, log);
+    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, blackBox, log);
+    const service = new Service(state, journal, loop, registry, blackBox, store, 0);
     const cluster: PlayedCluster = new PlayedCluster(state, loop, service, journal);
     for (const id of nodeIds) {
       const node = aNode(id);

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Fence } from '../../agent/processHost';
+import type { Fence, RunPlan } from '../../agent/processHost';
 import { until } from '../support/until';
 import { killQuietly, type Started, treeOf, useShims } from './shim';
 
@@ -81,6 +81,14 @@ function start(commands: string, lease: string, fence: Fence, graceMs = 300): Pr
   return shims.sh(commands, { lease, plan: { fence, stop: { signal: 'SIGTERM', graceMs } } });
 }
 
+async function neverStarts(lease: string, plan: Partial<RunPlan>): Promise<void> {
+  const trace = join(shims.directory, `trace-${pages++}`);
+  const shim = shims.launch(['touch', trace], { lease, plan });
+  expect(await shim.ended).toBe(2);
+  expect(await shim.recorded('failed')).toMatchObject({ step: 'fence', errnoCode: 'ETIME' });
+  expect(existsSync(trace)).toBe(false);
+}
+
 /** @returns when the shim left, in boot time */
 async function leaving(shim: Started): Promise<number> {
   expect(await shim.ended).toBe(0);
@@ -151,20 +159,10 @@ describe('with onDisconnect: stop', () => {
     expect(leftAtMs).toBeLessThan(endsAtMs + SLACK_MS);
   });
 
-  test('a lease that is over at the start ends the tree at once', async () => {
-    const lease = makePage({ refreshedAtMs: 0, endsAtMs: 1, scheduler: true });
-    const beforeMs = bootMs();
-    const shim = await start(STUBBORN, lease, fence);
-    expect((await leaving(shim)) - beforeMs).toBeLessThan(SLACK_MS);
-    expect(await shim.recorded('exited')).toMatchObject({ signal: 'SIGKILL' });
-  });
-
-  test('another lease than the one it was started under ends the tree at once, however long that one lasts', async () => {
+  test('under a lease that is over, or another than that of its plan, nothing is started', async () => {
+    await neverStarts(makePage({ refreshedAtMs: 0, endsAtMs: 1, scheduler: true }), { fence });
     const page = { refreshedAtMs: bootMs(), endsAtMs: bootMs() + 60_000, scheduler: true, term: 3 };
-    const beforeMs = bootMs();
-    const shim = await start(STUBBORN, makePage(page), { kind: 'stop', leaseTerm: 2 });
-    expect((await leaving(shim)) - beforeMs).toBeLessThan(SLACK_MS);
-    expect(await shim.recorded('exited')).toMatchObject({ signal: 'SIGKILL', fenced: true });
+    await neverStarts(makePage(page), { fence: { kind: 'stop', leaseTerm: 2 } });
   });
 
   test('a lease that lapsed while the shim stood still ends the tree, though the next one is in force', async () => {
@@ -178,6 +176,23 @@ describe('with onDisconnect: stop', () => {
     process.kill(shim.process.pid!, 'SIGCONT');
     const leftAtMs = await leaving(shim);
     expect(leftAtMs).toBeLessThan(endsAtMs + 100 + SLACK_MS);
+  });
+});
+
+describe('a start with a time', () => {
+  test('is not made when that is over, whatever the fence', async () => {
+    const lease = makePage({ refreshedAtMs: bootMs(), endsAtMs: 0, scheduler: true });
+    await neverStarts(lease, { startUntilMs: bootMs() - 10 });
+    await neverStarts(lease, { startUntilMs: bootMs() - 10, fence: { kind: 'replace', orphanAfterMs: 600_000 } });
+  });
+
+  test('is made before, and not ended by it', async () => {
+    const startUntilMs = bootMs() + 2_000;
+    const shim = await shims.sh('exec sleep 1000', { plan: { startUntilMs } });
+    await sleepUntil(startUntilMs + 500);
+    expect(shim.process.exitCode).toBe(null);
+    shim.stop();
+    await leaving(shim);
   });
 });
 

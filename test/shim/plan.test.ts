@@ -26,6 +26,7 @@ function planThatTouches(file: string, changes: Partial<RunPlan> = {}): Buffer {
     stop: { signal: 'SIGTERM', graceMs: 1_000 },
     logs: { directory: shims.directory, firstStdout: 1, firstStderr: 1, maxBytes: 10 << 20, files: 10 },
     fence: { kind: 'keep' },
+    startUntilMs: null,
     user: null,
     rlimits: [],
     umask: 0o022,
@@ -180,6 +181,7 @@ describe('encodePlan', () => {
     const bytes = planThatTouches('/f', {
       nice: -20,
       fence: { kind: 'replace', orphanAfterMs: 600_000 },
+      startUntilMs: 77,
       rlimits: [{ resource: 'openFiles', value: Number.POSITIVE_INFINITY }],
       stop: { signal: 'SIGUSR2', graceMs: 5 },
     });
@@ -197,5 +199,6 @@ describe('encodePlan', () => {
     expect(value(19).toString()).toBe('/lease\0');
     expect(value(23)).toEqual(Buffer.concat([Buffer.from([7, 0, 0, 0, 0, 0, 0, 0]), Buffer.alloc(16, 0xff)]));
     expect(numbers(25)).toEqual([0]);
+    expect(numbers(29)).toEqual([77]);
   });
 });

@@ -166,6 +166,7 @@ function planOf(argv: string[], directory: string, changes: Partial<RunPlan> = {
     stop: { signal: 'SIGTERM', graceMs: 5_000 },
     logs: { directory, firstStdout: 1, firstStderr: 1, maxBytes: 10 << 20, files: 10 },
     fence: { kind: 'keep' },
+    startUntilMs: null,
     user: null,
     rlimits: [],
     umask: 0o022,

@@ -27,19 +27,36 @@ export class PlayedScheduler {
   /** Connects, and begins a session once the inventory is there. */
   static async connect(
     agent: TestAgent,
-    { clusterId = 'c1', epoch = 1 }: { clusterId?: string; epoch?: number } = {},
+    cluster: { clusterId?: string; epoch?: number } = {},
     times: Partial<PlayedTimes> = {},
+  ): Promise<PlayedScheduler> {
+    const scheduler = await PlayedScheduler.hearInventory(agent, cluster);
+    await scheduler.beginSession(times);
+    return scheduler;
+  }
+
+  /** Connects and hears the inventory; the session is still to begin. */
+  static async hearInventory(
+    agent: TestAgent,
+    { clusterId = 'c1', epoch = 1 }: { clusterId?: string; epoch?: number } = {},
   ): Promise<PlayedScheduler> {
     const connection = await agent.connect(`?clusterId=${clusterId}&epoch=${epoch}`);
     await until(() => connection.of('hello').length > 0, { what: 'the inventory is there' });
     lastSession += 1;
     const scheduler = new PlayedScheduler(connection, { clusterId, epoch, session: lastSession });
     connection.socket.on('message', (data) => scheduler.hear(JSON.parse(data.toString())));
-    scheduler.send({ type: 'session', session: lastSession, ...TIMES, ...times });
-    // Heartbeats come in order: with this one the session is there.
-    const heard = connection.of('heartbeat').length;
-    await until(() => connection.of('heartbeat').length > heard + 1, { what: 'the session has begun' });
     return scheduler;
+  }
+
+  async beginSession(times: Partial<PlayedTimes> = {}): Promise<void> {
+    this.send({ type: 'session', session: this.claim.session, ...TIMES, ...times });
+    await this.untilHeard();
+  }
+
+  /** Messages are heard in order: what was said before is heard by now. */
+  async untilHeard(): Promise<void> {
+    const heard = this.connection.of('heartbeat').length;
+    await until(() => this.connection.of('heartbeat').length > heard + 1, { what: 'the agent has heard' });
   }
 
   send(message: SchedulerMessage): void {

@@ -11,13 +11,13 @@ type Falsy = false | null | undefined | 0 | '';
  */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  { timeoutMs = 5_000, what }: { timeoutMs?: number; what: string },
+  { timeoutMs = 5_000, everyMs = POLL_MS, what }: { timeoutMs?: number; everyMs?: number; what: string },
 ): Promise<Exclude<T, Falsy>> {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     const result = await condition();
     if (result) return result as Exclude<T, Falsy>;
     if (performance.now() > deadlineMs) throw new Error(`timed out after ${timeoutMs} ms waiting until ${what}`);
-    await delay(POLL_MS);
+    await delay(everyMs);
   }
 }

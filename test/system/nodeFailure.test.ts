@@ -9,6 +9,12 @@ beforeEach(async () => {
 }, 60_000);
 afterEach(() => cluster.close(), 60_000);
 
+/** With a scheduler that waits longer than an agent takes to start on a busy machine. */
+async function useAPatientScheduler(): Promise<void> {
+  await cluster.close();
+  cluster = await Cluster.start(3, { schedulerArgs: { health: { refusedVerdictMs: 20_000 } } });
+}
+
 const metrics = async () => (await cluster.request<RecoveryMetrics>('GET', '/recovery/metrics')).body;
 const SERVICE = { id: 'web', kind: 'service', command: ['sleep', '1000'], replicas: 9, stop: { graceMs: 1_000 } };
 
@@ -74,7 +80,8 @@ it('replaces those of a hung node, and stops its stale copies when it goes on', 
   expect((await cluster.workload('web')).counts).toEqual({ running: 9 });
 }, 60_000);
 
-it('changes nothing for an agent that is back within 4 s', async () => {
+it('changes nothing for an agent that is back before its verdict', async () => {
+  await useAPatientScheduler();
   await cluster.submit(SERVICE);
   const before = await cluster.untilRunning('web', 9);
   await end(cluster.agents.get('n3')!.child, 'SIGKILL');
@@ -88,7 +95,8 @@ it('changes nothing for an agent that is back within 4 s', async () => {
   expect(await cluster.workloadPids()).toHaveLength(9);
 }, 60_000);
 
-it('starts anew what was lost with a node that is back within 4 s', async () => {
+it('starts anew what was lost with a node that is back before its verdict', async () => {
+  await useAPatientScheduler();
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 9);
   await cluster.killNode('n3');

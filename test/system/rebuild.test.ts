@@ -110,6 +110,37 @@ test('one on an older copy of its directory learns what came later', async () =>
   expect(await cluster.workloadPids()).toHaveLength(4);
 }, 120_000);
 
+test('one whose machine was set back to an earlier moment finds out by what its agents were told', async () => {
+  await cluster.submit({ id: 'early', ...SLEEP });
+  await cluster.untilRunning('early', 1);
+  // As a snapshot of the machine takes it: within the term that agents know.
+  await cp(schedulerDir(), savedDir(), { recursive: true });
+  await cluster.submit({ id: 'late', ...SLEEP, replicas: 2 });
+  await cluster.untilRunning('late', 2);
+  const before = [await copies('early'), await copies('late')];
+  // Told with the next acknowledgement.
+  const told = async () => (await cluster.history('late')).length;
+  const events = await told();
+  await cluster.request('PUT', '/workloads/late', {
+    ...SLEEP,
+    env: { TEST_MARK: cluster.mark },
+    replicas: 2,
+    labels: { a: 'b' },
+  });
+  await until(async () => (await told()) > events, { what: 'the change is there' });
+  const changedAtMs = performance.now();
+  await until(() => performance.now() - changedAtMs > 1_000, { what: 'some heartbeats have been acknowledged' });
+  await killScheduler();
+  await rm(schedulerDir(), { recursive: true });
+  await cp(savedDir(), schedulerDir(), { recursive: true });
+  await cluster.startScheduler();
+  await cluster.untilHealthy(2, 30_000);
+  await untilRebuilt();
+  await cluster.untilRunning('late', 2);
+  expect([await copies('early'), await copies('late')]).toEqual(before);
+  expect(await cluster.workloadPids()).toHaveLength(3);
+}, 120_000);
+
 test('of two on copies of one directory one commands; the other stands down, and follows when that is gone', async () => {
   await cluster.submit({ id: 'web', ...SLEEP, replicas: 3 });
   await cluster.untilRunning('web', 3);

@@ -25,7 +25,10 @@ it('keeps every acknowledged submission through kill -9, runs each once, and wha
   expect(acknowledged.length).toBeLessThan(600);
   for (const id of acknowledged) {
     const workload = await cluster.untilRunning(id, 1);
-    expect(workload.instances[0]).toMatchObject({ generation: 1, run: 1, attempts: 1 });
+    const [instance] = workload.instances;
+    // A start that was under way may have been given up, before anything was executed, and placed once more.
+    expect(instance).toMatchObject({ run: 1, attempts: 1 });
+    expect(instance!.generation).toBeLessThanOrEqual(2);
   }
   const after = await cluster.untilRunning('before', 10);
   expect(after.instances.map((i) => [i.id, i.pid, i.generation])).toEqual(

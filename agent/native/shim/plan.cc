@@ -49,12 +49,13 @@ enum Tag : uint32_t {
   kNoNewPrivs = 26,
   kShell = 27,
   kLeaseTerm = 28,
+  kStartUntilMs = 29,
 };
 
 constexpr uint32_t bit(Tag tag) { return uint32_t{1} << tag; }
 
-constexpr Tag kLastTag = kLeaseTerm;
-constexpr uint32_t kKnown = (bit(kLastTag) << 1) - 2;  // 1 to 28
+constexpr Tag kLastTag = kStartUntilMs;
+constexpr uint32_t kKnown = (bit(kLastTag) << 1) - 2;  // 1 to 29
 constexpr uint32_t kMayRepeat = bit(kArgv) | bit(kEnv) | bit(kGroups) | bit(kRlimit);
 constexpr uint32_t kMayLack =
     bit(kEnv) | bit(kLease) | bit(kCgroup) | bit(kUser) | bit(kGroups) | bit(kRlimit);
@@ -209,6 +210,8 @@ bool take(const Field& field, Plan* plan) {
       return take_small(field, 0, 1, &plan->shell);
     case kLeaseTerm:
       return take_number(field, 0, UINT64_MAX, &plan->lease_term);
+    case kStartUntilMs:
+      return take_number(field, 0, UINT64_MAX, &plan->start_until_ms);
     default:
       return false;
   }

@@ -30,6 +30,7 @@ struct Plan {
   Fence fence;
   uint64_t orphan_after_ms;  // 0: never
   uint64_t lease_term;       // under which the run was started, see Lease page
+  uint64_t start_until_ms;   // of boot_ms(): not to be started later; 0: whenever
   const char* lease;         // null: none; never with a fence other than kKeep
   const char* cgroup;        // null: none
   bool has_user;

@@ -1,5 +1,6 @@
 #include "shim.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 
@@ -65,7 +66,17 @@ bool Shim::try_start(const Plan& plan, Workload* workload, Failure* failure) {
   if (timer_.fd() < 0) return false;
   failure->step = "open";
   if (!cgroup_.open(plan.cgroup, &failure->error)) return false;
-  return lease_.open(plan, failure) && start_workload(plan, cgroup_.directory(), workload, failure);
+  if (!lease_.open(plan, failure)) return false;
+  *failure = {"fence", ETIME};
+  if (is_late(plan)) return false;
+  return start_workload(plan, cgroup_.directory(), workload, failure);
+}
+
+// The agent has asked itself the same, but may have stood still since.
+bool Shim::is_late(const Plan& plan) const {
+  const uint64_t now_ms = boot_ms();
+  const bool is_over = plan.start_until_ms != 0 && now_ms >= plan.start_until_ms;
+  return is_over || lease_.judge(now_ms).stop;
 }
 
 void Shim::wait() {

@@ -37,6 +37,7 @@ class Shim {
 
  private:
   bool try_start(const Plan& plan, Workload* workload, Failure* failure);
+  bool is_late(const Plan& plan) const;
   void reap();
   void main_ended(const Exit& exit);
   uint64_t act_fence(uint64_t now_ms);

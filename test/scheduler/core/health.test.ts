@@ -11,7 +11,7 @@ import {
   initialHealth,
   type NodeHealth,
 } from '../../../scheduler/core/health';
-import { HEALTH_PROFILES } from '../../../scheduler/core/healthPolicy';
+import { earliestVerdictMs, HEALTH_PROFILES, startWithinMs } from '../../../scheduler/core/healthPolicy';
 
 const policy = HEALTH_PROFILES.default;
 
@@ -156,3 +156,12 @@ describe('failure detection', () => {
     expect(simulation.run(5_000).atStatus('lost')).toBeGreaterThanOrEqual(4_000);
   });
 });
+
+it.each(Object.entries(HEALTH_PROFILES))(
+  'lets agents start nothing after a verdict, however slow (%s)',
+  (_name, profile) => {
+    const SLOWEST = 1.01;
+    expect(startWithinMs(profile) * SLOWEST).toBeLessThanOrEqual(earliestVerdictMs(profile));
+    expect(startWithinMs(profile)).toBeGreaterThan(0.98 * earliestVerdictMs(profile));
+  },
+);

@@ -99,6 +99,20 @@ describe('judging a report', () => {
       'current',
     ],
     [
+      'a fenced copy on a node that was forgotten and joins anew, not placed elsewhere yet',
+      instance({ status: 'recovering', node: null, lingersOn: null, fenced: true }),
+      'n1',
+      report({ status: 'running', rev: 9 }),
+      'current',
+    ],
+    [
+      'a copy that is to be stopped, on its lost node, which is back: its fence is not to be waited for',
+      instance({ status: 'stopping', fenced: true }),
+      'n1',
+      report({ status: 'running', rev: 9 }),
+      'current',
+    ],
+    [
       'a failed start that waits to be placed again',
       instance({ status: 'backoff', node: null }),
       'n1',

@@ -28,6 +28,7 @@ async function send(method: string, path: string, body?: unknown, headers: Recor
 
 const BODIES: Record<string, unknown> = {
   'POST /nodes': { host: '127.0.0.1', port: 8080 },
+  'POST /nodes/:id/drill': { kind: 'cut', durationMs: 1_000 },
   'POST /workloads': { command: ['a'] },
   'PUT /workloads/:id': { command: ['a'] },
   'POST /workloads/:id/scale': { replicas: 2 },

@@ -116,8 +116,12 @@ describe('every route', () => {
     for (const { method, path } of SCHEDULER_ROUTES) {
       if (!path.includes(':id') || method === 'PUT') continue;
       for (const id of ids) {
-        const scale = path.endsWith('/scale') ? post({ replicas: 1 }) : {};
-        const problem = await problemFor(path.replace(':id', id), { ...scale, method });
+        const bodies: Record<string, object> = {
+          '/workloads/:id/scale': { replicas: 1 },
+          '/nodes/:id/drill': { kind: 'kill' },
+        };
+        const body = method === 'POST' && path in bodies ? post(bodies[path]!) : {};
+        const problem = await problemFor(path.replace(':id', id), { ...body, method });
         const code = path.startsWith('/nodes') ? 'NODE_NOT_FOUND' : 'WORKLOAD_NOT_FOUND';
         expect([method, path, id.slice(0, 20), problem.code]).toEqual([method, path, id.slice(0, 20), code]);
       }

@@ -2,6 +2,7 @@
  * A scheduler that holds one node and one workload and does what it is told at once. It stands in for the real
  * one because these tests are of the HTTP layer alone: each answer, also the rare ones, must be to be had on demand.
  */
+import type { BlackBoxRecord } from '../../../contract/blackBox';
 import { ERRORS, MorchError } from '../../../contract/errors';
 import type { MorchEvent } from '../../../contract/events';
 import type { Node } from '../../../contract/node';
@@ -26,6 +27,7 @@ export const NODE: Node = {
   version: '0.1.0',
   lastContactAt: AT,
   instanceCount: 0,
+  staleCopies: 0,
 };
 
 export const WORKLOAD: Workload = {
@@ -41,6 +43,22 @@ export const WORKLOAD: Workload = {
   instances: [],
   node: 'n1',
   pid: 42,
+};
+
+export const BLACK_BOX_RECORD: BlackBoxRecord = {
+  instance: 'web.0',
+  generation: 2,
+  run: 3,
+  node: 'n1',
+  lostAt: AT,
+  reason: 'its node n1 is lost: connection refused',
+  pid: 42,
+  startedAt: AT,
+  exit: null,
+  attempts: 1,
+  usage: [{ at: AT, cpuPercent: 1.5, memoryBytes: 4_096 }],
+  lastLines: { stdout: 'last words\n', stderr: '' },
+  reportedAt: AT,
 };
 
 export interface FakeApi extends SchedulerApi {
@@ -143,6 +161,9 @@ export function fakeApi(): FakeApi {
     cordonNode: (id) => act('cordonNode', [id], () => nodeOf(id)),
     uncordonNode: (id) => act('uncordonNode', [id], () => nodeOf(id)),
     drainNode: (id, deadlineMs) => act('drainNode', [id, deadlineMs], () => nodeOf(id)),
+    previewDrill: (id) => ({ node: nodeOf(id).id, instances: [] }),
+    drillNode: (id, { kind, durationMs = null }) =>
+      act('drillNode', [id, kind, durationMs], () => ({ node: nodeOf(id).id, kind, durationMs, at: AT, since: 7 })),
     listWorkloads: (filter, page) => {
       api.calls.push({ method: 'listWorkloads', args: [filter, page] });
       return { workloads: [WORKLOAD], nextCursor: null };
@@ -167,6 +188,11 @@ export function fakeApi(): FakeApi {
     history: async (id) => {
       workloadOf(id);
       return { events: [] as MorchEvent[], nextCursor: null };
+    },
+    blackBoxRecords: async (id, instance, page) => {
+      api.calls.push({ method: 'blackBoxRecords', args: [id, instance, page.limit] });
+      workloadOf(id);
+      return { records: [BLACK_BOX_RECORD], nextCursor: null };
     },
     logSources: (id, instance) => {
       workloadOf(id);

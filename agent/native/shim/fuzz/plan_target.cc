@@ -82,6 +82,8 @@ bool is_same(const Plan& plan, const FieldAt& field) {
       return plan.shell == (number == 1);
     case 28:
       return plan.lease_term == number;
+    case 29:
+      return plan.start_until_ms == number;
     default:
       return rule_of(field.tag).repeated;  // those are looked at one by one
   }

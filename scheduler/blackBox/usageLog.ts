@@ -1,0 +1,48 @@
+/**
+ * The last measurements of each node's instances. They come every few seconds for all instances of a node and are hardly
+ * ever asked for: so the messages are kept as they came, and read again when they are needed.
+ */
+import { heartbeatMessageSchema } from '../../contract/agentApi';
+import type { BlackBoxRecord } from '../../contract/blackBox';
+
+type UsageSample = BlackBoxRecord['usage'][number];
+
+export interface HeardUsage {
+  at: string;
+  /** A heartbeat with `usage`, as it came. */
+  text: string;
+}
+
+export const SAMPLES_KEPT = 6;
+
+export class UsageLog {
+  readonly #byNode = new Map<string, HeardUsage[]>();
+
+  heard(nodeId: string, usage: HeardUsage): void {
+    this.#byNode.set(nodeId, [...(this.#byNode.get(nodeId) ?? []), usage].slice(-SAMPLES_KEPT));
+  }
+
+  /** Oldest first; not changed later. */
+  of(nodeId: string): readonly HeardUsage[] {
+    return this.#byNode.get(nodeId) ?? [];
+  }
+
+  forget(nodeId: string): void {
+    this.#byNode.delete(nodeId);
+  }
+}
+
+/** @returns the samples of each instance, oldest first, by `<instance id>/<generation>` */
+export function samplesIn(heard: readonly HeardUsage[]): Map<string, UsageSample[]> {
+  const samples = new Map<string, UsageSample[]>();
+  for (const { at, text } of heard) {
+    const { usage = [] } = heartbeatMessageSchema.pick({ usage: true }).parse(JSON.parse(text));
+    for (const [id, generation, cpuPercent, memoryBytes] of usage) {
+      const key = `${id}/${generation}`;
+      const known = samples.get(key);
+      if (known === undefined) samples.set(key, [{ at, cpuPercent, memoryBytes }]);
+      else known.push({ at, cpuPercent, memoryBytes });
+    }
+  }
+  return samples;
+}

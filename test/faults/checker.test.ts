@@ -100,6 +100,12 @@ describe('finds nothing wrong in', () => {
     expect(judged({ traces, verdicts, faults: [fault()] })).toMatchObject(NOTHING);
   });
 
+  test('what had ended before its node was cut off, and was wanted again', () => {
+    const submissions = [submission({ onDisconnect: 'keep' })];
+    const exit = { atMs: 9_000, code: 0 };
+    expect(replaced({ aliveMs: 9_000, toldMs: 8_990, exit }, {}, { submissions })).toMatchObject(NOTHING);
+  });
+
   test('a batch that has ended, and one that is still at it', () => {
     const batch = submission({ kind: 'batch', expectation: 'completes', instances: ['web.0', 'web.1'] });
     const traces = [trace({ aliveMs: 5_000, exit: { atMs: 5_000, code: 0 } }), trace({ instance: 'web.1' })];

@@ -136,7 +136,7 @@ function judgeInstance(
     }
   }
   if (submission?.onDisconnect === 'stop') noteFenceGaps(mains, judgement);
-  if (submission?.onDisconnect === 'keep') judgeKept(mains, history.faults, judgement);
+  if (submission?.onDisconnect === 'keep') judgeKept(mains, submission.everyMs, history.faults, judgement);
 }
 
 /**
@@ -191,13 +191,18 @@ function endOf({ toMs }: Fault): number {
   return toMs ?? Infinity;
 }
 
-/** Nothing that is to wait for its node is started elsewhere while that is away. */
-function judgeKept(mains: readonly Trace[], faults: readonly Fault[], judgement: Judgement): void {
+/** Nothing that ran on a node, and is to wait for it, is started elsewhere while that is away. */
+function judgeKept(mains: readonly Trace[], everyMs: number, faults: readonly Fault[], judgement: Judgement): void {
   for (const [index, main] of mains.entries()) {
     const before = mains[index - 1];
-    if (before === undefined || before.node === main.node) continue;
+    // What was told to end there was heard to have ended.
+    if (before === undefined || before.node === main.node || before.toldMs !== null) continue;
     const isAway = (fault: Fault): boolean =>
-      fault.node === before.node && fault.apart && fault.fromMs <= main.startMs && endOf(fault) >= main.startMs;
+      fault.node === before.node &&
+      fault.failed &&
+      fault.fromMs <= main.startMs &&
+      endOf(fault) >= main.startMs &&
+      before.aliveMs >= fault.fromMs - 2 * everyMs;
     if (faults.some(isAway)) judgement.doubleRuns.push(`${nameOf(main)} did not wait for ${nameOf(before)}`);
   }
 }

@@ -34,24 +34,6 @@ export class Journal {
     return this.failure;
   }
 
-  /**
-   * Number of the last acknowledged batch of changes; only rises. Whoever hears it can give it back later as a proof of
-   * what had been acknowledged.
-   */
-  get mark(): number {
-    return this.store.mark;
-  }
-
-  /** The mark was told once, so the store has lost what was acknowledged since its own. */
-  isBehind(mark: number): boolean {
-    return mark > this.store.mark;
-  }
-
-  /** What the store lost is known and dealt with: no mark told so far exceeds those of the batches from here on. */
-  skipAhead(): void {
-    this.store.skipAhead();
-  }
-
   /** @throws MorchError STORE_UNWRITABLE while the last write failed: nothing new is taken on */
   assertWritable(): void {
     if (this.closed)

@@ -7,7 +7,7 @@
  * A key is known by 64 bits of hash under a random seed. With a million keys the chance that two are mistaken for one,
  * and a sound store for a damaged one at its next opening, is 1 in 30 million.
  */
-import { randomBytes } from 'node:crypto';
+import { randomInt } from 'node:crypto';
 
 /** Room for sums in a double. */
 const MODULUS = 2 ** 48;
@@ -41,7 +41,8 @@ export class Fingerprints {
   #table = new Uint32Array(SLOT * LEAST_SLOTS);
   /** Of slots, a power of two, less one. */
   #mask = LEAST_SLOTS - 1;
-  readonly #seed = randomBytes(8);
+  readonly #seedHigh = randomInt(2 ** 32);
+  readonly #seedLow = randomInt(2 ** 32);
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
   #undo: number[] | null = null;
 
@@ -73,8 +74,8 @@ export class Fingerprints {
   }
 
   #change(key: string, check: number): void {
-    let high = this.#seed.readUInt32LE(0);
-    let low = this.#seed.readUInt32LE(4);
+    let high = this.#seedHigh;
+    let low = this.#seedLow;
     for (let i = 0; i < key.length; i++) {
       const unit = key.charCodeAt(i);
       high = Math.imul(high ^ unit, 0x85ebca6b);

@@ -1,7 +1,7 @@
 /** Writes the records of a whole store into a new directory: what is left of a damaged one, or a backup. */
 import { batchOp, beginAnewAfter } from './batchEntries';
 import { addCheck, type Digest, emptyDigest } from './fingerprints';
-import { type Handle, openHandle, type TextOp } from './handle';
+import { type Handle, openHandle, type TextOp, writeBatch } from './handle';
 import { checkOf, encodeValue } from './values';
 
 const LENGTH_AT_ONCE = 4 * 1024 * 1024;
@@ -29,7 +29,7 @@ export class FreshStore {
     this.#ops.push({ type: 'put', key, value: encodeValue(check, json) });
     this.#length += key.length + json.length;
     if (this.#length < LENGTH_AT_ONCE) return;
-    await this.#db.batch(this.#ops, { sync: true });
+    await writeBatch(this.#db, this.#ops);
     this.#ops = [];
     this.#length = 0;
   }
@@ -42,7 +42,7 @@ export class FreshStore {
    */
   async finish(lastBatch: number): Promise<number> {
     const number = beginAnewAfter(lastBatch);
-    await this.#db.batch([...this.#ops, batchOp(number, { first: number, bytes: 0, ...this.digest })], { sync: true });
+    await writeBatch(this.#db, [...this.#ops, batchOp(number, { first: number, bytes: 0, ...this.digest })]);
     await this.#db.close();
     return number;
   }

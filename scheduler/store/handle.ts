@@ -28,6 +28,23 @@ export async function openHandle(directory: string, named = directory): Promise<
 }
 
 /**
+ * All or nothing, and on the disk when the promise resolves. Told to LevelDB one by one, because its other way, an array,
+ * takes five times as long.
+ */
+export async function writeBatch(db: Handle, ops: readonly TextOp[]): Promise<void> {
+  const batch = db.batch();
+  try {
+    for (const op of ops) {
+      if (op.type === 'put') batch.put(op.key, op.value);
+      else batch.del(op.key);
+    }
+    await batch.write({ sync: true });
+  } finally {
+    await batch.close();
+  }
+}
+
+/**
  * Keeps a store and all files beside it for this process until `release`, also against a kill -9: the kernel lets go
  * of the lock then. Node has no file locks of its own, LevelDB has; so an empty LevelDB is opened for its lock alone.
  * The store's own would not do: the files must be looked at, and perhaps exchanged, while it is not open.

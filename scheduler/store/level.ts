@@ -9,12 +9,13 @@
  * write. What the failed batch left in the log file may come back with that; it was refused, so the values from
  * before it are read from the old handle (which never applied it) and written first after the reopening.
  */
-import { access, open, rm } from 'node:fs/promises';
+import { accessSync } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MorchError } from '../../contract/errors';
 import { type BatchEntries, batchOp, type NextBatch } from './batchEntries';
 import type { Fingerprints } from './fingerprints';
-import { END, type Handle, messageOf, openHandle, type TextOp } from './handle';
+import { END, type Handle, messageOf, openHandle, type TextOp, writeBatch } from './handle';
 import { FIRST_KEY, numberOfBatch, prefixes } from './keys';
 import { openSnapshot } from './levelSnapshot';
 import type { MarkFile } from './markFile';
@@ -47,6 +48,8 @@ export interface LevelParts {
 export class LevelStore implements Store {
   readonly kind = 'leveldb';
   readonly #directory: string;
+  /** The file that LevelDB cannot be without. */
+  readonly #current: string;
   readonly #entries: BatchEntries;
   readonly #fingerprints: Fingerprints;
   readonly #mark: MarkFile;
@@ -62,6 +65,7 @@ export class LevelStore implements Store {
 
   constructor({ directory, db, entries, fingerprints, mark, lock }: LevelParts) {
     this.#directory = directory;
+    this.#current = join(directory, 'CURRENT');
     this.#db = db;
     this.#entries = entries;
     this.#fingerprints = fingerprints;
@@ -137,15 +141,16 @@ export class LevelStore implements Store {
       const group = this.#takeGroup();
       const { ops, batch } = this.#compose(group);
       try {
-        // Files that were removed under an open store take writes that nobody will ever read.
-        await access(join(this.#directory, 'CURRENT'));
+        // Files that were removed under an open store take writes that nobody will ever read. To ask costs some
+        // microseconds, as the kernel has the name in its cache; waiting for another thread costs many times that.
+        accessSync(this.#current);
         if (this.#undo !== undefined) {
           // Until the disk takes a few MiB again the old handle stays, because it can still be read.
           await probeDisk(this.#directory);
           this.#reopening = this.#reopen(this.#undo);
           await this.#reopening;
         }
-        await this.#db.batch(ops, { sync: true });
+        await writeBatch(this.#db, ops);
         this.#fingerprints.commit();
         batch.commit();
         this.#mark.raise(batch.number);
@@ -210,7 +215,7 @@ export class LevelStore implements Store {
     const ops = [...undo].map(
       ([key, value]): TextOp => (value === undefined ? { type: 'del', key } : { type: 'put', key, value }),
     );
-    await this.#db.batch(ops, { sync: true });
+    await writeBatch(this.#db, ops);
     await this.#assertNothingLost();
     this.#undo = undefined;
     this.#reopening = undefined;

@@ -9,7 +9,7 @@
 import { MorchError } from '../../contract/errors';
 import { BatchEntries, type BatchEntry, batchOp } from './batchEntries';
 import type { Digest } from './fingerprints';
-import type { Handle, TextOp } from './handle';
+import { type Handle, type TextOp, writeBatch } from './handle';
 import { keys, prefixes } from './keys';
 import { checkOf, encodeValue, soundCheckOf, soundJsonOf } from './values';
 
@@ -47,16 +47,16 @@ export async function rewriteLayout1(db: Handle): Promise<void> {
     if (json === null || soundCheckOf(key, value) !== null) continue;
     ops.push({ type: 'put', key, value: encodeValue(checkOf(key, json), json) });
     if (ops.length < AT_ONCE) continue;
-    await db.batch(ops, { sync: true });
+    await writeBatch(db, ops);
     ops = [];
   }
-  await db.batch(ops, { sync: true });
+  await writeBatch(db, ops);
 }
 
 /** The last step: the first entry of a batch, which makes it a store of layout 2. */
 export async function finishLayout2(db: Handle, digest: Digest): Promise<[number: number, entry: BatchEntry]> {
   const { number, entry } = new BatchEntries().next(0, digest);
-  await db.batch([batchOp(number, entry)], { sync: true });
+  await writeBatch(db, [batchOp(number, entry)]);
   return [number, entry];
 }
 

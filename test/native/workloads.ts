@@ -148,5 +148,5 @@ export async function hasOnlyItsDescriptors(pid: number): Promise<void> {
 
 /** The reaper opens files of /proc for a moment whenever there is a zombie; what leaks stays. */
 export async function hasOnlyDescriptors(count: number): Promise<void> {
-  await until(() => openDescriptors().length === count, { what: `${count} descriptors are open` });
+  await until(() => openDescriptors().length === count, { timeoutMs: 20_000, what: `${count} descriptors are open` });
 }

@@ -62,9 +62,9 @@ async function checkLimits(agent) {
     const { exit, tookMs } = await timeStop(agent, 'bomb.0', GRACE_MS);
     assert.equal(exit.signal, 'SIGKILL');
     assert.deepEqual(processesOf('bomb.0'), []);
-    // An emulated machine on a busy host takes its time for any stop.
+    // An emulated machine on a busy host takes its time for any stop; that it is one second is tested outside.
     await agent.start('tame.0', 'exec sleep 1000');
-    const allowedMs = GRACE_MS + Math.max(1_000, 5 * (await timeStop(agent, 'tame.0', 0)).tookMs);
+    const allowedMs = GRACE_MS + Math.max(4_000, 5 * (await timeStop(agent, 'tame.0', 0)).tookMs);
     assert.ok(tookMs >= GRACE_MS && tookMs < allowedMs, `it took ${tookMs} of ${allowedMs} ms`);
   });
 

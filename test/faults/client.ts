@@ -81,6 +81,8 @@ function isNoAnswer(error: unknown): boolean {
 /** Tells of every event from the first that is kept on, once, over restarts of the scheduler, until it is told to end. */
 export async function followEvents(url: string, onEvent: (event: MorchEvent) => void, end: AbortSignal): Promise<void> {
   let since = 0;
+  /** Records that were restored tell once more what they told before. */
+  const told = new Set<string>();
   while (!end.aborted) {
     const status = await new Promise<number>((resolve) => {
       const request = http.get(`${url}/events?since=${since}`, { agent: false, signal: end });
@@ -97,7 +99,9 @@ export async function followEvents(url: string, onEvent: (event: MorchEvent) => 
           for (const line of lines.filter((one) => one.startsWith('data: '))) {
             const event = JSON.parse(line.slice('data: '.length)) as MorchEvent;
             since = event.seq;
-            onEvent(event);
+            const name = `${event.seq} ${event.at}`;
+            if (!told.has(name)) onEvent(event);
+            told.add(name);
           }
         });
       });

@@ -48,7 +48,9 @@ export async function main(argv: string[], outerPid: number): Promise<void> {
   const known = (name: string): boolean => SCENARIOS.some((scenario) => scenario.name === name);
   const unknown = values.scenario.filter((name) => !known(name));
   if (unknown.length > 0 || !isProfile(values.profile)) {
-    console.error(`there is no ${[...unknown, values.profile].join(', ')}; --list tells what scenarios there are`);
+    console.error(
+      `there is no ${[...unknown, ...(isProfile(values.profile) ? [] : [values.profile])].join(', ')}; --list tells what scenarios there are`,
+    );
     process.exit(EXIT_USAGE);
   }
   const all = values.soak ? [soak] : SCENARIOS;

@@ -1,5 +1,5 @@
 /** A scheduler or an agent under test: a real process of the built tree on a host, which can be killed, stopped and hindered. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../support/until';
@@ -9,6 +9,12 @@ import type { Host } from './fabric';
 const MAIN = join(__dirname, '..', '..', 'dist', 'cli', 'main.js');
 const PRELOADS = join(__dirname, 'preloads');
 const READY_WITHIN_MS = 30_000;
+
+/** Runs a command of morch to its end. @throws Error with what it said unless it ends with 0 */
+export function morch(...args: string[]): void {
+  const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`morch ${args.join(' ')} ended with ${status}: ${stderr}`);
+}
 
 /** How a part is hindered from its start on. */
 export interface Hindrance {

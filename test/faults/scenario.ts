@@ -6,6 +6,7 @@ import { disks } from './scenarios/disks';
 import { network } from './scenarios/network';
 import { nodes } from './scenarios/nodes';
 import { programs } from './scenarios/programs';
+import { records } from './scenarios/records';
 import { schedulers } from './scenarios/schedulers';
 import type { World, WorldOptions } from './world';
 
@@ -36,6 +37,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...nodes,
   ...network,
   ...schedulers,
+  ...records,
   ...disks,
   ...clocks,
 ];

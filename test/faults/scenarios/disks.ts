@@ -1,5 +1,4 @@
 /** What befalls disks. */
-import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ask } from '../client';
 import { breakDisk, fillDisk, mendDisk } from '../disks';
@@ -124,64 +123,6 @@ export const disks: Scenario[] = [
       expectSame(before, world.living({ chatty }));
       free();
       await world.untilAlive(await world.submit({ id: 'late', spec: onNode('n1') }));
-    },
-  },
-  {
-    name: 'scheduler-emptied',
-    says: 'a scheduler that is started on an empty directory takes over what runs',
-    rounds: { whole: 3, short: 1 },
-    async run(world) {
-      const mix = await submitMix(world);
-      const job = await world.submit({ id: 'job', kind: 'batch', replicas: 2, runMs: 120_000 });
-      await world.untilAlive(job);
-      for (let round = 0; round < world.options.rounds; ++round) {
-        const before = world.living({ replaced: mix.replaced, kept: mix.kept });
-        const seen = world.events.length;
-        const fault = world.begin('records removed', null, { apart: true });
-        const restart = await world.killScheduler();
-        await rm(world.scheduler.dataDir, { recursive: true });
-        await restart();
-        await world.untilEvent('scheduler.rebuilt', undefined, seen);
-        await world.untilHealthy();
-        fault.end();
-        await untilAllAlive(world, { ...mix, job });
-        expectSame(before, world.living({ replaced: mix.replaced, kept: mix.kept }));
-        const late = await world.submit({ id: `late-${round}`, replicas: 3 });
-        await world.untilAlive(late);
-      }
-    },
-  },
-  {
-    name: 'scheduler-restored',
-    says: 'a scheduler on a copy of its directory from before takes over what was started since',
-    rounds: { whole: 3, short: 1 },
-    async run(world) {
-      const mix = await submitMix(world);
-      const copy = join(world.options.directory, 'copy');
-      for (let round = 0; round < world.options.rounds; ++round) {
-        let restart = await world.killScheduler();
-        await cp(world.scheduler.dataDir, copy, { recursive: true });
-        await restart();
-        await world.untilHealthy();
-        const since = await world.submit({ id: `since-${round}`, replicas: 3 });
-        await world.untilAlive(since);
-        // Generations that the copy does not know of.
-        const back = await world.killNode(world.random.pick(world.names), { plain: false });
-        await world.passed(world.times.verdictMs + 1_000);
-        await back();
-        await world.untilHealthy();
-        const seen = world.events.length;
-        const fault = world.begin('old records restored', null, { apart: true });
-        restart = await world.killScheduler();
-        await rm(world.scheduler.dataDir, { recursive: true });
-        await cp(copy, world.scheduler.dataDir, { recursive: true });
-        await rm(copy, { recursive: true });
-        await restart();
-        await world.untilEvent('scheduler.rebuilt', undefined, seen);
-        await world.untilHealthy();
-        fault.end();
-        await untilAllAlive(world, { ...mix, since });
-      }
     },
   },
 ];

@@ -18,6 +18,7 @@ import {
   type SchedulerMessage,
   type SessionMessage,
   schedulerMessageSchema,
+  type WorkloadsMessage,
 } from '../contract/agentApi';
 import { MorchError, parseInput } from '../contract/errors';
 import { endWithProblem } from './http/problem';
@@ -52,6 +53,7 @@ export interface EventsMeans {
   hello(): HelloMessage;
   heartbeat(n: number, withUsage: boolean): HeartbeatMessage;
   forget(ids: GenerationId[]): Promise<void>;
+  noteWorkloads(workloads: WorkloadsMessage['workloads']): Promise<void>;
   log: Logger;
 }
 
@@ -228,6 +230,12 @@ export class Events {
         this.means.forget(message.instances).catch((error) => {
           this.means.log.error({ err: error }, 'cannot remove the records of forgotten instances');
         });
+        return;
+      case 'workloads':
+        if (!this.means.session.isOn(listener)) return;
+        this.means.noteWorkloads(message.workloads).catch((error) => {
+          this.means.log.error({ err: error }, 'cannot record what has changed of workloads');
+        });
     }
   }
 
@@ -237,6 +245,7 @@ export class Events {
     if (sentAtMs === undefined) return;
     const { epoch } = listener.scheduler!;
     this.means.session.begin(message, epoch, sentAtMs, listener);
+    this.means.membership.noteLease(message.leaseMs);
     if (message.heartbeatMs === listener.heartbeatMs) return;
     listener.heartbeatMs = message.heartbeatMs;
     clearInterval(listener.timer);

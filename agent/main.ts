@@ -19,6 +19,7 @@ import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
 import { loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
+import { Origins } from './origins';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { startRegistration } from './registration';
@@ -110,6 +111,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     () => membership.clusterId !== null,
   );
 
+  const origins = await Origins.open(dataDir, () => supervisor.liveUids(), log);
+
   const { name, labels } = options;
   const capacity = capacityOf(sampler.system, options);
   const self = { name, version: VERSION, nodeKey: membership.nodeKey, incarnation, bootId, features, labels };
@@ -118,6 +121,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     ...self,
     capacity,
     mark: membership.mark,
+    leaseMs: membership.leaseMs,
     instances: supervisor.reportsOf(membership.clusterId),
   });
   const heartbeat = (n: number, withUsage: boolean): HeartbeatMessage => ({
@@ -154,6 +158,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     hello,
     heartbeat,
     forget: (ids) => supervisor.forget(ids),
+    noteWorkloads: (workloads) => origins.note(workloads),
     log,
   });
   const tails = new Tails({
@@ -166,7 +171,10 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   });
   supervisor.adopt(recovered);
   const drill = new Drill(log);
-  const server = createAgentServer(makeHandlers({ supervisor, membership, session, logFiles, status, drill }), log);
+  const server = createAgentServer(
+    makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
+    log,
+  );
   drill.attach(server);
   events.attach(server);
   const { port } = await listen(server, options);

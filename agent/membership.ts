@@ -19,6 +19,8 @@ const identitySchema = z.object({
   term: z.string().nullable().default(null),
   /** The highest mark of the cluster's store that was told: it has no more right to be lower. */
   mark: z.int().default(0),
+  /** Of the latest session: copies here may live so long unheard. */
+  leaseMs: z.int().default(0),
 });
 type Identity = z.infer<typeof identitySchema>;
 
@@ -49,7 +51,7 @@ export class Membership {
     const stored = await readIdentity(path);
     const membership = new Membership(
       path,
-      stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null, mark: 0 },
+      stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null, mark: 0, leaseMs: 0 },
     );
     membership.#saved = stored;
     await membership.#settle();
@@ -72,6 +74,10 @@ export class Membership {
 
   get mark(): number {
     return this.#identity.mark;
+  }
+
+  get leaseMs(): number {
+    return this.#identity.leaseMs;
   }
 
   get epoch(): number {
@@ -137,11 +143,18 @@ export class Membership {
 
   /** Kept now and then: one that is a little behind still tells of a store that is far behind. */
   noteMark(mark: number): void {
-    if (mark <= this.#identity.mark) return;
-    this.#identity = { ...this.#identity, mark };
+    if (mark > this.#identity.mark) this.#note({ mark });
+  }
+
+  noteLease(leaseMs: number): void {
+    if (leaseMs !== this.#identity.leaseMs) this.#note({ leaseMs });
+  }
+
+  #note(noted: Partial<Identity>): void {
+    this.#identity = { ...this.#identity, ...noted };
     this.#noting ??= setTimeout(() => {
       this.#noting = null;
-      this.#settle().catch(() => {}); // the next mark is kept
+      this.#settle().catch(() => {}); // the next one is kept
     }, NOTED_WITHIN_MS).unref();
   }
 

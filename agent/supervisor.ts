@@ -17,6 +17,7 @@ import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
 import { type LogOwner, logOwnerKey } from './logs/files';
+import type { Origins } from './origins';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
 import type { TailSubject } from './tails';
@@ -131,12 +132,20 @@ export class Supervisor {
     }));
   }
 
-  /** What that cluster's scheduler has had started and has not ended, as it was told. */
-  keptOf(clusterId: string): KeptInstance[] {
+  /** What that cluster's scheduler has had started and has not ended, as it was told last. */
+  keptOf(clusterId: string, origins: Pick<Origins, 'latest'>): KeptInstance[] {
     return this.#lives()
       .map(({ spec }) => spec)
       .filter((spec) => spec.clusterId === clusterId)
-      .map(({ attemptsUsed: _1, node: _2, clusterId: _3, ...kept }) => kept);
+      .map(({ attemptsUsed: _1, node: _2, clusterId: _3, workload: started, ...kept }) => {
+        const workload = origins.latest(kept.uid, started);
+        return { ...kept, ...(workload === undefined ? {} : { workload }) };
+      });
+  }
+
+  /** Of the workloads of which something lives here. */
+  liveUids(): Set<string> {
+    return new Set(this.#lives().map(({ spec }) => spec.uid));
   }
 
   get liveCount(): number {

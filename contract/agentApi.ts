@@ -201,6 +201,7 @@ export const helloMessageSchema = z.object({
   labels: labelsSchema,
   capacity: amountsSchema,
   mark: z.int().default(0).describe("the highest of the cluster's marks that it was told"),
+  leaseMs: z.int().default(0).describe('the lease of the latest session that it knows of; 0: of none'),
   instances: z.array(instanceReportSchema),
 });
 
@@ -279,10 +280,21 @@ export const forgetMessageSchema = z.object({
 });
 export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
 
+/**
+ * From the scheduler, in a session: what it has of workloads that changed without a restart, so that the agents' word is
+ * the latest when its records are lost.
+ */
+export const workloadsMessageSchema = z.object({
+  type: z.literal('workloads'),
+  workloads: z.array(z.object({ uid: z.string(), workload: workloadOriginSchema })),
+});
+export type WorkloadsMessage = z.infer<typeof workloadsMessageSchema>;
+
 export const schedulerMessageSchema = z.discriminatedUnion('type', [
   sessionMessageSchema,
   ackMessageSchema,
   forgetMessageSchema,
+  workloadsMessageSchema,
 ]);
 export type SchedulerMessage = z.infer<typeof schedulerMessageSchema>;
 

@@ -22,6 +22,8 @@ export interface Meta {
    * restoration.
    */
   rebuilding?: { reason: RebuildReason; since: string } | null;
+  /** Nodes that have not told what they run may hold fenced copies that nobody knows of; see rebuild.ts. */
+  unseenFenced?: boolean;
   /** A node has joined at some time: the cluster is this scheduler's own. */
   joined?: boolean;
 }

@@ -15,6 +15,7 @@ import {
   type InstanceReport,
   type SchedulerMessage,
   type TailsMessage,
+  type WorkloadsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
 import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
@@ -39,6 +40,8 @@ export interface LinkListener {
    * @returns the number of the session that begins with it
    */
   onHello(hello: HelloMessage, connectStartedAtMs: number): number;
+  /** The agent has been told that it began. */
+  onSession(): void;
   onInstance(report: InstanceReport): void;
   /** @param text the message as it came */
   onHeartbeat(message: HeartbeatMessage, text: string): void;
@@ -117,6 +120,11 @@ export class NodeLink {
   /** A probe at the user's request; counts like any other. */
   async probeNow(): Promise<ProbeResult> {
     return this.probe();
+  }
+
+  /** Nothing without a session: all is told when it begins. */
+  tellWorkloads(workloads: WorkloadsMessage['workloads']): void {
+    if (this.hasSession && workloads.length > 0) this.send({ type: 'workloads', workloads });
   }
 
   forget(instances: ForgetMessage['instances']): void {
@@ -219,6 +227,7 @@ export class NodeLink {
     const { heartbeatMs, leaseMs } = this.policy;
     this.hasSession = true;
     this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: startWithinMs(this.policy) });
+    this.listener.onSession();
   }
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */

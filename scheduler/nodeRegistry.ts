@@ -10,12 +10,13 @@ import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
+import type { WorkloadOrigin } from '../contract/workload';
 import { AgentClient, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
-import { instanceKey, type NodeRecord } from './core/model';
+import { instanceKey, type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
 import { Quarantine } from './quarantine';
@@ -59,7 +60,9 @@ export class NodeRegistry {
         askKept: (id) => this.clientOf(this.state.nodes.get(id)!).kept(state.term, policy.probeTimeoutMs),
         takeIn: (id, report) => this.loop!.takeIn(id, report),
         onEnded: () => this.reconnectAll(),
+        onFencesOver: () => this.loop!.wake(),
       },
+      leaseMs,
       log,
     );
     const succeed = (epoch: number): void => {
@@ -104,6 +107,23 @@ export class NodeRegistry {
       this.clients.set(node.id, client);
     }
     return client;
+  }
+
+  /** It was changed, durably: agents that run some of it keep what it is now. */
+  tellWorkload(workload: WorkloadRecord): void {
+    const nodes = new Set([...this.state.instancesOf(workload).values()].map(({ node }) => node));
+    for (const node of nodes) {
+      if (node !== null) this.links.get(node)?.tellWorkloads([{ uid: workload.uid, workload: originOf(workload) }]);
+    }
+  }
+
+  /** Of those that were never changed the agent has all there is from their starts. */
+  private changedWorkloadsOn(nodeId: string): { uid: string; workload: WorkloadOrigin }[] {
+    const uids = new Set([...this.state.instancesOn(nodeId)].map(({ uid }) => uid));
+    return [...uids].flatMap((uid) => {
+      const workload = this.state.workloads.get(uid);
+      return workload === undefined || workload.version === 1 ? [] : [{ uid, workload: originOf(workload) }];
+    });
   }
 
   forget(nodeId: string, instances: { uid: string; slot: string; generation: number }[]): void {
@@ -336,6 +356,7 @@ export class NodeRegistry {
     let contactSavedAtMs = 0;
     const listener: LinkListener = {
       onHello: (hello, connectStartedAtMs) => this.heardInventory(node, hello, connectStartedAtMs),
+      onSession: () => this.links.get(node.id)?.tellWorkloads(this.changedWorkloadsOn(node.id)),
       onInstance: (report) => this.loop!.takeIn(node.id, report),
       onHeartbeat: (message, text) => {
         this.heardHeartbeat(node, message);
@@ -399,7 +420,7 @@ export class NodeRegistry {
       // What others have told already was judged by what is outdated.
       setImmediate(() => this.reconnectAll());
     }
-    if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello.instances);
+    if (this.rebuild.isOn) this.rebuild.takeInventory(node.id, hello);
     else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();
     return this.lastSession;

@@ -5,10 +5,10 @@
 import type { Logger } from 'pino';
 import type { Started, StartInstance, StopBatch } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
-import { pickProcess, type WorkloadOrigin } from '../contract/workload';
+import { pickProcess } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
-import type { InstanceRecord, WorkloadRecord } from './core/model';
+import { type InstanceRecord, originOf } from './core/model';
 import type { State } from './state';
 
 const BATCH = 64;
@@ -325,18 +325,4 @@ export class Outbox {
       workload: originOf(workload),
     };
   }
-}
-
-/** What the agent keeps for a scheduler that has lost its records. */
-function originOf({ spec, version, revision, createdAt }: WorkloadRecord): WorkloadOrigin {
-  const { labels, replicas, resources, placement } = spec;
-  return {
-    labels,
-    ...(replicas === undefined ? {} : { replicas }),
-    resources,
-    placement,
-    version,
-    revision,
-    createdAt,
-  };
 }

@@ -27,6 +27,10 @@ const UNSEEN_CPU_MILLIS = 100;
 const BRAKED =
   'held by the brake, as so many nodes were lost at once; it goes on when they are back, or with `morch recovery --release`';
 
+/** What is said of fenced instances as long as a copy may live that no record tells of. */
+const UNSEEN =
+  'held until the lease of nodes that have not told what they run is over, as one of them may still run it';
+
 /** @returns whether some are left that could not be looked at in this pass */
 export function placeWaiting(state: State, nowMs: number): boolean {
   if (state.meta.rebuilding) return false;
@@ -39,6 +43,10 @@ export function placeWaiting(state: State, nowMs: number): boolean {
     if (isUnwanted(instance, workload)) continue;
     if (instance.lingersOn !== null && braked.has(instance.lingersOn)) {
       if (instance.statusReason !== BRAKED) state.updateInstance(instance, { statusReason: BRAKED });
+      continue;
+    }
+    if (state.meta.unseenFenced === true && workload.spec.onDisconnect === 'stop') {
+      if (instance.statusReason !== UNSEEN) state.updateInstance(instance, { statusReason: UNSEEN });
       continue;
     }
     if (placed === PLACED_PER_PASS) return true;

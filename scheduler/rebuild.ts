@@ -5,8 +5,9 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
-import type { InstanceReport, KeptInstance } from '../contract/agentApi';
+import type { HelloMessage, InstanceReport, KeptInstance } from '../contract/agentApi';
 import { pickProcess } from '../contract/workload';
+import { fenceEndsMs } from './core/healthPolicy';
 import { hasEnded } from './core/intake';
 import { type InstanceRecord, instanceKey, type WorkloadRecord } from './core/model';
 import { emitAbout } from './instanceEvents';
@@ -16,6 +17,8 @@ import type { State } from './state';
 
 /** Agents that no record speaks of make themselves known within this time of hearing no scheduler. */
 const AT_LEAST_MS = 12_000;
+/** Timers take no longer ones (2^31 - 1); it is looked again then. */
+const TIMER_AT_MOST_MS = 2 ** 31 - 1;
 /** Since the last inventory. */
 const QUIET_MS = 5_000;
 const LOOK_MS = 250;
@@ -29,6 +32,8 @@ export interface RebuildMeans {
   takeIn(nodeId: string, report: InstanceReport): void;
   /** All nodes are to tell their inventories once more, to the ordinary rules. */
   onEnded(): void;
+  /** Copies of which nobody knows are dead by now, where they were fenced. */
+  onFencesOver(): void;
 }
 
 export class Rebuild {
@@ -36,13 +41,21 @@ export class Rebuild {
   private sinceMs = performance.now();
   private lastHeardAtMs = performance.now();
   private timer: NodeJS.Timeout | null = null;
+  private fencesTimer: NodeJS.Timeout | null = null;
 
+  /** @param leaseMs the longest that is known to have been given; agents may tell of a longer one */
   constructor(
     private readonly state: State,
     private readonly means: RebuildMeans,
+    private leaseMs: number,
     private readonly log: Logger,
   ) {
-    if (this.isOn) this.watch();
+    if (this.isOn) {
+      state.meta.unseenFenced = true;
+      state.saveMeta();
+      this.watch();
+    }
+    if (state.meta.unseenFenced === true) this.awaitFences();
   }
 
   get isOn(): boolean {
@@ -52,6 +65,7 @@ export class Rebuild {
   begin(reason: RebuildReason): void {
     if (this.isOn) return;
     this.state.meta.rebuilding = { reason, since: new Date().toISOString() };
+    this.state.meta.unseenFenced = true;
     this.state.saveMeta();
     this.state.emit({ type: 'scheduler.rebuilding', data: { reason } }, new Date().toISOString());
     this.log.error({ reason }, 'learning from the agents what runs; nothing is started until that is known');
@@ -59,16 +73,18 @@ export class Rebuild {
     this.sinceMs = performance.now();
     this.lastHeardAtMs = this.sinceMs;
     this.watch();
+    this.awaitFences();
   }
 
   /** What runs on the node is taken over. What it lacks, or has of an earlier generation, is judged when all are heard. */
-  takeInventory(nodeId: string, reports: readonly InstanceReport[]): void {
+  takeInventory(nodeId: string, hello: Pick<HelloMessage, 'instances' | 'leaseMs'>): void {
+    this.leaseMs = Math.max(this.leaseMs, hello.leaseMs);
     this.means
       .askKept(nodeId)
       .then((kept) => {
         if (!this.isOn) return;
         for (const workload of latestByUid(kept).values()) this.adoptWorkload(workload);
-        for (const report of reports) this.adopt(nodeId, report);
+        for (const report of hello.instances) this.adopt(nodeId, report);
         this.heardFrom.add(nodeId);
         this.lastHeardAtMs = performance.now();
       })
@@ -76,7 +92,7 @@ export class Rebuild {
         this.log.warn({ node: nodeId, err: error }, 'the agent has not told what it runs; it is asked again');
         setTimeout(() => {
           const connected = this.state.nodes.has(nodeId) && this.state.runtimeOf(nodeId).session !== null;
-          if (this.isOn && connected) this.takeInventory(nodeId, reports);
+          if (this.isOn && connected) this.takeInventory(nodeId, hello);
         }, QUIET_MS).unref();
       });
   }
@@ -92,14 +108,36 @@ export class Rebuild {
     this.state.saveMeta();
     this.state.emit({ type: 'scheduler.rebuilt', data: { by, reason, missing } }, new Date().toISOString());
     this.log.warn({ by, missing }, 'what runs is known again; starts go on');
-    this.close();
+    this.stopWatching();
     this.means.onEnded();
     return true;
   }
 
   close(): void {
+    this.stopWatching();
+    if (this.fencesTimer !== null) clearTimeout(this.fencesTimer);
+    this.fencesTimer = null;
+  }
+
+  private stopWatching(): void {
     if (this.timer !== null) clearInterval(this.timer);
     this.timer = null;
+  }
+
+  /**
+   * A node that has not answered may run fenced copies that no record tells of, as long as its lease lasts: no fenced
+   * instance is placed before (`meta.unseenFenced`), not even when an operator has ended the rebuilding.
+   */
+  private awaitFences(): void {
+    const leftMs = fenceEndsMs(this.sinceMs + this.leaseMs, this.leaseMs) - performance.now();
+    if (leftMs > 0) {
+      this.fencesTimer = setTimeout(() => this.awaitFences(), Math.min(Math.ceil(leftMs), TIMER_AT_MOST_MS));
+      return;
+    }
+    this.fencesTimer = null;
+    this.state.meta.unseenFenced = false;
+    this.state.saveMeta();
+    this.means.onFencesOver();
   }
 
   private watch(): void {

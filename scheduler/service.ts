@@ -292,6 +292,7 @@ export class Service implements SchedulerApi {
       this.loop.wake();
     }
     await this.journal.commit();
+    if (change === 'adjust') this.registry.tellWorkload(existing);
     return { created: false, workload: this.view(existing) };
   }
 
@@ -354,6 +355,7 @@ export class Service implements SchedulerApi {
       this.loop.wake();
     }
     await this.journal.commit();
+    if (from !== replicas) this.registry.tellWorkload(workload);
     return this.view(workload);
   }
 

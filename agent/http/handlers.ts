@@ -25,6 +25,7 @@ import { countDropped, type RunDrops } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logs/files';
 import { type LogBlock, type LogRequest, readLogs } from '../logs/reading';
 import type { Commander, Membership } from '../membership';
+import type { Origins } from '../origins';
 import type { Session, SessionClaim } from '../session';
 import { readStateFile } from '../shim/stateFile';
 import type { Supervisor } from '../supervisor';
@@ -36,11 +37,20 @@ export interface HandlerMeans {
   membership: Membership;
   session: Session;
   logFiles: LogFiles;
+  origins: Origins;
   status(withProcesses: boolean): AgentStatus;
   drill: Pick<Drill, 'begin'>;
 }
 
-export function makeHandlers({ supervisor, membership, session, logFiles, status, drill }: HandlerMeans): Handlers {
+export function makeHandlers({
+  supervisor,
+  membership,
+  session,
+  logFiles,
+  origins,
+  status,
+  drill,
+}: HandlerMeans): Handlers {
   const start = async (command: StartInstance) => {
     membership.check(command);
     const refusal = session.refusalOfStart(command);
@@ -115,7 +125,7 @@ export function makeHandlers({ supervisor, membership, session, logFiles, status
     'GET /instances': ({ response, query }) => {
       const asker = query as z.output<typeof agentInstancesQuerySchema>;
       membership.check(asker);
-      sendJson(response, 200, { instances: supervisor.keptOf(asker.clusterId) });
+      sendJson(response, 200, { instances: supervisor.keptOf(asker.clusterId, origins) });
     },
 
     'GET /instances/:id/logs': async (call) => {

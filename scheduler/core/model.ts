@@ -4,7 +4,7 @@
  */
 import type { Amounts, NodeUsage } from '../../contract/node';
 import type { InstanceStatus, NodeStatus, WorkloadStatus } from '../../contract/states';
-import type { Exit, OnDisconnect, WorkloadSpec } from '../../contract/workload';
+import type { Exit, OnDisconnect, WorkloadOrigin, WorkloadSpec } from '../../contract/workload';
 
 export interface WorkloadRecord {
   /** Random; tells a workload from an earlier one of the same id. */
@@ -123,4 +123,18 @@ export const instanceKey = (i: { uid: string; slot: string }): string => `${i.ui
 /** No generation of it may hold a process, and it waits for a place. */
 export function isUnplaced(i: InstanceRecord): boolean {
   return i.node === null && (i.status === 'pending' || i.status === 'recovering' || i.status === 'backoff');
+}
+
+/** What agents keep for a scheduler that has lost its records. */
+export function originOf({ spec, version, revision, createdAt }: WorkloadRecord): WorkloadOrigin {
+  const { labels, replicas, resources, placement } = spec;
+  return {
+    labels,
+    ...(replicas === undefined ? {} : { replicas }),
+    resources,
+    placement,
+    version,
+    revision,
+    createdAt,
+  };
 }

@@ -93,9 +93,10 @@ test('a reader that does not read is cut off', async () => {
     session: new Session(page, nowMs, () => false),
     nowMs,
     log,
-    hello: () => ({ type: 'hello', ...node, capacity: amounts, mark: 0, instances: [] }),
+    hello: () => ({ type: 'hello', ...node, capacity: amounts, mark: 0, leaseMs: 0, instances: [] }),
     heartbeat: (n) => ({ type: 'heartbeat', n }) as never,
     forget: async () => {},
+    noteWorkloads: async () => {},
   });
   const server = createServer();
   events.attach(server);

@@ -47,7 +47,8 @@ export class Cluster {
 
   private constructor(
     readonly directory: string,
-    private readonly schedulerArgs: object = {},
+    /** Of schedulers that are started from now on. */
+    public schedulerArgs: object = {},
   ) {}
 
   static async start(

@@ -1,5 +1,5 @@
 /** A scheduler that has lost its records, all of them or the latest, learns from its agents what runs, and takes it over. */
-import { cp, mkdir, rm } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Health } from '../../contract/health';
 import { Cluster, end } from '../support/cluster';
@@ -36,16 +36,18 @@ async function killScheduler(): Promise<void> {
 }
 
 test('one on an empty directory takes over the cluster of its agents, and stops nothing', async () => {
-  await cluster.submit({
-    id: 'web',
-    ...SLEEP,
-    replicas: 4,
-    labels: { tier: 'front' },
-    resources: { cpuMillis: 100, memoryBytes: 2 ** 20 },
-  });
+  const web = { ...SLEEP, resources: { cpuMillis: 100, memoryBytes: 2 ** 20 }, env: { TEST_MARK: cluster.mark } };
+  await cluster.submit({ id: 'web', ...web, replicas: 6 });
   await cluster.submit({ id: 'job', command: ['sleep', '1000'], onDisconnect: 'keep' });
   await cluster.untilRunning('job', 1);
-  const { uid, version } = await cluster.untilRunning('web', 4);
+  await cluster.untilRunning('web', 6);
+  // No start tells the agents of these.
+  await cluster.request('PUT', '/workloads/web', { ...web, replicas: 6, labels: { tier: 'front' } });
+  await cluster.request('POST', '/workloads/web/scale', { replicas: 4 });
+  const { uid, version } = await cluster.untilWorkload('web', 'is scaled', (w) => w.instances.length === 4);
+  expect(version).toBe(3);
+  const toldTo = async (node: string) => readFile(path.join(cluster.directory, node, 'workloads.json'), 'utf8');
+  await until(async () => (await toldTo('n1').catch(() => '')).includes('"version":3'), { what: 'an agent knows it' });
   const before = [await copies('web'), await copies('job')];
   const { clusterId, epoch } = await health();
   await killScheduler();

@@ -53,6 +53,7 @@ function judged(more: Partial<History>): Judgement {
     stops: [],
     faults: [],
     verdicts: [],
+    stallsMs: [],
     endMs: END_MS,
     ...more,
   });
@@ -292,6 +293,14 @@ describe('of verdicts', () => {
     expect(judged({ faults: [fault()] }).missedVerdicts).toEqual(['n1 (cut off at +10.000 s): none']);
     const late = replaced({}, {}, { verdicts: [lost('n1', 16_000)] });
     expect(late).toMatchObject({ missedVerdicts: ['n1 (cut off at +10.000 s): after 6000 ms'], verdictMs: [6_000] });
+  });
+
+  test('gives a scheduler that has noted to be late twice the time', () => {
+    const stallsMs = [11_000];
+    expect(replaced({}, {}, { stallsMs, verdicts: [lost('n1', 16_000)] }).missedVerdicts).toEqual([]);
+    expect(replaced({}, {}, { stallsMs, verdicts: [lost('n1', 20_100)] }).missedVerdicts).toHaveLength(1);
+    const before = [9_000];
+    expect(replaced({}, {}, { stallsMs: before, verdicts: [lost('n1', 16_000)] }).missedVerdicts).toHaveLength(1);
   });
 
   test('misses none where the failure was too short, or the scheduler stood still', () => {

@@ -82,6 +82,8 @@ export interface History {
   stops: readonly Stop[];
   faults: readonly Fault[];
   verdicts: readonly Verdict[];
+  /** When the scheduler has noted that it got no time itself. */
+  stallsMs: readonly number[];
   /** When everything had come to rest: whoever is to live has given a sign of life since. Null: the history goes on. */
   endMs: number | null;
 }

@@ -4,6 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../support/until';
 import { ask } from './client';
+import { bootTimeOf } from './clock';
 import type { Host } from './fabric';
 
 const MAIN = join(__dirname, '..', '..', 'dist', 'cli', 'main.js');
@@ -95,6 +96,15 @@ export class Part {
 
   async untilGone(timeoutMs = 15_000): Promise<void> {
     await until(() => !this.isAlive, { what: `${this.name} has ended`, timeoutMs });
+  }
+
+  /** When it has logged something that has this in it. */
+  loggedAtMs(text: string): number[] {
+    const lines = readFileSync(this.logPath, 'utf8').split('\n');
+    return lines.flatMap((line) => {
+      const time = line.includes(text) ? /"time":(\d+)/.exec(line)?.[1] : undefined;
+      return time === undefined ? [] : [bootTimeOf(new Date(Number(time)).toISOString())];
+    });
   }
 
   /** The last line of its log. */

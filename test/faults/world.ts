@@ -475,6 +475,7 @@ export class World {
       stops: this.#stops,
       faults: this.#faults,
       verdicts: this.#verdicts,
+      stallsMs: this.scheduler.loggedAtMs('the scheduler itself stood still'),
       endMs,
     };
   }

@@ -30,9 +30,15 @@ import {
   applyTimeout,
   decideNode,
   initialHealth,
+  isDecisive,
   type NodeHealth,
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
+
+/** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */
+const COMPANIONS_AT_MOST = 256;
+/** Under way at present. */
+let companions = 0;
 
 export interface LinkListener {
   /**
@@ -245,7 +251,9 @@ export class NodeLink {
   private async probe(): Promise<ProbeResult> {
     const startedAtMs = performance.now();
     applyProbeStart(this.health, startedAtMs);
+    const endCompany = isDecisive(this.health, startedAtMs, this.policy) ? this.accompany(startedAtMs) : () => {};
     const result = this.recognise(await probeAgent(this.address, this.policy.probeTimeoutMs));
+    endCompany();
     if (this.closed) return result;
     const nowMs = performance.now();
     switch (result.kind) {
@@ -269,6 +277,30 @@ export class NodeLink {
     this.listener.onProbe(result);
     this.judge();
     return result;
+  }
+
+  /**
+   * Further probes beside one that decides, on connections of their own: TCP needs a second to notice that the first packet
+   * was lost. Only their answers count.
+   *
+   * @returns ends it
+   */
+  private accompany(startedAtMs: number): () => void {
+    const one = async (leftMs: number): Promise<void> => {
+      companions += 1;
+      const result = this.recognise(await probeAgent(this.address, leftMs));
+      companions -= 1;
+      if (this.closed || result.kind !== 'answered') return;
+      applyAnswer(this.health, performance.now());
+      this.listener.onContact();
+      this.judge();
+    };
+    const timer = setInterval(() => {
+      const leftMs = startedAtMs + this.policy.probeTimeoutMs - performance.now();
+      if (leftMs <= 0 || !isDecisive(this.health, startedAtMs, this.policy)) clearInterval(timer);
+      else if (companions < COMPANIONS_AT_MOST) void one(leftMs);
+    }, this.policy.silentProbeMs);
+    return () => clearInterval(timer);
   }
 
   /** An answer of another agent, or of one that has joined another cluster, is none of the node's. */

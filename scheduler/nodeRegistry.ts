@@ -203,6 +203,11 @@ export class NodeRegistry {
     this.reconnectAll();
   }
 
+  /** What it has told is not known any more. */
+  relearn(nodeId: string): void {
+    this.links.get(nodeId)?.reconnect();
+  }
+
   private reconnectAll(): void {
     for (const link of this.links.values()) link.reconnect();
   }

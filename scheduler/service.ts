@@ -83,9 +83,15 @@ export class Service implements SchedulerApi {
 
   readyChecks(): ReadyCheck[] {
     const { unwritable } = this.journal;
+    const { deposedBy } = this.registry;
     return [
       { name: 'state loaded', ok: true },
       { name: 'store', ok: unwritable === null, ...(unwritable === null ? {} : { detail: unwritable }) },
+      {
+        name: 'leading',
+        ok: deposedBy === null,
+        ...(deposedBy === null ? {} : { detail: `agents obey a scheduler of epoch ${deposedBy}` }),
+      },
     ];
   }
 
@@ -279,6 +285,13 @@ export class Service implements SchedulerApi {
   /** @throws MorchError STORE_UNWRITABLE; REBUILDING while it is not known what is to be changed */
   private assertChangeable(): void {
     this.journal.assertWritable();
+    const { deposedBy } = this.registry;
+    if (deposedBy !== null) {
+      throw new MorchError(
+        'NOT_LEADING',
+        `Another scheduler of this cluster (epoch ${deposedBy}) commands its agents; this one stands down and takes no changes. Use that one, or end it: then this one goes on.`,
+      );
+    }
     const { rebuilding } = this.state.meta;
     if (rebuilding?.reason !== 'damaged') return;
     throw new MorchError(

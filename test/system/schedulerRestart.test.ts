@@ -87,7 +87,9 @@ it('acknowledges nothing once its files are gone', async () => {
     cluster.request('POST', '/nodes/n1/cordon'),
   ]);
   for (const answer of answers) expect(answer).toMatchObject({ status: 507, body: { code: 'STORE_UNWRITABLE' } });
-  expect((await cluster.request('GET', '/nodes/n1')).body).toMatchObject({ schedulable: true });
+  const isSchedulable = async () =>
+    (await cluster.request<{ schedulable: boolean }>('GET', '/nodes/n1')).body.schedulable;
+  await until(isSchedulable, { what: 'the node takes instances, as far as it is heard' });
   expect((await cluster.request('GET', '/workloads')).body).toMatchObject({ workloads: [] });
   expect((await cluster.request('GET', '/health')).body).toMatchObject({
     status: 'degraded',

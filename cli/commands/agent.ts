@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
 import { collect, flag, parsePair, parsePairs, port } from '../flags';
 import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { flagNames } from '../problems';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -104,11 +105,12 @@ export function registerAgent(program: Command): void {
           `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
         );
       }
-      await runPart('agent', {
+      const given = {
         ...options,
         dataDir: path.resolve(options.dataDir),
         orphanAfterMs: orphanAfter,
         labels: Object.fromEntries(pairs),
-      });
+      };
+      await runPart('agent', given, flagNames(command, { '/labels': '--label', '/orphanAfterMs': '--orphan-after' }));
     });
 }

@@ -17,7 +17,7 @@ import { confirm } from '../confirm';
 import { previewText } from '../drill/preview';
 import { type Objectives, renderResult, resultOf } from '../drill/result';
 import { DrillTimeline } from '../drill/timeline';
-import { flag } from '../flags';
+import { within } from '../flags';
 import { followEvents } from '../followEvents';
 import { addOutputOptions, outputOptionsOf, print, renderOne, say, visible } from '../output';
 import { formatMs, parseDurationMs } from '../quantities';
@@ -51,9 +51,13 @@ export function registerDrill(program: Command): void {
     .addOption(
       new Option('--kind <kind>', 'kill its agent, or cut it off from everybody').choices(DRILL_KINDS).default('kill'),
     )
-    .option('--for <duration>', 'how long a cut lasts, at most 10m (default: 20s)', flag(parseDurationMs))
-    .option('--detect-within <duration>', 'objective: until the verdict (default: 5s)', flag(parseDurationMs))
-    .option('--objective <duration>', 'objective: until all runs again (default: 15s)', flag(parseDurationMs))
+    .option(
+      '--for <duration>',
+      'how long a cut lasts, at most 10m (default: 20s)',
+      within(parseDurationMs, '1ms', '10m'),
+    )
+    .option('--detect-within <duration>', 'objective: until the verdict (default: 5s)', within(parseDurationMs, '1ms'))
+    .option('--objective <duration>', 'objective: until all runs again (default: 15s)', within(parseDurationMs, '1ms'))
     .option('--force', 'also when no other node could take what runs there')
     .option('-y, --yes', 'do not ask')
     .addHelpText(

@@ -27,6 +27,8 @@ import { nodePath, resolveNode } from '../resolve';
 const DETECT_WITHIN_MS = 5_000;
 const RECOVER_WITHIN_MS = 15_000;
 const LOOK_EVERY_MS = 200;
+/** After a node is well again it is told soon what has ended on it meanwhile. */
+const SETTLES_WITHIN_MS = 500;
 /** What is not over when this has passed, or three times the objective if that is longer, is not waited for. */
 const RECOVERY_AT_MOST_MS = 60_000;
 /** From then on that a node is expected back, it has so long. */
@@ -64,7 +66,8 @@ export function registerDrill(program: Command): void {
       'after',
       '\nExamples:\n  $ morch drill n1\n  $ morch drill n1 --kind cut --for 30s -y -o json\n' +
         '  $ morch drill n1 --detect-within 2s --objective 5s -y\n\n' +
-        'Exit code 0: the objectives were met; 1: they were missed. Times count from the failure.\n' +
+        'Exit code 0: the objectives were met, or the node was well again before it was given up; 1: they were missed, or\n' +
+        'nothing was measured. Times count from the failure.\n' +
         'The agent is not started again by this: that is systemd’s or `morch dev`’s part. A cut ends by itself.',
     );
   addOutputOptions(command, { list: false }).action(async (typed: string, flags: DrillFlags) => {
@@ -72,6 +75,7 @@ export function registerDrill(program: Command): void {
     const id = await resolveNode(client, typed);
     const input = inputOf(flags);
     const preview = await client.get<DrillPreview>(`${nodePath(id)}/drill`);
+    if (preview.refusal !== null) throw new MorchError('NOT_POSSIBLE', preview.refusal);
     say(previewText(preview, input));
     refuseHopeless(preview, flags.force ?? false);
     if (!(await confirm('Go on?', flags.yes ?? false))) {
@@ -121,6 +125,8 @@ class Watch {
   /** When what was to be moved was settled, and when no old copy was left; since the beginning. */
   private settledMs: number | null = null;
   private staleGoneAt: string | null = null;
+  /** Since when it has been well again without a verdict; since the beginning. */
+  private wellSinceMs: number | null = null;
 
   constructor(
     private readonly client: Client,
@@ -171,8 +177,12 @@ class Watch {
     const patienceMs = Math.max(3 * this.objectives.recoveryMs, RECOVERY_AT_MOST_MS);
     const failsForMs = drill.durationMs ?? 0;
     if (verdictAt === null) {
-      const isWell = backAt !== null || (drill.kind === 'cut' && node?.status === 'healthy');
-      return (isWell && this.elapsedMs > failsForMs) || this.elapsedMs > failsForMs + patienceMs;
+      if (this.elapsedMs > failsForMs + patienceMs) return true;
+      // A cut whose agent is started anew is over before its time.
+      const isWell =
+        backAt !== null || (drill.kind === 'cut' && node?.status === 'healthy' && this.elapsedMs > failsForMs);
+      this.wellSinceMs = isWell ? (this.wellSinceMs ?? this.elapsedMs) : null;
+      return this.wellSinceMs !== null && this.elapsedMs - this.wellSinceMs > SETTLES_WITHIN_MS && pending.length === 0;
     }
     if (pending.length > 0 && this.elapsedMs < patienceMs) return false;
     this.settledMs ??= this.elapsedMs;

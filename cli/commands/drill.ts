@@ -20,6 +20,7 @@ import { DrillTimeline } from '../drill/timeline';
 import { within } from '../flags';
 import { followEvents } from '../followEvents';
 import { addOutputOptions, outputOptionsOf, print, renderOne, say, visible } from '../output';
+import { inFlags } from '../problems';
 import { formatMs, parseDurationMs } from '../quantities';
 import { nodePath, resolveNode } from '../resolve';
 
@@ -72,8 +73,8 @@ export function registerDrill(program: Command): void {
     );
   addOutputOptions(command, { list: false }).action(async (typed: string, flags: DrillFlags) => {
     const client = clientOf(command);
-    const id = await resolveNode(client, typed);
     const input = inputOf(flags);
+    const id = await resolveNode(client, typed);
     const preview = await client.get<DrillPreview>(`${nodePath(id)}/drill`);
     if (preview.refusal !== null) throw new MorchError('NOT_POSSIBLE', preview.refusal);
     say(previewText(preview, input));
@@ -96,7 +97,11 @@ export function registerDrill(program: Command): void {
 }
 
 function inputOf({ kind, for: durationMs }: DrillFlags): DrillInput {
-  return parseInput(drillInputSchema, { kind, ...(durationMs === undefined ? {} : { durationMs }) }, 'drill');
+  try {
+    return parseInput(drillInputSchema, { kind, ...(durationMs === undefined ? {} : { durationMs }) }, 'drill');
+  } catch (error) {
+    throw inFlags(error, { '/durationMs': '--for' });
+  }
 }
 
 function refuseHopeless({ node, instances }: DrillPreview, force: boolean): void {

@@ -147,7 +147,10 @@ test('is refused without a yes, and where nothing else could take what runs ther
   expect(hopeless).toMatchObject({ exitCode: 4, stdout: '' });
   expect(hopeless.stderr).toContain('No other node could take 2 of the 2 instances on n1');
   expect(hopeless.stderr).toContain('is cordoned');
-  expect(await drill('n1', '-y', '--for', '5s')).toMatchObject({ exitCode: 4, stdout: '' });
+  expect(await drill('n1', '-y', '--for', '5s')).toEqual({
+    ...{ exitCode: 4, signal: null, stdout: '' },
+    stderr: 'morch: --for: a kill lasts until the agent is started again\n',
+  });
   expect(await drill('n9', '-y')).toMatchObject({ exitCode: 3, stdout: '' });
   expect(await answerOnTerminal('no', 'drill', 'n1', '--force')).toMatchObject({
     exitCode: 1,
@@ -215,7 +218,8 @@ test('a cut too short to be seen measures nothing, and keeps the next one waitin
   const { exitCode, stdout } = await drill('n1', '--kind', 'cut', '--for', '300ms', '-y');
   expect(exitCode).toBe(1);
   expect(stdout).toContain('nothing was measured');
-  expect((await cluster.request('POST', '/nodes/n1/drill', { kind: 'cut', durationMs: 5_500 })).status).toBe(202);
+  const again = () => cluster.request('POST', '/nodes/n1/drill', { kind: 'cut', durationMs: 5_500 });
+  await until(async () => (await again()).status === 202, { what: 'n1 is heard, and drilled again', timeoutMs: 4_000 });
   const refused = await drill('n1', '-y');
   expect(refused).toMatchObject({ exitCode: 1, stdout: '' });
   expect(refused.stderr).toContain('Node n1 is');

@@ -54,6 +54,9 @@ export function within(parse: (text: string) => number, least: string, most?: st
   });
 }
 
+/** The longest duration that contract/fields.ts takes. */
+export const LONGEST = '3650d';
+
 export const port = integer(1, 65_535);
 
 /** `K=V` → [K, V]; the value may be empty and hold more `=`. */

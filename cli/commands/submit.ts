@@ -17,7 +17,7 @@ import {
 } from '../../contract/workload';
 import { type Client, clientOf } from '../client';
 import { isOnLoopback } from '../context';
-import { collect, flag, integer, parseConstraint, parsePair, text, within } from '../flags';
+import { collect, flag, integer, LONGEST, parseConstraint, parsePair, text, within } from '../flags';
 import { print, say } from '../output';
 import { type FlagNames, flagNames, inFlags } from '../problems';
 import { describeProgress, loadWorkload, waitUntil } from '../progress';
@@ -27,6 +27,9 @@ import { waitForWorkload } from './wait';
 
 /** How long submit looks on, to say where the workload went. */
 const SAY_WHERE_WITHIN_MS = 2_000;
+
+/** Cores. */
+const MOST_CPU = '1000000';
 
 interface SubmitFlags {
   command?: boolean;
@@ -95,7 +98,11 @@ export function registerSubmit(program: Command): void {
     .option('--env <name=value>', 'an environment variable, may be repeated', collect(parsePair))
     .option('--label <key=value>', 'a label, may be repeated', collect(parsePair))
     .option('--cwd <path>', "working directory (default: the script's)")
-    .option('--cpu <amount>', 'CPU to reserve for each instance, such as 250m, 0.5 or 2', flag(parseCpuMillis))
+    .option(
+      '--cpu <amount>',
+      'CPU to reserve for each instance, such as 250m, 0.5 or 2',
+      within(parseCpuMillis, '0', MOST_CPU),
+    )
     .option('--memory <amount>', 'memory to reserve for each instance, such as 512MiB', flag(parseMemoryBytes))
     .option(
       '--constraint <rule>',
@@ -117,13 +124,17 @@ export function registerSubmit(program: Command): void {
       'starts in a row before it is failed, 0 = no limit (default: batch 3, else 0)',
       integer(0, 1_000_000),
     )
-    .option('--grace <duration>', 'from the stop signal to SIGKILL, such as 10s (the default)', flag(parseDurationMs))
-    .option('--max-run <duration>', 'longest run, such as 1h', within(parseDurationMs, '1ms'))
+    .option(
+      '--grace <duration>',
+      'from the stop signal to SIGKILL, such as 10s (the default)',
+      within(parseDurationMs, '0', LONGEST),
+    )
+    .option('--max-run <duration>', 'longest run, such as 1h', within(parseDurationMs, '1ms', LONGEST))
     .option('--user <name>', "login name or uid to run as (default: the agent's)", text(userSchema))
     .option(
       '--limit-cpu <amount>',
       'CPU that all its processes together may use, such as 500m',
-      within(parseCpuMillis, '10m'),
+      within(parseCpuMillis, '10m', MOST_CPU),
     )
     .option(
       '--limit-memory <amount>',

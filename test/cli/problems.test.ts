@@ -59,7 +59,8 @@ describe('flags that cannot be are refused by their names, once:', () => {
     [['agent', '--cgroup', 'here'], /morch agent: --cgroup must be auto/],
     [['submit', '--command', 'true', '--limit-memory', '1KiB'], /'--limit-memory <amount>'.*It must be at least 1MiB/],
     [['submit', '--command', 'true', '--name', 'No_Label'], /'--name <id>'.*must be a DNS label/],
-    [['drain', 'n1', '--deadline', '0'], /'--deadline <duration>'.*It must be at least 1ms/],
+    [['submit', '--command', 'true', '--cpu', '9999999'], /'--cpu <amount>'.*It must be from 0 to 1000000/],
+    [['drain', 'n1', '--deadline', '0'], /'--deadline <duration>'.*It must be from 1ms to 3650d/],
     [['drill', 'n1', '--kind', 'cut', '--for', '0s'], /'--for <duration>'.*It must be from 1ms to 10m/],
     [['logs', 'web', '--since', 'noon'], /'--since <time>' argument 'noon' is invalid. "noon" must be how long ago/],
   ])('%j', async (args, expected) => {

@@ -319,6 +319,11 @@ describe('submit', () => {
       stderr: 'morch: 2 flags are not valid:\n  --replicas: is wrong\n  --name: is wrong\n',
     });
     expect(await refuse('/limits/memoryBytes')).toMatchObject({ stderr: 'morch: --limit-memory: is wrong\n' });
+    scheduler.handlers.set('GET /workloads', () => {
+      const errors = [{ pointer: '/label', message: 'is wrong' }];
+      throw new MorchError('INVALID_INPUT', 'The query is not valid', { errors });
+    });
+    expect(await morch('workloads', '--label', 'a b=c')).toMatchObject({ stderr: 'morch: --label: is wrong\n' });
     expect(await refuse('/later', '/id')).toMatchObject({
       stderr: 'morch: The body is not valid\n  /later: is wrong\n  /id: is wrong\n',
     });

@@ -32,6 +32,8 @@ const FIRST_LOOK_MS = 1;
 const LONGEST_LOOK_MS = 50;
 const KILL_WITHIN_MS = 10_000;
 const REMOVE_WITHIN_MS = 2_000;
+/** What is left of a tree whose end is under way. */
+const EMPTY_WITHIN_MS = 100;
 
 export interface GroupLimits {
   /** 1000 = one core; at least 10. */
@@ -186,8 +188,15 @@ export class Cgroups {
     if (!removed) this.log.warn({ group: directory }, 'the group is still in use and stays');
   }
 
-  /** Removes this agent's directory unless groups of instances are in it; a later agent makes it again. */
-  async close(): Promise<void> {
+  /**
+   * Removes groups that nobody is in, and this agent's directory unless others are left in it; a later agent makes it again.
+   *
+   * @param inUse keys of groups that stay: a process may be on its way into them
+   */
+  async close(inUse: ReadonlySet<string>): Promise<void> {
+    const idle = (await this.list()).filter((key) => !inUse.has(key)).map((key) => this.directoryOf(key));
+    const isGone = async (group: string) => !(await isPopulated(group)) && (await removeTree(group));
+    await Promise.all(idle.map((group) => poll(group, EMPTY_WITHIN_MS, () => isGone(group))));
     await poll(this.directory, 0, () => tryToRemove(this.directory));
   }
 

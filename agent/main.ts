@@ -201,7 +201,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       host.close();
       clearInterval(refreshing);
       lease.close();
-      await cgroups?.close();
+      await cgroups?.close(supervisor.keysInUse());
     },
   };
 }

@@ -3,7 +3,7 @@
  * (it may have lost its records). Tries for ever; each kind of failure is said once.
  */
 import type { Logger } from 'pino';
-import { problemSchema } from '../contract/errors';
+import { MorchError, problemSchema } from '../contract/errors';
 import { healthSchema } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { Membership } from './membership';
@@ -98,6 +98,8 @@ async function register(
     await membership.join(joined.clusterId, joined.epoch);
     return null;
   } catch (error) {
+    // Not the scheduler's: what it has answered could not be recorded here.
+    if (error instanceof MorchError) return error.message;
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
   } finally {
     membership.endJoining();

@@ -149,6 +149,15 @@ export class Supervisor {
     return new Set(this.#lives().map(({ spec }) => spec.uid));
   }
 
+  /** Of generations whose main process lives, or may be on its way. */
+  keysInUse(): Set<string> {
+    const inUse = this.#lives().filter((life) => {
+      const { pid, status } = life.report();
+      return pid !== null || status === 'starting';
+    });
+    return new Set(inUse.map(({ spec }) => keyOf(spec)));
+  }
+
   get liveCount(): number {
     return this.#liveCount;
   }

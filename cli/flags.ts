@@ -41,6 +41,22 @@ export function text(schema: z.ZodType<string>): (typed: string) => string {
   });
 }
 
+/**
+ * For a quantity within bounds, which are given as they would be typed.
+ * @param parse of a number, throws MorchError
+ */
+export function within(parse: (text: string) => number, least: string, most?: string): (text: string) => number {
+  return flag((text) => {
+    const value = parse(text);
+    if (value >= parse(least) && (most === undefined || value <= parse(most))) return value;
+    const bounds = most === undefined ? `at least ${least}` : `from ${least} to ${most}`;
+    throw new MorchError('INVALID_INPUT', `It must be ${bounds}.`);
+  });
+}
+
+/** The longest duration that contract/fields.ts takes. */
+export const LONGEST = '3650d';
+
 export const port = integer(1, 65_535);
 
 /** `K=V` → [K, V]; the value may be empty and hold more `=`. */

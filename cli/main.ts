@@ -30,6 +30,7 @@ import { registerWait } from './commands/wait';
 import { registerWorkloads } from './commands/workloads';
 import { DEFAULT_ADDRESS } from './context';
 import { say } from './output';
+import { tellProblem } from './problems';
 
 const USAGE_EXIT_CODE = ERRORS.INVALID_INPUT.exitCode;
 
@@ -110,9 +111,7 @@ function reportFailure(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no failure.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
   if (error instanceof MorchError) {
-    say(`morch: ${error.message}`);
-    const inputErrors = error.errors ?? [];
-    if (inputErrors.length > 1) for (const { pointer, message } of inputErrors) say(`  ${pointer}: ${message}`);
+    tellProblem('morch', error);
     return ERRORS[error.code].exitCode;
   }
   say(`morch: ${error instanceof Error ? (isDefect(error) ? error.stack : error.message) : String(error)}`);

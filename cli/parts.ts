@@ -9,6 +9,7 @@ import { type Command, CommanderError } from 'commander';
 import { MorchError } from '../contract/errors';
 import { isLoopbackHost } from './context';
 import { say } from './output';
+import { type FlagNames, inFlags, tellProblem } from './problems';
 
 export type PartName = 'scheduler' | 'agent';
 
@@ -46,8 +47,9 @@ const RUNNERS = {
  * Runs a part until it ends, then ends this process: 0; 4 when its options are not valid; else 1. Never returns.
  *
  * @param options checked by the part itself
+ * @param names of the flags behind them
  */
-export async function runPart(part: keyof typeof RUNNERS, options: unknown): Promise<never> {
+export async function runPart(part: keyof typeof RUNNERS, options: unknown, names: FlagNames): Promise<never> {
   // A log reader that went away must not take the daemon with it.
   process.stdout.removeAllListeners('error').on('error', () => undefined);
   endWithParent();
@@ -56,9 +58,10 @@ export async function runPart(part: keyof typeof RUNNERS, options: unknown): Pro
     const module = require(path.join(__dirname, '..', file)) as Record<string, unknown>;
     const run = module[name] as (options: unknown) => Promise<void>;
     await run(options);
-  } catch (error) {
-    say(`morch ${part}: ${error instanceof Error ? error.message : String(error)}`);
-    if (error instanceof MorchError) for (const e of error.errors ?? []) say(`  ${e.pointer}: ${e.message}`);
+  } catch (cause) {
+    const error = inFlags(cause, names);
+    if (error instanceof MorchError) tellProblem(`morch ${part}`, error);
+    else say(`morch ${part}: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(error instanceof MorchError && error.code === 'INVALID_INPUT' ? 4 : 1);
   }
   process.exit(0);

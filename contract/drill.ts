@@ -67,6 +67,10 @@ export const lossSchema = z.object({
 export type Loss = z.infer<typeof lossSchema>;
 
 export const drillPreviewSchema = z
-  .object({ node: dnsLabelSchema, instances: z.array(lossSchema) })
+  .object({
+    node: dnsLabelSchema,
+    instances: z.array(lossSchema),
+    refusal: z.string().nullable().describe('why it could not be drilled now'),
+  })
   .meta({ id: 'DrillPreview' });
 export type DrillPreview = z.infer<typeof drillPreviewSchema>;

@@ -148,7 +148,12 @@ export const SCHEDULER_ROUTES = [
   { method: 'GET', path: '/nodes/:id', summary: 'One node with its instances', answers: { 200: nodeDetailSchema } },
   { method: 'DELETE', path: '/nodes/:id', summary: 'Forgets a node', query: forgetQuerySchema, answers: { 204: null } },
   { method: 'POST', path: '/nodes/:id/cordon', summary: 'No new placements on it', answers: { 200: nodeSchema } },
-  { method: 'POST', path: '/nodes/:id/uncordon', summary: 'Ends a cordon or a drain', answers: { 200: nodeSchema } },
+  {
+    method: 'POST',
+    path: '/nodes/:id/uncordon',
+    summary: 'Ends a cordon, a drain or a quarantine',
+    answers: { 200: nodeSchema },
+  },
   {
     method: 'POST',
     path: '/nodes/:id/drain',

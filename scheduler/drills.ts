@@ -17,8 +17,10 @@ interface Begun {
   nodeId: string;
   /** The node's, when it began. */
   session: number;
-  /** After this, with the session still the same, it has not been seen and is over. */
+  /** After this, with the session still the same, it has not been seen and is over (monotonic ms). */
   untilMs: number;
+  /** Of a cut that the agent has accepted (epoch ms): a contact after this tells that it is over. */
+  cutEndsAtMs: number | null;
 }
 
 export class Drills {
@@ -35,9 +37,12 @@ export class Drills {
    * @throws MorchError NOT_POSSIBLE; else as the agent answers: NODE_UNREACHABLE when it is not known what came of it
    */
   async begin(node: NodeRecord, drill: DrillInput): Promise<Drill> {
-    const session = this.assertPossible(node);
+    const refusal = this.refusalOf(node);
+    if (refusal !== null) throw new MorchError('NOT_POSSIBLE', refusal);
+    const session = this.state.runtimeOf(node.id).session!;
     const durationMs = durationOf(drill);
-    const begun = { nodeId: node.id, session, untilMs: performance.now() + (durationMs ?? 0) + SEEN_WITHIN_MS };
+    const untilMs = performance.now() + (durationMs ?? 0) + SEEN_WITHIN_MS;
+    const begun: Begun = { nodeId: node.id, session, untilMs, cutEndsAtMs: null };
     const before = this.latest;
     this.latest = begun;
     const { clusterId, epoch } = this.state.term;
@@ -50,45 +55,39 @@ export class Drills {
       if (!(error instanceof MorchError && error.code === 'NODE_UNREACHABLE')) this.latest = before;
       throw error;
     }
+    if (durationMs !== null) begun.cutEndsAtMs = Date.now() + durationMs;
     this.state.emit({ type: 'node.drill', node: node.id, data: { kind: drill.kind, durationMs } }, at);
     return { node: node.id, kind: drill.kind, durationMs, at, since };
   }
 
-  /** @returns the node's session */
-  private assertPossible(node: NodeRecord): number {
-    const { session } = this.state.runtimeOf(node.id);
-    if (node.status !== 'healthy' || session === null) {
-      throw new MorchError('NOT_POSSIBLE', `Node ${node.id} is ${node.status}; only a healthy node can be drilled.`);
-    }
+  /** Why this node cannot be drilled at present; null: it can. */
+  refusalOf(node: NodeRecord): string | null {
+    if (node.status !== 'healthy' || this.state.runtimeOf(node.id).session === null)
+      return `Node ${node.id} is ${node.status}; only a healthy node can be drilled.`;
     const { brake, rebuilding } = this.state.meta;
     if (brake || rebuilding) {
       const why = brake ? 'the brake is on' : 'the scheduler is still learning what runs';
-      throw new MorchError('NOT_POSSIBLE', `Nothing would be started elsewhere: ${why}. See GET /health.`);
+      return `Nothing would be started elsewhere: ${why}. morch health tells more.`;
     }
     const underDrill = this.nodeUnderDrill();
-    if (underDrill !== null) {
-      throw new MorchError(
-        'NOT_POSSIBLE',
-        `Node ${underDrill} is being drilled. Wait until it is healthy again: never two at a time.`,
-      );
-    }
+    if (underDrill !== null)
+      return `Node ${underDrill} is being drilled. Wait until it is healthy again: never two at a time.`;
     const unwell = [...this.state.nodes.values()].find(({ status }) => status === 'lost' || status === 'suspect');
-    if (unwell !== undefined) {
-      throw new MorchError(
-        'NOT_POSSIBLE',
-        `Node ${unwell.id} is ${unwell.status}. Nothing else is made to fail before it is back, or forgotten.`,
-      );
-    }
-    return session;
+    if (unwell !== undefined)
+      return `Node ${unwell.id} is ${unwell.status}. Nothing else is made to fail before it is back, or forgotten.`;
+    return null;
   }
 
   private nodeUnderDrill(): string | null {
     if (this.latest === null) return null;
-    const { nodeId, session, untilMs } = this.latest;
-    const node = this.state.nodes.get(nodeId);
-    if (node === undefined) return null;
-    const isSameSession = this.state.runtimeOf(nodeId).session === session;
-    const isOver = isSameSession ? performance.now() >= untilMs : node.status === 'healthy';
-    return isOver ? null : nodeId;
+    const node = this.state.nodes.get(this.latest.nodeId);
+    return node === undefined || this.isOver(node, this.latest) ? null : node.id;
+  }
+
+  private isOver(node: NodeRecord, { session, untilMs, cutEndsAtMs }: Begun): boolean {
+    if (this.state.runtimeOf(node.id).session !== session) return node.status === 'healthy';
+    if (performance.now() >= untilMs) return true;
+    // While it is cut off nothing is heard of it.
+    return cutEndsAtMs !== null && node.status === 'healthy' && Date.parse(node.lastContactAt ?? '') > cutEndsAtMs;
   }
 }

@@ -17,9 +17,9 @@ import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
 import { instanceKey, type NodeRecord, originOf, type WorkloadRecord } from './core/model';
+import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
-import { Quarantine } from './quarantine';
 import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
@@ -37,7 +37,6 @@ export class NodeRegistry {
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
   private loop: ControlLoop | null = null;
   private readonly brake: Brake;
-  private readonly quarantine: Quarantine;
   readonly rebuild: Rebuild;
   private readonly succession: Succession;
   private journal: Journal | null = null;
@@ -53,7 +52,6 @@ export class NodeRegistry {
     private readonly log: Logger,
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
-    this.quarantine = new Quarantine(policy);
     this.rebuild = new Rebuild(
       state,
       {
@@ -302,12 +300,12 @@ export class NodeRegistry {
     this.changed();
   }
 
-  /** Ends a cordon, a drain, and a quarantine. */
+  /** Ends a cordon, a drain, and a quarantine, also of a node that is away. */
   uncordon(node: NodeRecord): void {
-    if (!node.cordoned && node.drain === null && node.status !== 'quarantined') return;
+    if (!node.cordoned && node.drain === null && this.quarantineOf(node) === null) return;
     node.cordoned = false;
     node.drain = null;
-    this.quarantine.end(node.id);
+    delete node.flaps;
     if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
     this.state.saveNode(node);
     this.emit('node.uncordoned', node);
@@ -330,7 +328,6 @@ export class NodeRegistry {
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);
     this.brake.onHeard(node);
-    this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.blackBox.forgetNode(node.id);
     this.state.removeNode(node);
@@ -465,7 +462,7 @@ export class NodeRegistry {
     judgedReason: string | null,
     facts: { silentMs: number; suspectForMs: number | null },
   ): void {
-    const quarantine = judgedStatus === 'healthy' ? this.quarantine.of(node.id) : null;
+    const quarantine = judgedStatus === 'healthy' ? this.quarantineOf(node) : null;
     const status = quarantine === null ? judgedStatus : 'quarantined';
     const reason = quarantine?.reason ?? judgedReason;
     if (node.status === status) return;
@@ -485,7 +482,7 @@ export class NodeRegistry {
         reason: reason ?? 'lost',
       });
       this.emit('node.lost', node, { silentMs: facts.silentMs });
-      this.quarantine.onLost(node.id);
+      node.flaps = flapsAfterLoss(node.flaps, steadyNowMs(), this.policy);
       this.brake.onLost(node);
       this.loop!.nodeLost(node, {
         lastContactAt: new Date(nowMs - facts.silentMs).toISOString(),
@@ -499,13 +496,19 @@ export class NodeRegistry {
     this.changed();
   }
 
+  private quarantineOf(node: NodeRecord): ReturnType<typeof quarantineOf> {
+    return quarantineOf(node, steadyNowMs(), this.policy);
+  }
+
   /** Healthy again when its quarantine is over. */
   private watchQuarantine(node: NodeRecord, leftMs: number | null): void {
     clearTimeout(this.quarantineTimers.get(node.id));
     this.quarantineTimers.delete(node.id);
     if (leftMs === null) return;
     const end = (): void => {
-      if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
+      if (node.status !== 'quarantined') return;
+      if (node.flaps !== undefined) node.flaps.untilMs = null;
+      this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
     };
     this.quarantineTimers.set(node.id, setTimeout(end, Math.ceil(leftMs) + 1));
   }

@@ -1,8 +1,12 @@
 /** The scheduler's settings, checked; the command line makes them from flags and variables. */
 import { z } from 'zod';
 import { MorchError, parseInput } from '../contract/errors';
-import { hostSchema, positiveMsSchema } from '../contract/fields';
+import { hostSchema } from '../contract/fields';
 import { findPolicyFault, HEALTH_PROFILES, type HealthPolicy } from './core/healthPolicy';
+
+/** A timer cannot be set much further ahead. */
+const LONGEST_MS = 86_400_000;
+const spanSchema = z.int().min(1).max(LONGEST_MS);
 
 const schedulerOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
@@ -12,19 +16,19 @@ const schedulerOptionsSchema = z.strictObject({
   /** What differs from the profile. */
   health: z
     .strictObject({
-      heartbeatMs: positiveMsSchema,
-      sweepMs: positiveMsSchema,
-      probeTimeoutMs: positiveMsSchema,
-      silentAfterMs: positiveMsSchema,
-      silentProbeMs: positiveMsSchema,
-      refusedProbeMs: positiveMsSchema,
-      refusedVerdictMs: positiveMsSchema,
-      stallMs: positiveMsSchema,
-      settleMs: positiveMsSchema,
-      leaseMs: positiveMsSchema,
+      heartbeatMs: spanSchema,
+      sweepMs: spanSchema,
+      probeTimeoutMs: spanSchema,
+      silentAfterMs: spanSchema,
+      silentProbeMs: spanSchema,
+      refusedProbeMs: spanSchema,
+      refusedVerdictMs: spanSchema,
+      stallMs: spanSchema,
+      settleMs: spanSchema,
+      leaseMs: spanSchema,
       flapLosses: z.int().min(0),
-      flapWindowMs: positiveMsSchema,
-      quarantineMs: positiveMsSchema,
+      flapWindowMs: spanSchema,
+      quarantineMs: spanSchema,
     } satisfies Record<keyof HealthPolicy, z.ZodType>)
     .partial()
     .default({}),

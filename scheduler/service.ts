@@ -162,7 +162,8 @@ export class Service implements SchedulerApi {
   }
 
   previewDrill(id: string): DrillPreview {
-    return { node: id, instances: previewLoss(this.state, this.nodeRecord(id)) };
+    const node = this.nodeRecord(id);
+    return { node: id, instances: previewLoss(this.state, node), refusal: this.drills.refusalOf(node) };
   }
 
   async drillNode(id: string, drill: DrillInput): Promise<Drill> {

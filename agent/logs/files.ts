@@ -2,7 +2,7 @@
  * Where output lies: `<dataDir>/logs/<uid>.<slot>/`, apart from the records, so that it outlives them. What is in there is
  * written by shims (docs/shim.md, "Log files") and goes on over runs and generations, so that the limit holds for the instance.
  */
-import { mkdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../../contract/workload';
 import { storing } from '../files';
@@ -68,7 +68,7 @@ export class LogFiles {
 
   /** All there are, by owner and stream, oldest first. */
   async *all(): AsyncGenerator<StoredLog> {
-    for (const owner of await namesIn(this.#root)) yield* await this.#stored(owner);
+    for (const owner of await this.#owners()) yield* await this.#stored(owner);
   }
 
   async remove({ owner, stream, number }: StoredLog): Promise<void> {
@@ -84,7 +84,7 @@ export class LogFiles {
    * @param known keys (`logOwnerKey`) of the instances the agent still has records of, which are passed over
    */
   async removeForgotten(known: ReadonlySet<string>, nowMs: number): Promise<void> {
-    for (const name of await namesIn(this.#root)) {
+    for (const name of await this.#owners()) {
       if (known.has(name)) continue;
       const directory = join(this.#root, name);
       let newestMs = 0;
@@ -103,6 +103,12 @@ export class LogFiles {
 
   directoryOf(owner: LogOwner): string {
     return join(this.#root, logOwnerKey(owner));
+  }
+
+  /** Whatever else somebody has put there is left alone. */
+  async #owners(): Promise<string[]> {
+    const entries = (await unlessGone(readdir(this.#root, { withFileTypes: true }))) ?? [];
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   }
 
   async #stored(owner: string): Promise<StoredLog[]> {

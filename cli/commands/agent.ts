@@ -2,8 +2,9 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
-import { collect, flag, parsePair, parsePairs, port } from '../flags';
+import { collect, flag, LONGEST, parsePair, parsePairs, port, within } from '../flags';
 import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { flagNames } from '../problems';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -49,7 +50,7 @@ export function registerAgent(program: Command): void {
     .addOption(
       new Option('--cpu-millis <amount>', 'CPU to give out, such as 2000, 250m or 0.5 (default: all)')
         .env('MORCH_CPU_MILLIS')
-        .argParser(flag(parseCpuMillisFlag)),
+        .argParser(within(parseCpuMillisFlag, '0', '1000000000')),
     )
     .addOption(
       new Option('--memory-bytes <amount>', 'memory to give out, such as 512MiB (default: all less a reserve)')
@@ -75,7 +76,7 @@ export function registerAgent(program: Command): void {
       new Option('--orphan-after <time>', 'stop workloads of a cluster whose agent has been gone so long; 0: never')
         .default(600_000, '10m')
         .env('MORCH_ORPHAN_AFTER')
-        .argParser(flag(parseDurationMs)),
+        .argParser(within(parseDurationMs, '0', LONGEST)),
     )
     .addOption(
       new Option('--allow-new-privileges', 'let workloads gain rights, such as by sudo')
@@ -104,11 +105,12 @@ export function registerAgent(program: Command): void {
           `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
         );
       }
-      await runPart('agent', {
+      const given = {
         ...options,
         dataDir: path.resolve(options.dataDir),
         orphanAfterMs: orphanAfter,
         labels: Object.fromEntries(pairs),
-      });
+      };
+      await runPart('agent', given, flagNames(command, { '/labels': '--label', '/orphanAfterMs': '--orphan-after' }));
     });
 }

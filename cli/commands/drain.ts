@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Node, NodeDetail } from '../../contract/node';
 import { clientOf } from '../client';
-import { flag } from '../flags';
+import { flag, LONGEST, within } from '../flags';
 import { say } from '../output';
 import { waitUntil } from '../progress';
 import { formatMs, parseDurationMs } from '../quantities';
@@ -13,7 +13,11 @@ export function registerDrain(program: Command): void {
     .command('drain')
     .description("move a node's work to other nodes, and wait until it is empty")
     .argument('<node>', 'node id, or a unique beginning of one')
-    .option('--deadline <duration>', 'when what is left is stopped (default: 1h)', flag(parseDurationMs))
+    .option(
+      '--deadline <duration>',
+      'when what is left is stopped (default: 1h)',
+      within(parseDurationMs, '1ms', LONGEST),
+    )
     .option('--no-wait', 'ask only, and do not wait')
     .option('--timeout <duration>', 'how long to wait at most, such as 5m (default: no limit)', flag(parseDurationMs))
     .addHelpText('after', '\nExample:\n  $ morch drain n1 --deadline 10m\n\n`morch uncordon` ends it.');

@@ -17,9 +17,10 @@ import { confirm } from '../confirm';
 import { previewText } from '../drill/preview';
 import { type Objectives, renderResult, resultOf } from '../drill/result';
 import { DrillTimeline } from '../drill/timeline';
-import { flag } from '../flags';
+import { within } from '../flags';
 import { followEvents } from '../followEvents';
 import { addOutputOptions, outputOptionsOf, print, renderOne, say, visible } from '../output';
+import { inFlags } from '../problems';
 import { formatMs, parseDurationMs } from '../quantities';
 import { nodePath, resolveNode } from '../resolve';
 
@@ -27,6 +28,8 @@ import { nodePath, resolveNode } from '../resolve';
 const DETECT_WITHIN_MS = 5_000;
 const RECOVER_WITHIN_MS = 15_000;
 const LOOK_EVERY_MS = 200;
+/** After a node is well again it is told soon what has ended on it meanwhile. */
+const SETTLES_WITHIN_MS = 500;
 /** What is not over when this has passed, or three times the objective if that is longer, is not waited for. */
 const RECOVERY_AT_MOST_MS = 60_000;
 /** From then on that a node is expected back, it has so long. */
@@ -51,23 +54,29 @@ export function registerDrill(program: Command): void {
     .addOption(
       new Option('--kind <kind>', 'kill its agent, or cut it off from everybody').choices(DRILL_KINDS).default('kill'),
     )
-    .option('--for <duration>', 'how long a cut lasts, at most 10m (default: 20s)', flag(parseDurationMs))
-    .option('--detect-within <duration>', 'objective: until the verdict (default: 5s)', flag(parseDurationMs))
-    .option('--objective <duration>', 'objective: until all runs again (default: 15s)', flag(parseDurationMs))
+    .option(
+      '--for <duration>',
+      'how long a cut lasts, at most 10m (default: 20s)',
+      within(parseDurationMs, '1ms', '10m'),
+    )
+    .option('--detect-within <duration>', 'objective: until the verdict (default: 5s)', within(parseDurationMs, '1ms'))
+    .option('--objective <duration>', 'objective: until all runs again (default: 15s)', within(parseDurationMs, '1ms'))
     .option('--force', 'also when no other node could take what runs there')
     .option('-y, --yes', 'do not ask')
     .addHelpText(
       'after',
       '\nExamples:\n  $ morch drill n1\n  $ morch drill n1 --kind cut --for 30s -y -o json\n' +
         '  $ morch drill n1 --detect-within 2s --objective 5s -y\n\n' +
-        'Exit code 0: the objectives were met; 1: they were missed. Times count from the failure.\n' +
+        'Exit code 0: the objectives were met, or the node was well again before it was given up; 1: they were missed, or\n' +
+        'nothing was measured. Times count from the failure.\n' +
         'The agent is not started again by this: that is systemd’s or `morch dev`’s part. A cut ends by itself.',
     );
   addOutputOptions(command, { list: false }).action(async (typed: string, flags: DrillFlags) => {
     const client = clientOf(command);
-    const id = await resolveNode(client, typed);
     const input = inputOf(flags);
+    const id = await resolveNode(client, typed);
     const preview = await client.get<DrillPreview>(`${nodePath(id)}/drill`);
+    if (preview.refusal !== null) throw new MorchError('NOT_POSSIBLE', preview.refusal);
     say(previewText(preview, input));
     refuseHopeless(preview, flags.force ?? false);
     if (!(await confirm('Go on?', flags.yes ?? false))) {
@@ -88,7 +97,11 @@ export function registerDrill(program: Command): void {
 }
 
 function inputOf({ kind, for: durationMs }: DrillFlags): DrillInput {
-  return parseInput(drillInputSchema, { kind, ...(durationMs === undefined ? {} : { durationMs }) }, 'drill');
+  try {
+    return parseInput(drillInputSchema, { kind, ...(durationMs === undefined ? {} : { durationMs }) }, 'drill');
+  } catch (error) {
+    throw inFlags(error, { '/durationMs': '--for' });
+  }
 }
 
 function refuseHopeless({ node, instances }: DrillPreview, force: boolean): void {
@@ -117,6 +130,8 @@ class Watch {
   /** When what was to be moved was settled, and when no old copy was left; since the beginning. */
   private settledMs: number | null = null;
   private staleGoneAt: string | null = null;
+  /** Since when it has been well again without a verdict; since the beginning. */
+  private wellSinceMs: number | null = null;
 
   constructor(
     private readonly client: Client,
@@ -167,8 +182,12 @@ class Watch {
     const patienceMs = Math.max(3 * this.objectives.recoveryMs, RECOVERY_AT_MOST_MS);
     const failsForMs = drill.durationMs ?? 0;
     if (verdictAt === null) {
-      const isWell = backAt !== null || (drill.kind === 'cut' && node?.status === 'healthy');
-      return (isWell && this.elapsedMs > failsForMs) || this.elapsedMs > failsForMs + patienceMs;
+      if (this.elapsedMs > failsForMs + patienceMs) return true;
+      // A cut whose agent is started anew is over before its time.
+      const isWell =
+        backAt !== null || (drill.kind === 'cut' && node?.status === 'healthy' && this.elapsedMs > failsForMs);
+      this.wellSinceMs = isWell ? (this.wellSinceMs ?? this.elapsedMs) : null;
+      return this.wellSinceMs !== null && this.elapsedMs - this.wellSinceMs > SETTLES_WITHIN_MS && pending.length === 0;
     }
     if (pending.length > 0 && this.elapsedMs < patienceMs) return false;
     this.settledMs ??= this.elapsedMs;

@@ -1,7 +1,7 @@
 /** `morch logs`: a workload's output, byte for byte. */
 import { once } from 'node:events';
 import { type Command, Option } from 'commander';
-import { parseInput } from '../../contract/errors';
+import { MorchError } from '../../contract/errors';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
 import { sinceSchema } from '../../contract/since';
 import { clientOf } from '../client';
@@ -57,6 +57,7 @@ function tellDropped(bytes: number): void {
 
 /** Checked here and passed on as it is: what it is relative to is the scheduler's clock. */
 function since(text: string): string {
-  parseInput(sinceSchema, text, 'time');
+  const { error } = sinceSchema.safeParse(text);
+  if (error !== undefined) throw new MorchError('INVALID_INPUT', `"${text}" ${error.issues[0]?.message}`);
   return text;
 }

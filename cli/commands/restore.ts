@@ -1,6 +1,7 @@
 /** `morch restore`: makes a scheduler's store from a backup; the scheduler's own code does it, in this process. */
 import { type Command, Option } from 'commander';
 import { defaultDataDir, describeDataDir, refuseAddress, runPart } from '../parts';
+import { flagNames } from '../problems';
 
 interface RestoreFlags {
   dataDir: string;
@@ -26,6 +27,6 @@ export function registerRestore(program: Command): void {
     )
     .action(async (file: string, { dataDir, force = false }: RestoreFlags, command: Command) => {
       refuseAddress(command);
-      await runPart('restore', { file, dataDir, force });
+      await runPart('restore', { file, dataDir, force }, flagNames(command, { '/file': 'the backup' }));
     });
 }

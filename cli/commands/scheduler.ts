@@ -1,9 +1,12 @@
 /** `morch scheduler`: runs the scheduler in this process. */
 import { type Command, Option } from 'commander';
-import { flag, integer, port } from '../flags';
+import { integer, port, within } from '../flags';
 import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { flagNames } from '../problems';
 import { parseDurationMs } from '../quantities';
 
+/** As scheduler/options.ts has it. */
+const LONGEST_TIME = '24h';
 /** Flag, variable, and the setting of scheduler/options.ts behind it. */
 const TIMES = [
   ['--heartbeat', 'HEARTBEAT', 'heartbeatMs', 'agents send heartbeats this often'],
@@ -65,7 +68,7 @@ export function registerScheduler(program: Command): void {
     command.addOption(
       new Option(`${name} <time>`, `${description} (default: the profile's)`)
         .env(`MORCH_${variable}`)
-        .argParser(flag(parseDurationMs)),
+        .argParser(within(parseDurationMs, '1ms', LONGEST_TIME)),
     );
   }
   command
@@ -86,7 +89,12 @@ export function registerScheduler(program: Command): void {
       demandLoopback(host);
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
-      await runPart('scheduler', { host, port: listenOn, dataDir, profile, health });
+      const names = TIMES.map(([name, , setting]) => [`/health/${setting}`, name]);
+      await runPart(
+        'scheduler',
+        { host, port: listenOn, dataDir, profile, health },
+        flagNames(self, Object.fromEntries(names)),
+      );
     });
 }
 

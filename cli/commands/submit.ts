@@ -3,7 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
-import { umaskSchema, userSchema } from '../../contract/fields';
+import { dnsLabelSchema, umaskSchema, userSchema } from '../../contract/fields';
 import { isTerminal } from '../../contract/states';
 import {
   type Constraint,
@@ -17,8 +17,9 @@ import {
 } from '../../contract/workload';
 import { type Client, clientOf } from '../client';
 import { isOnLoopback } from '../context';
-import { collect, flag, integer, parseConstraint, parsePair, text } from '../flags';
+import { collect, flag, integer, LONGEST, parseConstraint, parsePair, text, within } from '../flags';
 import { print, say } from '../output';
+import { type FlagNames, flagNames, inFlags } from '../problems';
 import { describeProgress, loadWorkload, waitUntil } from '../progress';
 import { parseCpuMillis, parseDurationMs, parseMemoryBytes } from '../quantities';
 import { isUp } from '../waiting';
@@ -26,6 +27,9 @@ import { waitForWorkload } from './wait';
 
 /** How long submit looks on, to say where the workload went. */
 const SAY_WHERE_WITHIN_MS = 2_000;
+
+/** Cores. */
+const MOST_CPU = '1000000';
 
 interface SubmitFlags {
   command?: boolean;
@@ -58,6 +62,29 @@ interface SubmitFlags {
   quiet?: boolean;
 }
 
+/** Fields of the spec that are not called as their flags are. */
+const FIELDS: FlagNames = {
+  '/id': '--name',
+  '/script': 'the script',
+  '/command': 'the program',
+  '/args': 'the arguments',
+  '/labels': '--label',
+  '/resources/cpuMillis': '--cpu',
+  '/resources/memoryBytes': '--memory',
+  '/placement/constraints': '--constraint',
+  '/placement/strategy': '--strategy',
+  '/restart/policy': '--restart',
+  '/restart/attempts': '--attempts',
+  '/stop/graceMs': '--grace',
+  '/maxRunMs': '--max-run',
+  '/limits/cpuMillis': '--limit-cpu',
+  '/limits/memoryBytes': '--limit-memory',
+  '/limits/pids': '--limit-pids',
+  '/limits/openFiles': '--limit-open-files',
+  '/logs/maxBytes': '--log-max-bytes',
+  '/logs/files': '--log-files',
+};
+
 export function registerSubmit(program: Command): void {
   const command = program
     .command('submit')
@@ -65,13 +92,17 @@ export function registerSubmit(program: Command): void {
     .argument('<script>', 'path of the script; with --command the program')
     .argument('[args...]', 'its arguments; those that begin with - come after --')
     .option('--command', 'run a program by its name or path, with PATH search, rather than a script file')
-    .option('--name <id>', "the workload's id (default: made from the script's name)")
+    .option('--name <id>', "the workload's id (default: made from the script's name)", text(dnsLabelSchema))
     .addOption(new Option('--kind <kind>', 'what it is (default: batch)').choices(kindSchema.options))
     .option('--replicas <n>', 'how many instances (default: 1)', integer(0, 1_000_000))
     .option('--env <name=value>', 'an environment variable, may be repeated', collect(parsePair))
     .option('--label <key=value>', 'a label, may be repeated', collect(parsePair))
     .option('--cwd <path>', "working directory (default: the script's)")
-    .option('--cpu <amount>', 'CPU to reserve for each instance, such as 250m, 0.5 or 2', flag(parseCpuMillis))
+    .option(
+      '--cpu <amount>',
+      'CPU to reserve for each instance, such as 250m, 0.5 or 2',
+      within(parseCpuMillis, '0', MOST_CPU),
+    )
     .option('--memory <amount>', 'memory to reserve for each instance, such as 512MiB', flag(parseMemoryBytes))
     .option(
       '--constraint <rule>',
@@ -93,20 +124,32 @@ export function registerSubmit(program: Command): void {
       'starts in a row before it is failed, 0 = no limit (default: batch 3, else 0)',
       integer(0, 1_000_000),
     )
-    .option('--grace <duration>', 'from the stop signal to SIGKILL, such as 10s (the default)', flag(parseDurationMs))
-    .option('--max-run <duration>', 'longest run, such as 1h', flag(parseDurationMs))
+    .option(
+      '--grace <duration>',
+      'from the stop signal to SIGKILL, such as 10s (the default)',
+      within(parseDurationMs, '0', LONGEST),
+    )
+    .option('--max-run <duration>', 'longest run, such as 1h', within(parseDurationMs, '1ms', LONGEST))
     .option('--user <name>', "login name or uid to run as (default: the agent's)", text(userSchema))
-    .option('--limit-cpu <amount>', 'CPU that all its processes together may use, such as 500m', flag(parseCpuMillis))
+    .option(
+      '--limit-cpu <amount>',
+      'CPU that all its processes together may use, such as 500m',
+      within(parseCpuMillis, '10m', MOST_CPU),
+    )
     .option(
       '--limit-memory <amount>',
       'memory that all its processes together may use, such as 512MiB',
-      flag(parseMemoryBytes),
+      within(parseMemoryBytes, '1MiB'),
     )
     .option('--limit-pids <n>', 'processes and threads it may have at a time', integer(1, 4_194_304))
     .option('--limit-open-files <n>', 'files that each of its processes may have open', integer(1, 1_073_741_816))
     .option('--nice <n>', 'nice value, -20 (first served) to 19 (default: 0)', integer(-20, 19))
     .option('--umask <octal>', 'file mode creation mask (default: 022)', text(umaskSchema))
-    .option('--log-max-bytes <amount>', 'size of a file of its output (default: 10MiB)', flag(parseMemoryBytes))
+    .option(
+      '--log-max-bytes <amount>',
+      'size of a file of its output (default: 10MiB)',
+      within(parseMemoryBytes, '4KiB', '1TiB'),
+    )
     .option(
       '--log-files <n>',
       'such files kept per stream, over all runs of an instance (default: 10)',
@@ -135,7 +178,11 @@ export function registerSubmit(program: Command): void {
     const client = clientOf(command);
     const spec = specOf(program_, args, flags, process.cwd());
     if (spec.script !== undefined && isOnLoopback(client.address)) demandScript(spec.script, program_);
-    const workload = await client.submit(spec, (error) => say(`${error.message.split('\n')[0]} Trying again.`));
+    const workload = await client
+      .submit(spec, (error) => say(`${error.message.split('\n')[0]} Trying again.`))
+      .catch((error: unknown) => {
+        throw inFlags(error, flagNames(command, FIELDS));
+      });
     print(workload.id);
     if (flags.wait === true) {
       process.exitCode = await waitForWorkload(client, workload, {

@@ -5,6 +5,7 @@ import type { Workload } from '../../contract/workload';
 import { clientOf } from '../client';
 import { flag, parsePair } from '../flags';
 import { addOutputOptions, outputOptionsOf, printList } from '../output';
+import { flagNames, inFlags } from '../problems';
 import { WORKLOADS } from '../tables';
 import { watchList } from '../watch';
 
@@ -31,7 +32,10 @@ export function registerWorkloads(program: Command): void {
     .action(async ({ status, node, label, watch }: WorkloadsFlags) => {
       const client = clientOf(command);
       const query = { status, node: node?.replace(/^node\//, ''), label: label?.join('=') };
-      const load = () => client.list<Workload>('/workloads', 'workloads', query);
+      const load = () =>
+        client.list<Workload>('/workloads', 'workloads', query).catch((error: unknown) => {
+          throw inFlags(error, flagNames(command));
+        });
       if (watch === true) await watchList(load, WORKLOADS, outputOptionsOf(command));
       else printList(await load(), WORKLOADS, outputOptionsOf(command));
     });

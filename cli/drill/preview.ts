@@ -8,7 +8,7 @@ interface Group extends Pick<Loss, 'workload' | 'onDisconnect' | 'fate' | 'reaso
   count: number;
 }
 
-export function previewText({ node, instances }: DrillPreview, drill: DrillInput): string {
+export function previewText({ node, instances }: Pick<DrillPreview, 'node' | 'instances'>, drill: DrillInput): string {
   const groups = groupsOf(instances);
   const width = Math.max(0, ...groups.map(({ workload }) => workload.length));
   const lines = groups.map(

@@ -11,9 +11,10 @@ export interface Objectives {
 
 /**
  * recovered: all that was to be moved runs again; notRecovered: not all of it; backInTime: the node was well again
- * before it was given up, so that nothing had to be moved; notDetected: it was not given up, though it failed for longer.
+ * before it was given up; notDetected: it was not given up, though it failed for longer than the objective; notMeasured:
+ * it did not fail for so long, or not under the eyes of the same scheduler, and nobody saw it.
  */
-export type DrillOutcome = 'recovered' | 'notRecovered' | 'backInTime' | 'notDetected';
+export type DrillOutcome = 'recovered' | 'notRecovered' | 'backInTime' | 'notDetected' | 'notMeasured';
 
 export interface DrillResult {
   node: string;
@@ -33,6 +34,8 @@ export interface DrillResult {
     recoveredAt: string | null;
     returnedAt: string | null;
     staleGoneAt: string | null;
+    /** In the middle of it: what follows is measured by another one. */
+    schedulerStartedAt: string | null;
   };
   instances: Omit<DrilledInstance, 'fate'>[];
 }
@@ -55,16 +58,22 @@ export function resultOf(timeline: DrillTimeline, objectives: Objectives, staleG
       ...{ suspectAt, verdictAt, recoveredAt },
       returnedAt: returnedAt ?? backAt,
       staleGoneAt,
+      schedulerStartedAt: timeline.schedulerStartedAt,
     },
     instances: timeline.instances.map(({ fate: _, ...instance }) => instance),
   };
 }
 
-function outcomeOf({ drill, verdictAt, backAt, pending }: DrillTimeline, objectives: Objectives): DrillOutcome {
+function outcomeOf(timeline: DrillTimeline, objectives: Objectives): DrillOutcome {
+  const { drill, suspectAt, verdictAt, backAt, schedulerStartedAt, pending } = timeline;
   if (verdictAt !== null) return pending.length === 0 ? 'recovered' : 'notRecovered';
+  const endsMs = drill.durationMs ?? Number.POSITIVE_INFINITY;
+  // Also a cut is over when its agent is started anew.
+  if (backAt !== null && timeline.afterMs(backAt) < endsMs) return 'backInTime';
+  const watchedFromMs = schedulerStartedAt === null ? 0 : timeline.afterMs(schedulerStartedAt);
+  if (endsMs - watchedFromMs >= objectives.detectionMs) return 'notDetected';
   // A cut that was shorter than detection may take need not have been seen at all.
-  if (drill.durationMs !== null) return drill.durationMs < objectives.detectionMs ? 'backInTime' : 'notDetected';
-  return backAt === null ? 'notDetected' : 'backInTime';
+  return suspectAt === null || schedulerStartedAt !== null ? 'notMeasured' : 'backInTime';
 }
 
 function isMet(
@@ -125,15 +134,26 @@ export function renderResult(result: DrillResult, options: OutputOptions): strin
   return `${renderTable(steps, columns, options)}${table}\n${verdictText(result)}\n`;
 }
 
-function verdictText({ outcome, met, node, kind, durationMs, objectives, instances }: DrillResult): string {
+function verdictText(result: DrillResult): string {
+  const { outcome, met, node, kind, durationMs, objectives, instances, timeline } = result;
   const pending = instances.filter((instance) => instance.outcome === 'recovering').length;
+  const moved = instances.filter((instance) => instance.outcome !== 'untouched').length;
+  const cutFor = `it was cut off for ${formatMs(durationMs ?? 0)}`;
   const told: Record<DrillOutcome, string> = {
     recovered: `${node} was given up and what was to be moved runs again: the objectives are ${met ? 'met' : 'missed'}`,
     notRecovered: `${pending} of ${instances.length} instances do not run again: the objectives are missed`,
-    backInTime: `${node} was well again before it was given up: nothing had to be moved`,
-    notDetected: `${node} was not given up, though ${
-      kind === 'kill' ? 'its agent is away' : `it was cut off for ${formatMs(durationMs ?? 0)}`
-    }; the objective was ${formatMs(objectives.detectionMs)}: missed`,
+    backInTime: `${node} was well again before it was given up: ${moved === 0 ? 'nothing had to be moved' : startedAnew(moved)}`,
+    notDetected: `${node} was not given up, though ${kind === 'kill' ? 'its agent is away' : cutFor}; the objective was ${formatMs(objectives.detectionMs)}: missed`,
+    notMeasured: `nothing was measured: ${cutFor}, too short to be seen as a failure (--for)${moved === 0 ? '' : `; ${startedAnew(moved)}`}`,
   };
-  return told[outcome];
+  const { injectedAt, schedulerStartedAt } = timeline;
+  if (schedulerStartedAt === null) return told[outcome];
+  const afterMs = Math.max(0, Date.parse(schedulerStartedAt) - Date.parse(injectedAt));
+  const restarted = `the scheduler was started anew at +${formatMs(afterMs)}`;
+  if (outcome !== 'notMeasured') return `${told[outcome]}; ${restarted}, which is part of these times`;
+  return `nothing was measured: ${restarted}, and ${node} failed too short a time after that${moved === 0 ? '' : `; ${startedAnew(moved)}`}`;
+}
+
+function startedAnew(count: number): string {
+  return `${count} ${count === 1 ? 'instance' : 'instances'} had ended meanwhile and ${count === 1 ? 'was' : 'were'} started anew`;
 }

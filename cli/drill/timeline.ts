@@ -22,6 +22,8 @@ export class DrillTimeline {
   returnedAt: string | null = null;
   /** Well again. */
   backAt: string | null = null;
+  /** The latest start of the scheduler in the middle of it. */
+  schedulerStartedAt: string | null = null;
   readonly #instances: Map<string, DrilledInstance>;
 
   constructor(
@@ -65,6 +67,10 @@ export class DrillTimeline {
   }
 
   #takeNode({ type, node, at, data }: MorchEvent): string | null {
+    if (type === 'scheduler.started') {
+      this.schedulerStartedAt = at;
+      return 'the scheduler was started anew';
+    }
     if (type === 'scheduler.brake') return 'the brake is on: nothing is moved (morch recovery)';
     if (node !== this.drill.node) return null;
     const reason = typeof data.reason === 'string' ? `: ${data.reason}` : '';
@@ -97,11 +103,14 @@ export class DrillTimeline {
       known.outcome = known.fate === 'waits' ? 'waiting' : 'recovering';
       return `${instance} ${known.outcome === 'waiting' ? `waits for ${node}` : 'is to be started elsewhere'}`;
     }
-    if (known.outcome !== 'recovering' && known.outcome !== 'waiting') return null;
+    // Placed without a verdict: it has ended, or was found to be gone.
+    if (known.outcome === 'untouched' && type !== 'instance.placed') return null;
+    if (known.outcome === 'running' || known.outcome === 'ended') return null;
     switch (type) {
       case 'instance.placed':
         known.toNode = node ?? null;
         known.placedAt = at;
+        if (known.outcome === 'untouched') known.outcome = 'recovering';
         return `${instance} is placed on ${node}`;
       case 'instance.started':
         known.toNode = node ?? null;

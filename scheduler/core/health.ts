@@ -83,7 +83,7 @@ export function decideNode(health: NodeHealth, nowMs: number, policy: HealthPoli
       nextAtMs: nowMs + policy.sweepMs,
     };
   }
-  const { status, reason } = livingStatus(health, nowMs, silent, since, probeStart);
+  const { status, reason } = livingStatus(health, nowMs, silent, since, probeStart, policy);
   const next = [
     probe ? nowMs + policy.sweepMs : Math.max(probeDueMs, health.windowStartMs),
     ...(silent ? [] : [heartbeatSince + policy.silentAfterMs]),
@@ -125,6 +125,7 @@ function livingStatus(
   silent: boolean,
   since: number,
   timedOutProbeStart: number | null,
+  policy: HealthPolicy,
 ): { status: NodeStatus; reason: string | null } {
   if (health.lastContactMs === Number.NEGATIVE_INFINITY)
     return { status: 'suspect', reason: 'not heard since the scheduler started' };
@@ -133,8 +134,11 @@ function livingStatus(
     return { status: 'suspect', reason: 'answers, its inventory is awaited' };
   }
   if (silent) {
-    // Answers without heartbeats: the agent is there, but half of it does not work.
-    return health.lastContactMs > health.lastHeartbeatMs && nowMs - since < 5_000 && timedOutProbeStart === null
+    // Answers while it is silent: the agent is there, but half of it does not work. One that came soon after the last
+    // heartbeat is no sign of that.
+    const heartbeatSince = Math.max(health.lastHeartbeatMs, health.windowStartMs);
+    const answers = health.lastContactMs - heartbeatSince >= policy.silentAfterMs && nowMs - since < 5_000;
+    return answers && timedOutProbeStart === null
       ? { status: 'degraded', reason: 'answers, but sends no heartbeats' }
       : { status: 'suspect', reason: 'no heartbeat' };
   }

@@ -84,14 +84,49 @@ export function fenceEndsMs(leaseEndsMs: number, leaseMs: number): number {
   return leaseEndsMs + KILL_BUDGET_MS + (leaseMs + KILL_BUDGET_MS) * CLOCK_DRIFT;
 }
 
-/** @returns what is wrong with it, naming the settings as they are called here; null: nothing */
+/** As the command line calls them. */
+const FLAGS = {
+  heartbeatMs: '--heartbeat',
+  sweepMs: '--probe-every',
+  probeTimeoutMs: '--probe-timeout',
+  silentAfterMs: '--silent-after',
+  silentProbeMs: '--silent-probe-every',
+  refusedProbeMs: '--refused-probe-every',
+  refusedVerdictMs: '--refused-after',
+  stallMs: '--stall',
+  settleMs: '--settle',
+  leaseMs: '--lease',
+} as const;
+type Span = keyof typeof FLAGS;
+
+/** Below this there is no time for what it is for. */
+const LEAST: readonly [Span, ms: number, otherwise: string][] = [
+  ['heartbeatMs', 50, 'scheduler and agents do little else'],
+  ['sweepMs', 50, 'scheduler and agents do little else'],
+  ['silentProbeMs', 10, 'scheduler and agents do little else'],
+  ['refusedProbeMs', 10, 'scheduler and agents do little else'],
+  ['probeTimeoutMs', 50, 'an agent that is merely busy is taken for lost'],
+  ['stallMs', 20, 'every timer seems late, and no verdict is ever given'],
+  ['settleMs', 20, 'what has arrived while the scheduler stood still is not read before it judges'],
+];
+
+/** @returns what is wrong with it, naming the flags; null: nothing */
 export function findPolicyFault(policy: HealthPolicy): string | null {
-  const { heartbeatMs, silentAfterMs, refusedVerdictMs, refusedProbeMs, leaseMs } = policy;
+  const { heartbeatMs, silentAfterMs, refusedVerdictMs, refusedProbeMs, stallMs, settleMs, leaseMs } = policy;
+  const named = (span: Span): string => `${FLAGS[span]} (${policy[span]}ms)`;
+  for (const [span, leastMs, otherwise] of LEAST) {
+    if (policy[span] < leastMs) return `${named(span)} must be at least ${leastMs}ms, or ${otherwise}`;
+  }
   if (silentAfterMs < 2 * heartbeatMs)
-    return `silentAfterMs (${silentAfterMs}) must be at least two heartbeats (heartbeatMs is ${heartbeatMs}), or one that comes late is taken for silence`;
+    return `${named('silentAfterMs')} must be at least twice ${named('heartbeatMs')}, or a heartbeat that comes late is taken for silence`;
+  if (2 * stallMs > silentAfterMs)
+    return `${named('stallMs')} must be at most half of ${named('silentAfterMs')}, or nodes are blamed for the time in which the scheduler stood still`;
+  if (2 * settleMs > silentAfterMs)
+    return `${named('settleMs')} must be at most half of ${named('silentAfterMs')}, or a failure is seen far too late after the scheduler stood still`;
   if (refusedVerdictMs < 2 * refusedProbeMs)
-    return `refusedVerdictMs (${refusedVerdictMs}) must be at least twice refusedProbeMs (${refusedProbeMs}), or a single refusal decides`;
-  if (leaseMs < earliestVerdictMs(policy) || leaseMs < 4 * heartbeatMs)
-    return `leaseMs (${leaseMs}) must be at least four heartbeats, and no shorter than the earliest verdict (${earliestVerdictMs(policy)})`;
+    return `${named('refusedVerdictMs')} must be at least twice ${named('refusedProbeMs')}, or a single refusal decides`;
+  const earliestMs = earliestVerdictMs(policy);
+  if (leaseMs < earliestMs || leaseMs < 4 * heartbeatMs)
+    return `${named('leaseMs')} must be at least four times ${named('heartbeatMs')}, and no shorter than the earliest verdict (${earliestMs}ms after the last contact)`;
   return null;
 }

@@ -88,6 +88,16 @@ export interface NodeRecord {
   status: NodeStatus;
   statusReason: string | null;
   lastContactAt: string | null;
+  /** Not there: not lost lately, or trusted again. */
+  flaps?: Flaps;
+}
+
+/** Losses of a node, by the clock of steadyClock.ts, for its quarantine. */
+export interface Flaps {
+  /** The latest, and those within the flap window before it, oldest first. */
+  lossesAtMs: number[];
+  /** They keep the node in quarantine until then; null: they are not so many. */
+  untilMs: number | null;
 }
 
 /** What is known of a node only while the scheduler runs. */

@@ -10,7 +10,6 @@
  * before it are read from the old handle (which never applied it) and written first after the reopening.
  */
 import { accessSync } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MorchError } from '../../contract/errors';
 import { type BatchEntries, batchOp, type NextBatch } from './batchEntries';
@@ -19,6 +18,7 @@ import { END, type Handle, messageOf, openHandle, type TextOp, writeBatch } from
 import { FIRST_KEY, numberOfBatch, prefixes } from './keys';
 import { openSnapshot } from './levelSnapshot';
 import type { MarkFile } from './markFile';
+import { probeRoom, roomToReopen } from './reopeningRoom';
 import type { RangeOptions, Store, StoreOp, StoreSnapshot } from './store';
 import { checkOf, decodeValue, encodeValue } from './values';
 
@@ -32,8 +32,6 @@ interface Waiting {
 
 /** A batch is closed to further callers once it has this many operations. */
 const BATCH_OPS = 20_000;
-/** LevelDB writes out up to one write buffer (4 MiB) when it opens after a failure. */
-const REOPEN_NEEDS_BYTES = 8 * 1024 * 1024;
 
 export interface LevelParts {
   directory: string;
@@ -145,8 +143,7 @@ export class LevelStore implements Store {
         // microseconds, as the kernel has the name in its cache; waiting for another thread costs many times that.
         accessSync(this.#current);
         if (this.#undo !== undefined) {
-          // Until the disk takes a few MiB again the old handle stays, because it can still be read.
-          await probeDisk(this.#directory);
+          await probeRoom(this.#directory, await this.#roomToReopen(ops));
           this.#reopening = this.#reopen(this.#undo);
           await this.#reopening;
         }
@@ -159,15 +156,30 @@ export class LevelStore implements Store {
         this.#fingerprints.rollback();
         await this.#rememberValues(ops);
         this.#reopening = undefined;
-        const error = new MorchError(
-          'STORE_UNWRITABLE',
-          `The store in ${this.#directory} cannot be written: ${messageOf(cause)}; free space or mend the disk, then try again`,
-          { cause },
-        );
+        const error = await this.#unwritable(cause, ops);
         for (const waiting of group) waiting.reject(error);
       }
     }
     this.#pump = undefined;
+  }
+
+  async #unwritable(cause: unknown, ops: TextOp[]): Promise<MorchError> {
+    const room = await this.#roomToReopen(ops).then(
+      (bytes) => ` once ${(Math.ceil((bytes * 10) / 2 ** 20) / 10).toFixed(1)} MiB can be written there`,
+      () => '',
+    );
+    const detail = `The store in ${this.#directory} cannot be written: ${messageOf(cause)}; free space or mend the disk: it goes on by itself${room}`;
+    return new MorchError('STORE_UNWRITABLE', detail, { cause });
+  }
+
+  /** In bytes, with what would be written first. @throws Error of the system */
+  #roomToReopen(ops: readonly TextOp[]): Promise<number> {
+    const undo = [...(this.#undo ?? [])].map(([key, value]) => key.length + (value?.length ?? 0));
+    const written = ops.map((op) => op.key.length + (op.type === 'put' ? op.value.length : 0));
+    return roomToReopen(
+      this.#directory,
+      [...undo, ...written].reduce((sum, bytes) => sum + bytes, 0),
+    );
   }
 
   /** One batch of a group of writes, with the store's own entry; the fingerprints are those after it. */
@@ -253,17 +265,4 @@ function boundsOf(prefix: string, after: string | undefined, reverse: boolean) {
   const end = prefix + END;
   if (reverse) return { gte: first, lt: after !== undefined && after < end ? after : end };
   return after !== undefined && after >= first ? { gt: after, lt: end } : { gte: first, lt: end };
-}
-
-/** LevelDB leaves files alone whose names are not its own. */
-async function probeDisk(directory: string): Promise<void> {
-  const path = join(directory, 'write-probe');
-  const file = await open(path, 'w');
-  try {
-    await file.writeFile(Buffer.alloc(REOPEN_NEEDS_BYTES));
-    await file.sync();
-  } finally {
-    await file.close();
-    await rm(path, { force: true });
-  }
 }

@@ -108,7 +108,7 @@ real('groups', () => {
   });
 
   afterAll(async () => {
-    await cgroups.close();
+    await cgroups.close(new Set());
     rmdirSync(parent);
     rmSync(dataDir, { recursive: true });
   });
@@ -133,12 +133,21 @@ real('groups', () => {
     await other.create('u.0.1');
     await cgroups.removeUnknown([]);
     expect(await other.list()).toEqual(['u.0.1']);
-    await other.close();
+    await other.close(new Set(['u.0.1']));
     expect(existsSync(other.directory)).toBe(true);
-    await other.remove('u.0.1');
-    await other.close();
+    await other.close(new Set());
     expect(existsSync(other.directory)).toBe(false);
     rmSync(otherDir, { recursive: true });
+  });
+
+  test('stay at the end of the agent when somebody is in them, and only then', async () => {
+    const lived = await cgroups.create('u.0.1');
+    const ended = await cgroups.create('u.1.1');
+    mkdirSync(join(lived, 'made-by-it'));
+    startIn(lived, 'sleep 60; exit');
+    await cgroups.close(new Set());
+    expect(existsSync(join(lived, 'made-by-it'))).toBe(true);
+    expect(existsSync(ended)).toBe(false);
   });
 
   test('tell which limits the kernel enforces here', () => {

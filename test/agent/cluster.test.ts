@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -294,5 +294,28 @@ describe('registration', () => {
     expect(connection.closeCode).toBeNull();
     connection.close();
     await agent.kill('SIGKILL');
+  }, 30_000);
+
+  test('that cannot be recorded is blamed on the own disk, and succeeds once it can', async () => {
+    const scheduler = await stub.listen();
+    const agent = await agents.start({ scheduler });
+    await until(async () => (await agent.status()).clusterId === 'k1', { what: 'it has joined' });
+    await agent.kill('SIGKILL');
+    // In the way of the file that is to replace agent.json.
+    const obstacle = join(agent.dataDir, 'agent.json.tmp');
+    rmSync(obstacle, { force: true });
+    mkdirSync(obstacle);
+    stub.clusterId = 'k2';
+    const next = await agents.start({ name: agent.name, dataDir: agent.dataDir, scheduler });
+    await until(() => next.stdout.includes('cannot register') || next.stderr.includes('cannot register'), {
+      what: 'it has said why',
+    });
+    const told = next.stdout + next.stderr;
+    expect(told).toContain(`cannot register: Cannot record the cluster of this agent in ${agent.dataDir}`);
+    expect(told).toContain('EISDIR');
+    expect(told).not.toContain('does not answer as a scheduler');
+    rmdirSync(obstacle);
+    await until(async () => (await next.status()).clusterId === 'k2', { what: 'it has joined', timeoutMs: 10_000 });
+    await next.kill('SIGKILL');
   }, 30_000);
 });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { cgroupMountsOf, ownGroupOf } from '../../agent/cgroupRoot';
 import { Agents, processesOf } from '../support/agent';
 import { PlayedScheduler } from '../support/playedScheduler';
 import { endShims, shimsOf } from '../support/shims';
@@ -189,3 +190,30 @@ describe('an agent that cannot write', () => {
     await agent.kill('SIGTERM');
   });
 });
+
+test('leaves a group of its own on the machine only as long as an instance is in it', async () => {
+  const agent = await agents.start({ cgroup: 'auto', onExit: 'keep' });
+  if (!(await agent.status()).features.includes('cgroup')) {
+    process.stderr.write('skipped: groups at the end of an agent (no cgroup v2 here)\n');
+    return;
+  }
+  const uid = randomUUID();
+  await agent.start({ ...SLEEP, instanceId: 'web.0', uid, generation: 1 });
+  const group = groupOf((await agent.instance('web.0')).pid!);
+  await agent.start({ command: ['true'], instanceId: 'done.0' });
+  await agent.untilStatus('done.0', 'completed');
+  await agent.kill('SIGTERM');
+  expect(existsSync(group)).toBe(true);
+  const next = await agents.restart(agent);
+  expect((await next.instance('web.0')).status).toBe('running');
+  await next.stop({ instanceId: 'web.0' });
+  // Nobody is in it, as in what a killed agent leaves.
+  mkdirSync(join(dirname(group), `${randomUUID()}.0.1`));
+  await next.kill('SIGTERM');
+  expect(existsSync(dirname(group))).toBe(false);
+});
+
+function groupOf(pid: number): string {
+  const mount = cgroupMountsOf(readFileSync('/proc/self/mountinfo', 'utf8'))[0]!;
+  return ownGroupOf(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), mount)!;
+}

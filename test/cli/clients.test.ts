@@ -307,13 +307,26 @@ describe('submit', () => {
   });
 
   test('shows each thing that is wrong with the input', async () => {
-    const errors = ['/replicas', '/id'].map((pointer) => ({ pointer, message: 'is wrong' }));
-    scheduler.handlers.set('POST /workloads', () => {
-      throw new MorchError('INVALID_INPUT', 'The body is not valid', { errors });
+    const refuse = (...pointers: string[]) => {
+      const errors = pointers.map((pointer) => ({ pointer, message: 'is wrong' }));
+      scheduler.handlers.set('POST /workloads', () => {
+        throw new MorchError('INVALID_INPUT', 'The body is not valid', { errors });
+      });
+      return morch('submit', '--command', 'true');
+    };
+    expect(await refuse('/replicas', '/id')).toMatchObject({
+      exitCode: 4,
+      stderr: 'morch: 2 flags are not valid:\n  --replicas: is wrong\n  --name: is wrong\n',
     });
-    const { exitCode, stderr } = await morch('submit', '--command', 'true');
-    expect(exitCode).toBe(4);
-    expect(stderr).toBe('morch: The body is not valid\n  /replicas: is wrong\n  /id: is wrong\n');
+    expect(await refuse('/limits/memoryBytes')).toMatchObject({ stderr: 'morch: --limit-memory: is wrong\n' });
+    scheduler.handlers.set('GET /workloads', () => {
+      const errors = [{ pointer: '/label', message: 'is wrong' }];
+      throw new MorchError('INVALID_INPUT', 'The query is not valid', { errors });
+    });
+    expect(await morch('workloads', '--label', 'a b=c')).toMatchObject({ stderr: 'morch: --label: is wrong\n' });
+    expect(await refuse('/later', '/id')).toMatchObject({
+      stderr: 'morch: The body is not valid\n  /later: is wrong\n  /id: is wrong\n',
+    });
   });
 
   test('with --wait ends with the exit code of the workload', async () => {

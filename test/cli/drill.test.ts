@@ -21,15 +21,16 @@ const loss = (instance: string, more: Partial<Loss> = {}): Loss => ({
   reason: null,
   ...more,
 });
+const OPTIONS = { format: 'table', quiet: false, headers: true, colour: false, width: undefined } as const;
 const LOSSES = [loss('web.0'), loss('web.1'), loss('home.0', { onDisconnect: 'keep', fate: 'waits', toNode: null })];
 
-/** `4000 lost` is an event of n1; `4010 placed web.0 n2` one of an instance. */
+/** `4000 lost` is an event of n1; `4010 placed web.0 n2` one of an instance; `5000 scheduler.started` as it is. */
 function play(drill: Drill, transcript: string, losses = LOSSES): DrillTimeline {
   const timeline = new DrillTimeline(drill, losses);
   for (const line of transcript.trim().split('\n')) {
-    const [ms, what, instance, node] = line.trim().split(' ');
+    const [ms, what = '', instance, node] = line.trim().split(' ');
     const about = instance === undefined ? { node: 'n1' } : { instance, node: node ?? 'n1' };
-    const type = `${instance === undefined ? 'node' : 'instance'}.${what}` as EventType;
+    const type = (what.includes('.') ? what : `${instance === undefined ? 'node' : 'instance'}.${what}`) as EventType;
     timeline.take({ seq: 8, at: at(Number(ms)), type, ...about, data: {} } as MorchEvent);
   }
   return timeline;
@@ -60,6 +61,7 @@ test('all that was to be moved runs again: both times count from the failure', (
     recoveredAt: at(4_090),
     returnedAt: at(10_000),
     staleGoneAt: at(10_500),
+    schedulerStartedAt: null,
   });
   expect(result.instances).toMatchObject([
     { instance: 'web.0', outcome: 'running', toNode: 'n2', placedAt: at(4_005), startedAt: null, runningAt: at(4_020) },
@@ -114,6 +116,34 @@ test.each<[string, Drill, string, Objectives, Partial<DrillResult>]>([
     { outcome: 'backInTime', met: true },
   ],
   [
+    'a cut that ended early, its agent having been started anew',
+    CUT,
+    '30 suspect\n3650 healthy',
+    OBJECTIVES,
+    { outcome: 'backInTime', met: true },
+  ],
+  [
+    'a cut too short to be seen',
+    { ...CUT, durationMs: 1_000 },
+    '0 drill',
+    OBJECTIVES,
+    { outcome: 'notMeasured', met: false },
+  ],
+  [
+    'a cut for most of which there was no scheduler',
+    { ...CUT, durationMs: 10_000 },
+    '2200 suspect\n5500 scheduler.started\n10100 healthy',
+    OBJECTIVES,
+    { outcome: 'notMeasured', met: false },
+  ],
+  [
+    'a cut that a scheduler started anew had time to see',
+    CUT,
+    '2200 suspect\n5500 scheduler.started\n20100 healthy',
+    OBJECTIVES,
+    { outcome: 'notDetected', met: false },
+  ],
+  [
     'a node with nothing to move',
     KILL,
     '30 suspect\n4000 lost',
@@ -122,6 +152,23 @@ test.each<[string, Drill, string, Objectives, Partial<DrillResult>]>([
   ],
 ])('%s', (_, drill, transcript, objectives, expected) => {
   expect(resultOf(play(drill, transcript), objectives, null)).toMatchObject(expected);
+});
+
+test('what has ended without a verdict, and was started anew, is told', () => {
+  const transcript = `
+    5500 scheduler.started
+    10100 healthy
+    10105 placed web.0 n2
+    10120 started web.0 n2`;
+  const result = resultOf(play({ ...CUT, durationMs: 10_000 }, transcript), OBJECTIVES, null);
+  expect(result.instances).toMatchObject([
+    { instance: 'web.0', outcome: 'running', toNode: 'n2', placedAt: at(10_105), runningAt: at(10_120) },
+    { instance: 'web.1', outcome: 'untouched' },
+    { instance: 'home.0', outcome: 'untouched' },
+  ]);
+  const text = renderResult(result, OPTIONS);
+  expect(text).toContain('nothing was measured: the scheduler was started anew at +5.5s');
+  expect(text).toContain('1 instance had ended meanwhile and was started anew');
 });
 
 test('what the scheduler has measured is taken over, of this failure only', () => {
@@ -147,8 +194,7 @@ test('what the scheduler has measured is taken over, of this failure only', () =
 });
 
 test('the tables tell each step, and which objective was missed', () => {
-  const options = { format: 'table', quiet: false, headers: true, colour: false, width: undefined } as const;
-  const text = renderResult(resultOf(play(KILL, RECOVERED), { detectionMs: 3_000, recoveryMs: 15_000 }, null), options);
+  const text = renderResult(resultOf(play(KILL, RECOVERED), { detectionMs: 3_000, recoveryMs: 15_000 }, null), OPTIONS);
   expect(text).toMatch(/^suspect +\S+ +\+30ms$/m);
   expect(text).toMatch(/^verdict +\S+ +\+4s +3s +missed$/m);
   expect(text).toMatch(/^all running again +\S+ +\+4.09s +15s +met$/m);

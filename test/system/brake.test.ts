@@ -1,6 +1,6 @@
 /** Nodes that are gone together are waited for; nodes that come and go get nothing new. */
 import type { Health } from '../../contract/health';
-import { Cluster } from '../support/cluster';
+import { Cluster, end } from '../support/cluster';
 import { until } from '../support/until';
 
 let cluster: Cluster;
@@ -96,5 +96,32 @@ test('a node that is lost again and again is quarantined: what it runs stays, an
   const { body } = await cluster.request('GET', '/nodes/n1');
   expect(body).toMatchObject({ schedulable: false, statusReason: expect.stringContaining('uncordon') });
   await cluster.request('POST', '/nodes/n1/uncordon');
+  await cluster.untilNode('n1', 'healthy');
+}, 90_000);
+
+test('a quarantine outlasts a restart of the scheduler, and ends for a node that is trusted while it is away', async () => {
+  const health = { flapLosses: 2, flapWindowMs: 60_000, quarantineMs: 60_000 };
+  cluster = await Cluster.start(['n1', 'n2'], { schedulerArgs: { profile: 'fast', health } });
+  const { child } = cluster.agents.get('n1')!;
+  const restartScheduler = async () => {
+    await end(cluster.scheduler.child, 'SIGKILL');
+    await cluster.startScheduler();
+  };
+  child.kill('SIGSTOP');
+  await cluster.untilNode('n1', 'lost');
+  child.kill('SIGCONT');
+  await cluster.untilNode('n1', 'healthy');
+  await restartScheduler();
+  await cluster.untilNode('n1', 'healthy');
+  child.kill('SIGSTOP');
+  await cluster.untilNode('n1', 'lost');
+  child.kill('SIGCONT');
+  await cluster.untilNode('n1', 'quarantined');
+  await restartScheduler();
+  await cluster.untilNode('n1', 'quarantined');
+  child.kill('SIGSTOP');
+  await cluster.untilNode('n1', 'lost');
+  await cluster.request('POST', '/nodes/n1/uncordon');
+  child.kill('SIGCONT');
   await cluster.untilNode('n1', 'healthy');
 }, 90_000);

@@ -8,7 +8,7 @@ import type { MorchEvent } from '../../contract/events';
 import type { RecoveryMetrics } from '../../contract/health';
 import type { NodeDetail } from '../../contract/node';
 import { MAIN, morch, startMorch } from '../cli/morch';
-import { Cluster } from '../support/cluster';
+import { Cluster, end } from '../support/cluster';
 import { until } from '../support/until';
 
 let cluster: Cluster;
@@ -147,7 +147,10 @@ test('is refused without a yes, and where nothing else could take what runs ther
   expect(hopeless).toMatchObject({ exitCode: 4, stdout: '' });
   expect(hopeless.stderr).toContain('No other node could take 2 of the 2 instances on n1');
   expect(hopeless.stderr).toContain('is cordoned');
-  expect(await drill('n1', '-y', '--for', '5s')).toMatchObject({ exitCode: 4, stdout: '' });
+  expect(await drill('n1', '-y', '--for', '5s')).toEqual({
+    ...{ exitCode: 4, signal: null, stdout: '' },
+    stderr: 'morch: --for: a kill lasts until the agent is started again\n',
+  });
   expect(await drill('n9', '-y')).toMatchObject({ exitCode: 3, stdout: '' });
   expect(await answerOnTerminal('no', 'drill', 'n1', '--force')).toMatchObject({
     exitCode: 1,
@@ -176,6 +179,54 @@ test('never two at a time; Ctrl-C ends the watching, not the drill', async () =>
   expect((await ask('n2')).status).toBe(202);
   await cluster.untilNode('n2', 'lost');
   await cluster.untilNode('n2', 'healthy');
+}, 60_000);
+
+test('a scheduler that is started anew in the middle is told of, and so is what ended meanwhile', async () => {
+  await begin();
+  await cluster.submit({ ...SERVICE, onDisconnect: 'stop' });
+  await cluster.untilRunning('web', 6);
+  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '5s', '-y', '-o', 'json'], { env: env() });
+  await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });
+  await end(cluster.scheduler.child, 'SIGKILL');
+  // The lease of 2 s runs out; the rest of the cut is no time for a verdict.
+  await until(async () => (await cluster.workloadPids()).length === 0, { what: 'all are fenced', timeoutMs: 15_000 });
+  await cluster.startScheduler();
+  const { exitCode, stdout, stderr } = await watching.ended;
+  const result = JSON.parse(stdout) as DrillResult;
+  expect({ exitCode, stderr }).toMatchObject({ stderr: expect.stringContaining('the scheduler was started anew') });
+  expect(result.timeline.schedulerStartedAt).not.toBeNull();
+  expect(result.instances.map(({ outcome }) => outcome)).toEqual(['running', 'running']);
+  if (result.timeline.verdictAt === null) expect({ exitCode, met: result.met }).toEqual({ exitCode: 1, met: false });
+  await cluster.untilRunning('web', 6);
+}, 90_000);
+
+test('a cut that ends early, its agent having been started anew, costs nothing', async () => {
+  await begin('default');
+  await cluster.submit(SERVICE);
+  await cluster.untilRunning('web', 6);
+  const watching = startMorch(['drill', 'n2', '--kind', 'cut', '--for', '60s', '-y', '-o', 'json'], { env: env() });
+  await until(() => watching.output.stderr.includes('n2 fails'), { what: 'it has begun', timeoutMs: 15_000 });
+  await end(cluster.agents.get('n2')!.child, 'SIGKILL');
+  await cluster.startAgent('n2', { onExit: 'keep' });
+  const { exitCode, stdout } = await watching.ended;
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ outcome: 'backInTime', met: true });
+}, 60_000);
+
+test('a cut too short to be seen measures nothing, and keeps the next one waiting for its own time only', async () => {
+  await begin('default');
+  const { exitCode, stdout } = await drill('n1', '--kind', 'cut', '--for', '300ms', '-y');
+  expect(exitCode).toBe(1);
+  expect(stdout).toContain('nothing was measured');
+  const again = () => cluster.request('POST', '/nodes/n1/drill', { kind: 'cut', durationMs: 5_500 });
+  await until(async () => (await again()).status === 202, { what: 'n1 is heard, and drilled again', timeoutMs: 4_000 });
+  const refused = await drill('n1', '-y');
+  expect(refused).toMatchObject({ exitCode: 1, stdout: '' });
+  expect(refused.stderr).toContain('Node n1 is');
+  expect(refused.stderr).not.toContain('This kills the agent');
+  await cluster.untilNode('n1', 'lost');
+  expect((await drill('n1', '-y')).stderr).toBe('morch: Node n1 is lost; only a healthy node can be drilled.\n');
+  await cluster.untilNode('n1', 'healthy');
 }, 60_000);
 
 /** Runs the command on a terminal, and answers what it asks. */

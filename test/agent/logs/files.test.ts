@@ -181,6 +181,19 @@ describe('the cap of a node', () => {
     expect(readdirSync(mine).sort()).toEqual(['stderr.1.idx', 'stderr.1.log', 'stdout.6.idx', 'stdout.6.log']);
   });
 
+  test('leaves alone what is no output of an instance', async () => {
+    const dataDir = newDataDir();
+    const files = new LogFiles(dataDir);
+    const mine = files.directoryOf(owner);
+    fill(mine, { stdout: 6, stderr: 1 });
+    const stray = join(dataDir, 'logs', 'notes.txt');
+    writeFileSync(stray, 'x'.repeat(10_000));
+    utimesSync(stray, 1, 1);
+    await files.removeForgotten(new Set(['u1.0']), Date.now());
+    expect(await enforceCap(files, new Set(['u1.0']), 400)).toEqual({ removed: 3, bytes: 368 });
+    expect(existsSync(stray)).toBe(true);
+  });
+
   test('is held from the start on, and forgotten output goes', async () => {
     const files = new LogFiles(newDataDir());
     const [mine, forgotten] = [files.directoryOf(owner), files.directoryOf({ uid: 'old', slot: '0' })];

@@ -142,7 +142,15 @@ describe('failure detection', () => {
       heartbeats: (t) => t < 10_000,
       answers: (t) => (t < 20_000 ? 'answered' : 'silent'),
     }).run(40_000);
-    expect(simulation.log.map((e) => e.status)).toEqual(['suspect', 'healthy', 'degraded', 'lost']);
+    expect(simulation.log.map((e) => e.status)).toEqual(['suspect', 'healthy', 'suspect', 'degraded', 'lost']);
+  });
+
+  it('calls a node suspect that has fallen silent altogether, also when the last that it said was an answer', () => {
+    const simulation = new Simulation({
+      heartbeats: (t) => t < 11_500,
+      answers: (t) => (t < 12_500 ? 'answered' : 'silent'),
+    }).run(40_000);
+    expect(simulation.log.map((e) => e.status)).toEqual(['suspect', 'healthy', 'suspect', 'lost']);
   });
 
   it.each([200, 3_000, 10_000, 60_000])('gives no verdict for a stall of its own of %i ms', (stallMs) => {

@@ -161,7 +161,7 @@ export function fakeApi(): FakeApi {
     cordonNode: (id) => act('cordonNode', [id], () => nodeOf(id)),
     uncordonNode: (id) => act('uncordonNode', [id], () => nodeOf(id)),
     drainNode: (id, deadlineMs) => act('drainNode', [id, deadlineMs], () => nodeOf(id)),
-    previewDrill: (id) => ({ node: nodeOf(id).id, instances: [] }),
+    previewDrill: (id) => ({ node: nodeOf(id).id, instances: [], refusal: null }),
     drillNode: (id, { kind, durationMs = null }) =>
       act('drillNode', [id, kind, durationMs], () => ({ node: nodeOf(id).id, kind, durationMs, at: AT, since: 7 })),
     listWorkloads: (filter, page) => {

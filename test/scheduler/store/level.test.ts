@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { openLevelStore } from '../../../scheduler/store/open';
@@ -22,6 +22,17 @@ async function stateOf(path: string): Promise<unknown> {
   const { mtimeMs } = await stat(path);
   const content = await readFile(path, 'base64').catch(() => readdir(path));
   return { path, mtimeMs, content };
+}
+
+/** Not one block is left. @returns the file that takes them */
+async function fill(disk: string): Promise<string> {
+  const path = join(disk, 'filling');
+  try {
+    for (;;) await appendFile(path, Buffer.alloc(4_096));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
+  return path;
 }
 
 describe('the LevelDB store', () => {
@@ -208,6 +219,56 @@ describe('the LevelDB store', () => {
       expect(spawnSync('umount', [disk]).status).toBe(0);
     }
   });
+
+  it('says how much room it needs to go on, which is little for a small store (needs the right to mount)', async () => {
+    const disk = await newDirectory();
+    if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk]).status !== 0) return;
+    try {
+      const store = await openSound(join(disk, 'store'));
+      for (let i = 0; i < 100; i++) await store.write([put(`k/${i}`, i)]);
+      const filling = await fill(disk);
+      const refusals = [
+        await store.write([put('first', 'x'.repeat(200_000))]).catch((error: unknown) => error),
+        await store.write([put('again', 1)]).catch((error: unknown) => error),
+      ] as Error[];
+      const rooms = refusals.map(({ message }) => Number(/once ([\d.]+) MiB can be written/.exec(message)?.[1]));
+      for (const room of rooms) expect(room).toBeLessThan(2);
+      // Somewhat less than it asks for.
+      await truncate(filling, (await stat(filling)).size - Math.floor((rooms[1]! - 0.2) * 2 ** 20));
+      await expect(store.write([put('early', 1)])).rejects.toThrow(/once [\d.]+ MiB/);
+      expect(await store.get('k/7')).toBe(7);
+      await truncate(filling, (await stat(filling)).size - Math.ceil(0.3 * 2 ** 20));
+      await store.write([put('late', 1)]);
+      expect((await keysOf(store, '')).filter((key) => !key.startsWith('k/'))).toEqual(['late']);
+      await store.close();
+    } finally {
+      expect(spawnSync('umount', [disk]).status).toBe(0);
+    }
+  });
+
+  it.each([
+    ['very small records', 40_000, () => 1],
+    ['large ones', 20, () => randomBytes(150_000).toString('base64')],
+  ])(
+    'has enough with the room that it asks for, with a log full of %s (needs the right to mount)',
+    async (_, count, value) => {
+      const disk = await newDirectory();
+      if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', disk]).status !== 0) return;
+      try {
+        const store = await openSound(join(disk, 'store'));
+        await store.write(Array.from({ length: count }, (_, i) => put(`k/${i}`, value())));
+        const filling = await fill(disk);
+        const error = await store.write([put('late', 'x'.repeat(200_000))]).catch((e: unknown) => e as Error);
+        const room = Number(/once ([\d.]+) MiB can be written/.exec((error as Error).message)?.[1]);
+        await truncate(filling, (await stat(filling)).size - Math.ceil(room * 2 ** 20));
+        await store.write([put('late', 1)]);
+        expect(await keysOf(store, 'k/')).toHaveLength(count);
+        await store.close();
+      } finally {
+        expect(spawnSync('umount', [disk]).status).toBe(0);
+      }
+    },
+  );
 
   it('says so when a directory may not be written (not as root, who may)', async () => {
     if (process.getuid?.() === 0) return;

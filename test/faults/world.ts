@@ -463,7 +463,21 @@ export class World {
   async settle(): Promise<void> {
     for (const undo of [...this.#undos].reverse()) await undo();
     await this.untilHealthy();
-    for (const submission of this.wanted) if (submission.expectation !== 'anything') await this.untilAlive(submission);
+    for (const submission of this.wanted) {
+      if (submission.expectation === 'anything') continue;
+      await this.untilAlive(submission);
+      await this.untilAlone(submission);
+    }
+  }
+
+  /** Copies that have been replaced are given the time to leave; whether they may take it is the checker's to say. */
+  private untilAlone(submission: Submission): Promise<true> {
+    return this.until(() => {
+      const mains = this.alive(submission, nowMs() - 4 * submission.everyMs - 500).filter(
+        ({ role }) => role === 'main',
+      );
+      return new Set(mains.map(({ instance }) => instance)).size === mains.length;
+    }, `each of ${submission.tag} is there once`);
   }
 
   /** The history up to here. @param endMs see history.ts */

@@ -286,9 +286,10 @@ function judgeVerdicts(history: History, { verdictWithinMs, probeMs, slackMs }: 
     if (isCrossed(fault, faults) || isLost(fault, history)) continue;
     const verdict = verdicts.find(({ node, atMs }) => node === fault.node && atMs >= fault.fromMs && atMs <= lastMs);
     if (verdict !== undefined) judgement.verdictMs.push(verdict.atMs - fault.fromMs);
-    // On a busy machine a scheduler that was late itself gives no verdict: it looks again.
-    const wasLate = history.stallsMs.some((atMs) => atMs >= fault.fromMs && atMs <= (verdict?.atMs ?? lastMs));
-    if ((verdict?.atMs ?? lastMs) - fault.fromMs > (wasLate ? 2 : 1) * verdictWithinMs)
+    // On a busy machine a scheduler that was late itself gives no verdict: it looks again, from then on.
+    const untilMs = verdict?.atMs ?? lastMs;
+    const lookedFromMs = Math.max(fault.fromMs, ...history.stallsMs.filter((atMs) => atMs <= untilMs));
+    if (untilMs - lookedFromMs > verdictWithinMs)
       judgement.missedVerdicts.push(
         `${fault.node} (${fault.what} at ${at(fault.fromMs, history)}): ${verdict === undefined ? 'none' : `after ${ms(verdict.atMs - fault.fromMs)}`}`,
       );

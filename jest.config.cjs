@@ -15,7 +15,8 @@ module.exports = {
       },
     ],
   },
-  maxWorkers: 2,
+  // One more than processors in small machines: most suites wait most of the time.
+  maxWorkers: 3,
   testSequencer: '<rootDir>/test/support/sequencer.cjs',
   testTimeout: 30_000,
 };

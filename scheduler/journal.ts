@@ -77,9 +77,9 @@ export class Journal {
     // One turn later, so that all changes of this tick are in the batch.
     await Promise.resolve();
     this.taken = true;
+    const undos = this.undos.splice(0);
     if (!this.state.hasChanges) return;
     const { ops, events, giveBack } = this.state.takeChanges();
-    const undos = this.undos.splice(0);
     try {
       await this.store.write(ops);
     } catch (error) {

@@ -3,35 +3,14 @@ import { revOf } from '../../../agent/instanceStatus';
 import type { InstanceReport } from '../../../contract/agentApi';
 import { assertTransition, INSTANCE_TRANSITIONS } from '../../../contract/states';
 import type { InstanceRecord, WorkloadRecord } from '../../../scheduler/core/model';
+import { newInstance } from '../../../scheduler/reconcile';
 import { failed, type Placed, type Report, type World } from './world';
 
-const RECORD: InstanceRecord = {
-  uid: 'u',
-  slot: '0',
-  id: 'web.0',
-  generation: 0,
-  run: 0,
-  rev: -1,
-  revision: 1,
-  status: 'pending',
-  statusReason: null,
-  node: null,
-  lingersOn: null,
-  onDisconnect: 'replace',
-  fenced: false,
-  pid: null,
-  shimPid: null,
-  startedAt: null,
-  exit: null,
-  attempts: 0,
-  reserved: { cpuMillis: 0, memoryBytes: 0 },
-  replacing: null,
-  surplus: false,
-  retryAtMs: 0,
-  triedNodes: [],
-  preferredNode: null,
-  placements: [],
-};
+/** As the product makes one. */
+const RECORD = newInstance(
+  { uid: 'u', spec: { id: 'web' }, generationFloor: 0, revision: 1 } as unknown as WorkloadRecord,
+  '0',
+);
 
 export function recordOf(placed: Placed): InstanceRecord {
   return { ...RECORD, ...placed };

@@ -31,13 +31,6 @@ export function hashOf(certificates: readonly X509Certificate[]): string {
   return hash.digest('base64url');
 }
 
-/** SHA-256 of the public key (DER), base64url: what a certificate and its successor for the same key have in common. */
-export function keyHashOf({ publicKey }: X509Certificate): string {
-  return createHash('sha256')
-    .update(publicKey.export({ type: 'spki', format: 'der' }))
-    .digest('base64url');
-}
-
 /** That it was made by a scheduler, for a cluster. */
 export function isClusterAuthority(certificate: X509Certificate): boolean {
   return certificate.ca && certificate.toLegacyObject().subject.O === ORGANISATION;

@@ -3,7 +3,7 @@ import type { PeerCertificate } from 'node:tls';
 import { type Authority, makeAuthority } from '../../pki/ca';
 import { type Credential, issueCredential } from '../../pki/issue';
 import { SCHEDULER, type Subject } from '../../pki/names';
-import { certificatesOf, hashOf, identityCheck, keyHashOf, subjectOf } from '../../pki/trust';
+import { certificatesOf, hashOf, identityCheck, subjectOf } from '../../pki/trust';
 
 const nowMs = Date.now();
 const n1: Subject = { kind: 'node', id: 'n1' };
@@ -54,13 +54,6 @@ test('the hash of authorities depends on each of them and their order', () => {
   const hashes = [[a!], [b!], [a!, b!], [b!, a!]].map(hashOf);
   expect(new Set(hashes).size).toBe(4);
   expect(hashes[0]).toBe(Buffer.from(a!.fingerprint256.replaceAll(':', ''), 'hex').toString('base64url'));
-});
-
-test('the hash of a key is that of its certificate’s key, not of the certificate', async () => {
-  const [one, two] = await Promise.all([issue(ours, n1), issue(ours, n1)]);
-  const hash = (pem: string) => keyHashOf(new X509Certificate(pem));
-  expect(hash(one!.certificate)).not.toBe(hash(two!.certificate));
-  expect(hash(one!.certificate)).toMatch(/^[\w-]{43}$/);
 });
 
 test.each(['', 'nothing', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----'])(

@@ -1,9 +1,10 @@
 /** An authority and a credential of its own, kept in one directory: `ca.crt`, `ca.key`, `<name>.crt`, `<name>.key`. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { readPrivateFile, writePrivateFile } from '../access/privateFile';
 import { MorchError } from '../contract/errors';
 import { type Authority, makeAuthority } from './ca';
-import { loadText, saveSecret } from './files';
 import { type Credential, issueCredential } from './issue';
 import { commonNameOf, type Subject } from './names';
 import { renewAtMs, validityOf } from './renew';
@@ -13,12 +14,13 @@ import { subjectOf } from './trust';
 export async function openAuthority(directory: string): Promise<Authority> {
   const certificateFile = path.join(directory, 'ca.crt');
   const keyFile = path.join(directory, 'ca.key');
-  const [certificate, key] = await Promise.all([loadText(certificateFile), loadText(keyFile)]);
+  const [certificate, key] = await Promise.all([readPrivateFile(certificateFile), readPrivateFile(keyFile)]);
   if (certificate === null) {
     // A key without its certificate is what a crash has left: nothing has been signed with it.
+    await mkdir(directory, { recursive: true, mode: 0o700 });
     const made = await makeAuthority(Date.now());
-    await saveSecret(keyFile, made.key);
-    await saveSecret(certificateFile, made.certificate);
+    await writePrivateFile(keyFile, made.key);
+    await writePrivateFile(certificateFile, made.certificate);
     return made;
   }
   try {
@@ -47,8 +49,8 @@ export async function openCredential(
   own: OwnCredential,
 ): Promise<Credential> {
   const [certificate, key] = await Promise.all([
-    loadText(path.join(directory, `${name}.crt`)),
-    loadText(path.join(directory, `${name}.key`)),
+    readPrivateFile(path.join(directory, `${name}.crt`)),
+    readPrivateFile(path.join(directory, `${name}.key`)),
   ]);
   const found = certificate === null || key === null ? null : { certificate, key };
   return found !== null && isUsable(found, authority, own) ? found : renewCredential(directory, name, authority, own);
@@ -62,8 +64,8 @@ export async function renewCredential(
 ): Promise<Credential> {
   const issued = await issueCredential({ authority, subject, hosts, validityMs, nowMs: Date.now() });
   // A crash in between leaves no pair: another one is issued then.
-  await saveSecret(path.join(directory, `${name}.key`), issued.key);
-  await saveSecret(path.join(directory, `${name}.crt`), issued.certificate);
+  await writePrivateFile(path.join(directory, `${name}.key`), issued.key);
+  await writePrivateFile(path.join(directory, `${name}.crt`), issued.certificate);
   return issued;
 }
 

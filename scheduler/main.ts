@@ -5,6 +5,11 @@ import path from 'node:path';
 import pino from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { Guard } from './access/guard';
+import { NodeTokens } from './access/nodeTokens';
+import { provideTokenFiles } from './access/tokenFiles';
+import { TokenService } from './access/tokenService';
+import { Tokens } from './access/tokens';
 import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
@@ -15,9 +20,13 @@ import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions } from './options';
+import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
 import { type OpenedStore, openLevelStore } from './store/open';
+
+/** How soon at most what an expired token has opened ends. */
+const TOKENS_LOOKED_AT_MS = 1_000;
 
 /** A log that cannot be written, its disk being full, is no reason to end. */
 function logDestination(): ReturnType<typeof pino.destination> {
@@ -37,7 +46,12 @@ export async function runScheduler(input: unknown): Promise<void> {
   const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
+  const nodeTokens = new NodeTokens(await Vault.open(options.dataDir));
+  const closed = nodeTokens.load(state.nodes.values());
+  const tokens = await Tokens.load(store, state, notes);
   for (const note of [...notes, ...state.notes]) log.warn(note);
+  if (closed.length > 0) log.warn({ nodes: closed }, 'secret.key is another one: these agents have to register anew');
+  await provideTokenFiles(options.dataDir, tokens, Date.now());
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -63,22 +77,28 @@ export async function runScheduler(input: unknown): Promise<void> {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
   const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
-  const sockets = createEventSockets({ events, log });
-  const app = createApp({ api: service, events, log });
-  const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
+  const { host, auth } = options;
+  const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
+  const guard = new Guard({ tokens, nodeTokens, allowedHosts, auth });
+  const tokenService = new TokenService(tokens, journal, options.dataDir, () => guard.endGone(Date.now()));
+  if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
+  const sockets = createEventSockets({ events, guard, log });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, log });
+  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade });
+  const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();
   const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(
     {
-      url: `http://${options.host}:${server.port}`,
+      url: `http://${host}:${server.port}`,
       dataDir: options.dataDir,
       clusterId: state.meta.clusterId,
       epoch: state.meta.epoch,
@@ -91,6 +111,7 @@ export async function runScheduler(input: unknown): Promise<void> {
 
   await untilSignal();
   log.info('scheduler stopping; agents and workloads go on');
+  clearInterval(ending);
   loop.close();
   housekeeping.stop();
   sockets.close();

@@ -28,7 +28,14 @@ import {
   releasedSchema,
 } from './health';
 import { logPositionParameter } from './logFrames';
-import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
+import {
+  drainSchema,
+  nodeCertificateRequestSchema,
+  nodeCertificateSchema,
+  nodeDetailSchema,
+  nodeSchema,
+  registerNodeSchema,
+} from './node';
 import { sinceSchema } from './since';
 import { workloadStatusSchema } from './states';
 import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
@@ -132,6 +139,14 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/ca',
+    access: 'open',
+    summary: "Whom to trust: the certificate of the cluster's authority, and any other that has signed the scheduler's",
+    answers: { 200: null },
+    media: 'application/x-pem-file',
+  },
+  {
+    method: 'GET',
     path: '/health/summary',
     access: 'read',
     summary: 'Every node, totals, recent verdicts',
@@ -173,6 +188,14 @@ export const SCHEDULER_ROUTES = [
     summary: 'Registers an agent after probing it',
     body: registerNodeSchema,
     answers: { 201: nodeSchema, 200: nodeSchema },
+  },
+  {
+    method: 'POST',
+    path: '/nodes/certificate',
+    access: 'node',
+    summary: 'Issues the certificate by which the agent of a node is known; again before that is out of date',
+    body: nodeCertificateRequestSchema,
+    answers: { 200: nodeCertificateSchema },
   },
   {
     method: 'GET',

@@ -1,6 +1,6 @@
 /** What every TLS connection of morch has to keep to: TLS 1.2 or later, forward secrecy, authenticated encryption. */
 import { constants } from 'node:crypto';
-import type { SecureContextOptions } from 'node:tls';
+import type { ConnectionOptions, SecureContextOptions } from 'node:tls';
 
 /** Those of TLS 1.3, then those of 1.2 that are left; RSA is for certificates that are brought along. */
 const CIPHERS = [
@@ -13,6 +13,9 @@ const CIPHERS = [
     `ECDHE-${key}-AES128-GCM-SHA256`,
   ]),
 ];
+
+/** Of a connection that is made: whom to believe, and what to prove oneself by. */
+export type ConnectionTls = SecureContextOptions & Pick<ConnectionOptions, 'checkServerIdentity' | 'session'>;
 
 export const TLS_SETTINGS = {
   minVersion: 'TLSv1.2',

@@ -1,7 +1,9 @@
 /** Calls from the scheduler to one agent over HTTP: probes on a connection of their own, commands over a small pool. */
 import http from 'node:http';
+import https from 'node:https';
 import { performance } from 'node:perf_hooks';
-import { Pool } from 'undici';
+import type { TLSSocket } from 'node:tls';
+import { buildConnector, Pool } from 'undici';
 import { z } from 'zod';
 import {
   type AgentStatus,
@@ -15,6 +17,10 @@ import {
 } from '../contract/agentApi';
 import type { DrillCommand } from '../contract/drill';
 import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
+import type { ConnectionTls } from '../pki/settings';
+
+/** For a connection to an agent, TLS included. */
+const CONNECT_MS = 2_000;
 
 export type ProbeResult =
   | { kind: 'answered'; status: AgentStatus; latencyMs: number }
@@ -30,10 +36,20 @@ export interface AgentAddress {
   port: number;
   /** None for one that asks for none. */
   token?: string | undefined;
+  /** None for one that speaks plain HTTP. */
+  tls?: AgentTls | undefined;
+}
+
+/** How an agent that speaks TLS is known, and what it knows its scheduler by. One for each node. */
+export interface AgentTls {
+  /** Asked for each connection: certificates change. */
+  connection(): ConnectionTls;
+  /** Of a connection made with them, to resume. */
+  keepSession(session: Buffer): void;
 }
 
 export function isSameAddress(a: AgentAddress, b: AgentAddress): boolean {
-  return a.host === b.host && a.port === b.port && a.token === b.token;
+  return a.host === b.host && a.port === b.port && a.token === b.token && a.tls === b.tls;
 }
 
 export function credentialsFor({ token }: AgentAddress): { authorization?: string } {
@@ -45,18 +61,28 @@ export function urlHost(address: AgentAddress): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+export function agentUrl(address: AgentAddress, scheme: 'http' | 'ws' = 'http'): string {
+  return `${scheme}${address.tls === undefined ? '' : 's'}://${urlHost(address)}`;
+}
+
+/** For undici. */
+export function connectorOf({ tls }: AgentAddress): buildConnector.connector {
+  const limits = { timeout: CONNECT_MS };
+  if (tls === undefined) return buildConnector(limits);
+  return (options, callback) => buildConnector({ ...limits, ...tls.connection() })(options, callback);
+}
+
 /** GET /status on a fresh connection. Never rejects. */
 export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<ProbeResult> {
   const startedAt = performance.now();
   const latencyMs = (): number => Math.round((performance.now() - startedAt) * 10) / 10;
   return new Promise((resolve) => {
-    const request = http.get({
-      host: address.host,
-      port: address.port,
-      path: '/status?processes=false',
-      agent: false,
-      headers: { connection: 'close', ...credentialsFor(address) },
-    });
+    const { host, port, tls } = address;
+    const headers = { connection: 'close', ...credentialsFor(address) };
+    const question = { host, port, path: '/status?processes=false', agent: false, headers } as const;
+    const request = tls === undefined ? http.get(question) : https.get({ ...question, ...tls.connection() });
+    if (tls !== undefined)
+      request.on('socket', (socket) => (socket as TLSSocket).on('session', (session) => tls.keepSession(session)));
     const timer = setTimeout(() => {
       request.destroy();
       resolve({ kind: 'timedOut', error: `no answer within ${timeoutMs} ms`, latencyMs: latencyMs() });
@@ -106,7 +132,7 @@ export class AgentClient {
   private readonly pool: Pool;
 
   constructor(readonly address: AgentAddress) {
-    this.pool = new Pool(`http://${urlHost(address)}`, { connections: 8, connect: { timeout: 2_000 } });
+    this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorOf(address) });
   }
 
   /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */

@@ -18,7 +18,14 @@ import {
   type WorkloadsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
-import { type AgentAddress, credentialsFor, isSameAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
+import {
+  type AgentAddress,
+  agentUrl,
+  credentialsFor,
+  isSameAddress,
+  type ProbeResult,
+  probeAgent,
+} from './agentClient';
 import {
   applyAnswer,
   applyDisconnect,
@@ -146,7 +153,8 @@ export class NodeLink {
     const { clusterId, epoch, id } = this.identity;
     const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id });
     const connectStartedAtMs = performance.now();
-    const socket = new WebSocket(`ws://${urlHost(this.address)}/events?${query}`, {
+    const socket = new WebSocket(`${agentUrl(this.address, 'ws')}/events?${query}`, {
+      ...this.address.tls?.connection(),
       headers: credentialsFor(this.address),
       handshakeTimeout: this.policy.probeTimeoutMs,
       perMessageDeflate: false,

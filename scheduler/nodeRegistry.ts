@@ -4,18 +4,19 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
+import { isLoopbackHost } from '../access/loopback';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
-import type { RegisterNode } from '../contract/node';
+import type { NodeCertificate, NodeCertificateRequest, RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
 import { type Holder, isNewcomer, refusalOfClaim } from './access/claims';
 import type { Caller } from './access/guard';
 import type { NodeTokens } from './access/nodeTokens';
 import type { Tokens } from './access/tokens';
-import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
+import { type AgentAddress, AgentClient, type AgentTls, isSameAddress, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -29,11 +30,22 @@ import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 import { Succession } from './succession';
+import type { ClusterTls } from './tls/clusterTls';
+import { type NodeCertificates, noTls } from './tls/nodeCertificates';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
 /** How often a node's last contact is written down while nothing else about it changes. */
 const CONTACT_SAVED_MS = 60_000;
+
+/** What nodes prove themselves by, and are called with. */
+export interface NodeAccess {
+  tokens: Pick<Tokens, 'takeUse'>;
+  nodeTokens: NodeTokens;
+  certificates: Pick<NodeCertificates, 'issue' | 'revoke'>;
+  /** Null: this scheduler speaks plain HTTP. */
+  tls: Pick<ClusterTls, 'toNode' | 'forgetNode'> | null;
+}
 
 export class NodeRegistry {
   private readonly links = new Map<string, NodeLink>();
@@ -54,7 +66,7 @@ export class NodeRegistry {
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
-    private readonly access: { tokens: Pick<Tokens, 'takeUse'>; nodeTokens: NodeTokens },
+    private readonly access: NodeAccess,
     private readonly log: Logger,
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
@@ -115,8 +127,8 @@ export class NodeRegistry {
     return client;
   }
 
-  addressOf({ id, host, port }: NodeRecord): AgentAddress {
-    return { host, port, token: this.access.nodeTokens.of(id) };
+  addressOf({ id, host, port, tls }: NodeRecord): AgentAddress {
+    return { host, port, token: this.access.nodeTokens.of(id), tls: tls ? this.access.tls?.toNode(id) : undefined };
   }
 
   /** It was changed, durably: agents that run some of it keep what it is now. */
@@ -146,7 +158,7 @@ export class NodeRegistry {
   async register(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
     const { host, port, agentToken: token } = input;
-    const probe = await probeAgent({ host, port, token }, this.policy.probeTimeoutMs);
+    const probe = await probeAgent({ host, port, token, tls: this.tlsOf(input) }, this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const system = probe.kind === 'refused' ? probe.system : undefined;
       if (probe.kind === 'strange' && probe.needsToken) {
@@ -176,6 +188,41 @@ export class NodeRegistry {
       giveBack();
       throw error;
     }
+  }
+
+  /** The certificate with which the agent of a node registers. @throws MorchError as for a registration */
+  async issueCertificate(
+    { name, csr }: NodeCertificateRequest,
+    caller: Caller,
+    where: string,
+  ): Promise<NodeCertificate> {
+    const claim = { id: name, where, agentToken: undefined };
+    const holder = this.holderOf(name);
+    const refusal = refusalOfClaim(caller, claim, holder);
+    if (refusal !== null) throw refusal;
+    const giveBack = isNewcomer(caller, claim, holder) ? this.access.tokens.takeUse(caller.id) : () => {};
+    try {
+      return await this.access.certificates.issue(name, csr, caller.kind !== 'node');
+    } catch (error) {
+      giveBack();
+      throw error;
+    }
+  }
+
+  /** @throws MorchError INVALID_INPUT, NOT_POSSIBLE where the two could not talk, or would do so in the clear */
+  private tlsOf({ name, host, port, tls }: RegisterNode): AgentTls | undefined {
+    const own = this.access.tls;
+    if (tls !== true) {
+      if (own === null || isLoopbackHost(host)) return undefined;
+      throw new MorchError(
+        'INVALID_INPUT',
+        `The agent at ${host}:${port} speaks plain HTTP, and would be sent its token in the clear. Start it with --scheduler https://…: it speaks TLS then.`,
+      );
+    }
+    if (own === null) throw noTls();
+    if (name !== undefined) return own.toNode(name);
+    const errors = [{ pointer: '/name', message: 'is needed with tls' }];
+    throw new MorchError('INVALID_INPUT', 'An agent that speaks TLS is known by its name: give it.', { errors });
   }
 
   private holderOf(id: string): Holder | undefined {
@@ -287,6 +334,7 @@ export class NodeRegistry {
       lastContactAt: new Date().toISOString(),
     };
     this.access.nodeTokens.set(node, input.agentToken);
+    node.tls = input.tls === true;
     this.state.addNode(node);
     this.state.meta.joined = true;
     this.state.saveMeta();
@@ -305,6 +353,7 @@ export class NodeRegistry {
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
     this.access.nodeTokens.set(node, input.agentToken);
+    node.tls = input.tls === true;
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
@@ -373,6 +422,8 @@ export class NodeRegistry {
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.blackBox.forgetNode(node.id);
     this.access.nodeTokens.forget(node.id);
+    this.access.certificates.revoke(node.id);
+    this.access.tls?.forgetNode(node.id);
     this.state.removeNode(node);
     this.changed();
   }

@@ -8,6 +8,7 @@ import { bearerOf } from '../../access/tokenText';
 import { type Access, ROLES, type Role, type TokenRole } from '../../contract/access';
 import { MorchError } from '../../contract/errors';
 import { SCHEDULER_ROUTES } from '../../contract/routes';
+import type { NodeCertificates } from '../tls/nodeCertificates';
 import type { NodeTokens } from './nodeTokens';
 import type { Tokens } from './tokens';
 
@@ -27,6 +28,8 @@ const ANYBODY: Caller = { kind: 'anonymous', role: 'admin', name: 'no-auth', id:
 export interface GuardOptions {
   tokens: Pick<Tokens, 'verify' | 'isGood'>;
   nodeTokens: Pick<NodeTokens, 'nodeOf'>;
+  /** By the certificate that the client has shown. */
+  certificates: Pick<NodeCertificates, 'nodeOf'>;
   /** Names of this scheduler beside localhost. */
   allowedHosts: ReadonlySet<string>;
   /** Whether anybody is asked who they are. */
@@ -42,12 +45,12 @@ export class Guard {
 
   /**
    * @returns who asks; a stranger for open routes only
-   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED
+   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED; FORBIDDEN for a node with the token of another
    */
   admit(req: IncomingMessage): Caller {
     const refusal = refusalOfBrowser(req.headers, this.options.allowedHosts);
     if (refusal !== null) throw refusal;
-    const caller = this.options.auth ? this.recognise(bearerOf(req.headers)) : ANYBODY;
+    const caller = this.options.auth ? this.recognise(req) : ANYBODY;
     if (caller === STRANGER && !isOpen(req)) {
       throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
     }
@@ -88,13 +91,21 @@ export class Guard {
     }
   }
 
-  private recognise(text: string | undefined): Caller {
-    if (text === undefined) return STRANGER;
+  private recognise({ headers, socket }: IncomingMessage): Caller {
+    const text = bearerOf(headers);
+    const certified = this.options.certificates.nodeOf(socket);
+    if (text === undefined) return certified === undefined ? STRANGER : nodeCaller(certified);
     const node = this.options.nodeTokens.nodeOf(text);
-    if (node !== undefined) return { kind: 'node', role: null, name: node, id: '' };
+    if (node !== undefined && certified !== undefined && node !== certified)
+      throw new MorchError('FORBIDDEN', `The certificate is of node ${certified}, the token of node ${node}.`);
+    if (node !== undefined) return nodeCaller(node);
     const { id, name, role } = this.options.tokens.verify(text, Date.now());
     return { kind: 'token', role, name, id };
   }
+}
+
+function nodeCaller(id: string): Caller {
+  return { kind: 'node', role: null, name: id, id: '' };
 }
 
 const NEEDED: Record<Access, string> = {

@@ -15,9 +15,15 @@ type FileName = keyof typeof FILES;
  * Makes what is missing; the token of a file that is gone is revoked. Called before the port answers, the records to be
  * committed afterwards: a file without its record is taken up at the next start.
  *
+ * @param caHash stands in the join token from then on
  * @throws MorchError INVALID_INPUT for a file that holds no such token
  */
-export async function provideTokenFiles(dataDir: string, tokens: Tokens, nowMs: number): Promise<void> {
+export async function provideTokenFiles(
+  dataDir: string,
+  tokens: Tokens,
+  nowMs: number,
+  caHash?: string,
+): Promise<void> {
   for (const [name, role] of Object.entries(FILES) as [FileName, TokenParts['role']][]) {
     const file = path.join(dataDir, name);
     const text = await readPrivateFile(file);
@@ -27,10 +33,12 @@ export async function provideTokenFiles(dataDir: string, tokens: Tokens, nowMs: 
       const detail = `${file} does not hold a token of the role ${role}. Remove it: the next start makes another.`;
       throw new MorchError('INVALID_INPUT', detail);
     }
+    const written = (of: TokenParts) => tokenText(role === 'join' ? { ...of, caHash } : of);
+    if (parts !== null && text !== written(parts)) await writePrivateFile(file, written(parts));
     if (parts !== null && known !== undefined && tokens.isOf(known, parts)) continue;
     if (known !== undefined) tokens.remove(known.id);
     if (parts !== null) tokens.adopt(name, parts, { nowMs });
-    else await writePrivateFile(file, tokenText(tokens.create({ name, role: role as 'admin' | 'join' }, nowMs).parts));
+    else await writePrivateFile(file, written(tokens.create({ name, role: role as 'admin' | 'join' }, nowMs).parts));
   }
 }
 

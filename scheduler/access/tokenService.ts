@@ -15,6 +15,8 @@ export class TokenService {
     private readonly dataDir: string,
     /** Ends what is held open with it. */
     private readonly onRevoked: (id: string) => void,
+    /** Of the authority that join tokens tell of. */
+    private readonly caHash?: string,
   ) {}
 
   list(page: Page): { tokens: Token[]; nextCursor: string | null } {
@@ -26,7 +28,7 @@ export class TokenService {
     this.journal.assertWritable();
     const { record, parts } = this.tokens.create(wish, Date.now());
     await this.journal.commit();
-    return { record, text: tokenText(parts) };
+    return { record, text: tokenText(wish.role === 'join' ? { ...parts, caHash: this.caHash } : parts) };
   }
 
   /** @throws MorchError TOKEN_NOT_FOUND */

@@ -1,7 +1,7 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
 import { Agent, request } from 'undici';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
-import { credentialsFor, urlHost } from '../agentClient';
+import { type AgentAddress, type AgentTls, agentUrl, connectorOf, credentialsFor } from '../agentClient';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -44,7 +44,16 @@ const ANSWER_MS = 2_500;
 /** Between two bytes of an answer that is not followed; while the client makes us wait it does not count. */
 const BODY_MS = 30_000;
 
-const agents = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+/** For all that speak plain HTTP; a connection by TLS is to one node and no other. */
+const plain = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+const byTls = new WeakMap<AgentTls, Agent>();
+
+function dispatcherOf(node: AgentAddress): Agent {
+  if (node.tls === undefined) return plain;
+  const known = byTls.get(node.tls) ?? new Agent({ connect: connectorOf(node), headersTimeout: ANSWER_MS });
+  byTls.set(node.tls, known);
+  return known;
+}
 
 /**
  * Never throws; `chunks` does when the node goes away in the middle, or `signal` aborts.
@@ -68,11 +77,11 @@ export async function askForPiece(
   const timer = setTimeout(() => late.abort(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   try {
     const { statusCode, headers, body } = await request(
-      `http://${urlHost(node)}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
+      `${agentUrl(node)}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
       {
         method,
         headers: credentialsFor(node),
-        dispatcher: agents,
+        dispatcher: dispatcherOf(node),
         bodyTimeout: query.follow ? 0 : BODY_MS,
         signal: AbortSignal.any([signal, late.signal]),
       },

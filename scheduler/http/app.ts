@@ -10,6 +10,7 @@ import { SECURITY_HEADERS } from '../../access/browser';
 import { parseInput } from '../../contract/errors';
 import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
+import { authorityHandlers } from './authority';
 import { backupHandlers } from './backup';
 import { parseBody, readBody } from './body';
 import { eventHandlers } from './events';
@@ -31,6 +32,7 @@ const handlers: AllHandlers = {
   ...eventHandlers,
   ...backupHandlers,
   ...tokenHandlers,
+  ...authorityHandlers,
   ...openapiHandlers,
 };
 

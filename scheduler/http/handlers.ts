@@ -22,6 +22,8 @@ export interface HttpContext {
   events: EventFeed;
   guard: Guard;
   tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
+  /** Whom clients are to trust, PEM; null for a scheduler that speaks plain HTTP. */
+  trust: { readonly bundle: string } | null;
   log: Logger;
 }
 

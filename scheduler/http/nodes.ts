@@ -4,6 +4,7 @@ import type { HandlersOf } from './handlers';
 export const nodeHandlers: HandlersOf<
   | 'GET /nodes'
   | 'POST /nodes'
+  | 'POST /nodes/certificate'
   | 'GET /nodes/:id'
   | 'DELETE /nodes/:id'
   | 'POST /nodes/:id/cordon'
@@ -18,6 +19,11 @@ export const nodeHandlers: HandlersOf<
     const { created, node } = await api.registerNode(body, caller);
     if (!created) return { status: 200, body: node };
     return { status: 201, body: node, headers: { Location: `/nodes/${node.id}` } };
+  },
+
+  'POST /nodes/certificate': async ({ body, caller, req }, { api }) => {
+    const where = req.socket.remoteAddress ?? 'an address that is not known';
+    return { status: 200, body: await api.issueNodeCertificate(body, caller, where) };
   },
 
   'GET /nodes/:id': ({ id }, { api }) => ({ status: 200, body: api.node(id) }),

@@ -6,7 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { Server } from 'node:https';
 import path from 'node:path';
-import type { ConnectionOptions, SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { openAuthority, openCredential, renewCredential } from '../../pki/authorityFiles';
 import type { Authority } from '../../pki/ca';
@@ -14,8 +14,9 @@ import { type Credential, issueForRequest } from '../../pki/issue';
 import { SCHEDULER } from '../../pki/names';
 import { type CertificateFiles, loadOwn, readFlag, watchOwn } from '../../pki/ownCertificate';
 import { startRenewal, validityOf } from '../../pki/renew';
-import { TLS_SETTINGS } from '../../pki/settings';
+import { type ConnectionTls, TLS_SETTINGS } from '../../pki/settings';
 import { certificatesOf, hashOf, identityCheck, subjectOf } from '../../pki/trust';
+import type { AgentTls } from '../agentClient';
 
 /** Of its files. */
 const NAME = 'scheduler';
@@ -34,6 +35,7 @@ export interface TlsOptions {
 export class ClusterTls {
   private readonly servers = new Set<Server>();
   private readonly endings: (() => void)[] = [];
+  private readonly nodes = new Map<string, NodeTls>();
   private readonly authorityCertificate: X509Certificate;
 
   private constructor(
@@ -82,15 +84,15 @@ export class ClusterTls {
     this.servers.add(server);
   }
 
-  /** For a connection to a node's agent, which must prove that it is that node's. Asked anew for each connection. */
-  toNode(id: string): ConnectionOptions {
-    return {
-      ...TLS_SETTINGS,
-      ca: this.bundle,
-      cert: this.credential.certificate,
-      key: this.credential.key,
-      checkServerIdentity: identityCheck({ kind: 'node', id }, [this.authorityCertificate]),
-    };
+  /** To a node's agent, which must prove that it is that node's. The same one each time. */
+  toNode(id: string): AgentTls {
+    const known = this.nodes.get(id) ?? new NodeTls(() => this.connectionTo(id));
+    this.nodes.set(id, known);
+    return known;
+  }
+
+  forgetNode(id: string): void {
+    this.nodes.delete(id);
   }
 
   /** @throws MorchError INVALID_INPUT for what is no request. @returns PEM */
@@ -110,6 +112,16 @@ export class ClusterTls {
     for (const end of this.endings) end();
   }
 
+  private connectionTo(id: string): ConnectionTls {
+    return {
+      ...TLS_SETTINGS,
+      ca: this.bundle,
+      cert: this.credential.certificate,
+      key: this.credential.key,
+      checkServerIdentity: identityCheck({ kind: 'node', id }, [this.authorityCertificate]),
+    };
+  }
+
   private get secureContext(): SecureContextOptions {
     const { certificate, key } = this.shown;
     return { ...TLS_SETTINGS, cert: certificate, key, ca: this.authority.certificate };
@@ -122,6 +134,8 @@ export class ClusterTls {
       const next = await renewCredential(this.directory, NAME, this.authority, { ...this.options, subject: SCHEDULER });
       if (own === undefined) this.show(next);
       this.credential = next;
+      // A session goes on with the certificate that it was begun with.
+      for (const node of this.nodes.values()) node.keepSession(undefined);
       this.log.info(
         { until: new Date(validityOf(next.certificate).notAfterMs) },
         "the scheduler's certificate is renewed",
@@ -142,5 +156,19 @@ export class ClusterTls {
   private show(next: Credential): void {
     this.shown = next;
     for (const server of this.servers) server.setSecureContext(this.secureContext);
+  }
+}
+
+class NodeTls implements AgentTls {
+  private session: Buffer | undefined;
+
+  constructor(private readonly options: () => ConnectionTls) {}
+
+  connection(): ConnectionTls {
+    return { ...this.options(), session: this.session };
+  }
+
+  keepSession(session: Buffer | undefined): void {
+    this.session = session;
   }
 }

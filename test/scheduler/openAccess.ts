@@ -6,5 +6,10 @@ export const ADMIN: Caller = { kind: 'token', role: 'admin', name: 'test', id: '
 
 export function openAccess() {
   const nodeTokens = new NodeTokens({ seal: (text) => text, open: (sealed) => sealed });
-  return { tokens: { takeUse: () => () => {} }, nodeTokens };
+  const certificates = {
+    nodeOf: () => undefined,
+    issue: async () => ({ certificate: '', ca: '' }),
+    revoke: () => {},
+  };
+  return { tokens: { takeUse: () => () => {} }, nodeTokens, certificates, tls: null };
 }

@@ -36,15 +36,15 @@ export async function serveFake(
   const events = new EventLog(store, { firstSeq, lastSeq });
   const log = pino({ level: 'silent' });
   const tokens = await Tokens.load(store, { put: () => {}, delete: () => {} }, []);
-  const { nodeTokens } = openAccess();
-  const guard = new Guard({ tokens, nodeTokens, allowedHosts: new Set(), auth });
+  const { nodeTokens, certificates } = openAccess();
+  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts: new Set(), auth });
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
   const eventSockets = createEventSockets({ events, guard, log, ...limits });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
-    app: createApp({ api, events, guard, tokens: tokenService, log }),
+    app: createApp({ api, events, guard, tokens: tokenService, trust: null, log }),
     upgrade: eventSockets.upgrade,
   });
   const sockets = new Set<Socket>();

@@ -8,6 +8,8 @@ import { type Logger, pino } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { hostsOf } from '../pki/hosts';
+import type { CertificateFiles } from '../pki/ownCertificate';
 import { Guard, provideAgentToken } from './access';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
@@ -19,7 +21,7 @@ import { LogFiles } from './logs/files';
 import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
 import { loadNative, type Native, shimPath } from './native/index';
-import { type AgentOptions, parseAgentOptions } from './options';
+import { type AgentOptions, parseAgentOptions, tlsKindOf } from './options';
 import { Origins } from './origins';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
@@ -30,6 +32,8 @@ import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
 import { Tails } from './tails';
 import { Gate } from './timers';
+import { MemberTls } from './tls/member';
+import type { PortTls } from './tls/port';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
@@ -72,6 +76,9 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
   const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
   const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
+  const joinToken = () => joinTokenOf(options);
+  const member = await openMemberTls(options, dataDir, token, joinToken, log);
+  const tls = member ?? (await openAlone(options, dataDir, log));
   const membership = await Membership.open(dataDir);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
@@ -180,6 +187,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const server = createAgentServer(
     makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
     guard,
+    tls,
     log,
   );
   drill.attach(server);
@@ -187,17 +195,18 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { port } = await listen(server, options);
   sampler.start();
   tails.start();
-  const endRegistration = register(options, token, port, membership, events, supervisor, log);
+  const endRegistration = register(options, token, joinToken, member, port, membership, events, supervisor, log);
   const { maxLogBytes } = options;
   const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
   return {
-    address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    address: `${tls === null ? 'http' : 'https'}://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     async stop() {
       const stopsAll = options.onExit === 'stop';
       drill.end();
       if (stopsAll) events.tellLeaving();
       endRegistration();
+      tls?.close();
       endUpkeep();
       await (stopsAll ? supervisor.closeAndStop() : supervisor.closeAndKeep());
       sampler.stop();
@@ -266,9 +275,42 @@ function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage[
   });
 }
 
+/** Undefined: there is none. */
+async function joinTokenOf({ joinToken, joinTokenFile }: AgentOptions): Promise<string | undefined> {
+  return joinToken ?? (joinTokenFile === undefined ? undefined : joinTokenIn(joinTokenFile));
+}
+
+async function openMemberTls(
+  options: AgentOptions,
+  dataDir: string,
+  agentToken: string | null,
+  joinToken: () => Promise<string | undefined>,
+  log: Logger,
+): Promise<MemberTls | null> {
+  const { name, scheduler, tlsCa: authorities } = options;
+  if (scheduler === undefined || tlsKindOf(options) !== 'member') return null;
+  const own = ownCertificateOf(options);
+  return MemberTls.open({ dataDir, name, scheduler, own, authorities, agentToken, joinToken, log });
+}
+
+/** @returns null for an agent that speaks plain HTTP: making certificates takes a while to load */
+async function openAlone(options: AgentOptions, dataDir: string, log: Logger): Promise<PortTls | null> {
+  if (tlsKindOf(options) !== 'alone') return null;
+  const { openAloneTls } = require('./tls/alone') as typeof import('./tls/alone');
+  const { name, host, advertise, allowedHosts } = options;
+  const hosts = hostsOf(host, [...(advertise === undefined ? [] : [advertise.host]), ...allowedHosts]);
+  return openAloneTls({ dataDir, name, hosts, own: ownCertificateOf(options), log });
+}
+
+function ownCertificateOf({ tlsCert, tlsKey }: AgentOptions): CertificateFiles | undefined {
+  return tlsCert === undefined || tlsKey === undefined ? undefined : { certificate: tlsCert, key: tlsKey };
+}
+
 function register(
-  { scheduler, joinToken, joinTokenFile, advertise, host, name, labels }: AgentOptions,
+  { scheduler, advertise, host, name, labels }: AgentOptions,
   token: string | null,
+  joinToken: () => Promise<string | undefined>,
+  tls: MemberTls | null,
   port: number,
   membership: Membership,
   events: Events,
@@ -278,8 +320,15 @@ function register(
   if (scheduler === undefined) return () => {};
   return startRegistration({
     scheduler,
-    node: { ...(advertise ?? { host, port }), name, labels, ...(token === null ? {} : { agentToken: token }) },
-    joinToken: async () => joinToken ?? (joinTokenFile === undefined ? undefined : await joinTokenIn(joinTokenFile)),
+    node: {
+      ...(advertise ?? { host, port }),
+      name,
+      labels,
+      ...(token === null ? {} : { agentToken: token }),
+      ...(tls === null ? {} : { tls: true }),
+    },
+    joinToken,
+    tls,
     membership,
     withoutSchedulerMs: () => events.withoutSchedulerMs,
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),

@@ -4,11 +4,13 @@
  */
 import type { Logger } from 'pino';
 import { readPrivateFile } from '../access/privateFile';
-import { MorchError, problemSchema } from '../contract/errors';
+import { MorchError } from '../contract/errors';
 import { healthSchema } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { Membership } from './membership';
+import { type Answer, problemIn, SchedulerClient } from './schedulerClient';
 import { sleep } from './timers';
+import type { MemberTls } from './tls/member';
 
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 3_000;
@@ -23,6 +25,8 @@ export interface RegistrationMeans {
   /** Undefined: there is none. @throws Error in words */
   joinToken(): Promise<string | undefined>;
   membership: Membership;
+  /** Null: the scheduler speaks plain HTTP. */
+  tls: MemberTls | null;
   withoutSchedulerMs(): number;
   /** Whether instances of another cluster run here. */
   hasLiveOfOthers(clusterId: string): boolean;
@@ -73,14 +77,13 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
 const healthFieldsSchema = healthSchema.pick({ clusterId: true, epoch: true, takesOver: true });
 
 /** @returns what went wrong, in words */
-async function register(
-  { scheduler, node, joinToken, membership, hasLiveOfOthers }: RegistrationMeans,
-  stopping: AbortSignal,
-): Promise<string | null> {
+async function register(means: RegistrationMeans, stopping: AbortSignal): Promise<string | null> {
+  const { scheduler, node, tls, membership, hasLiveOfOthers } = means;
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
   try {
-    const askHealth = async () =>
-      healthFieldsSchema.parse(await (await fetch(`${scheduler}/health`, { signal })).json());
+    await tls?.provide(signal);
+    const client = new SchedulerClient(scheduler, tls === null ? null : () => tls.connection());
+    const askHealth = async () => healthFieldsSchema.parse((await client.ask('GET', '/health', { signal })).body);
     const health = await askHealth();
     // One without records takes this agent's cluster for its own; any other has to be joined.
     const takesOver = health.takesOver === true && membership.clusterId !== null;
@@ -89,39 +92,41 @@ async function register(
     }
     // The scheduler may connect before it has answered.
     if (!takesOver) membership.beginJoining(health.clusterId);
-    const registerAs = (token: string | undefined) =>
-      fetch(`${scheduler}/nodes`, {
-        method: 'POST',
-        headers: {
-          'Content-Type': 'application/json',
-          ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
-        },
-        body: JSON.stringify(node),
-        signal,
-      });
-    // A node that is known speaks for itself: its join token may have expired, or let in as many as it may.
-    const isKnown = membership.clusterId === health.clusterId && node.agentToken !== undefined;
-    let answer = await registerAs(isKnown ? node.agentToken : await joinToken());
-    if (isKnown && answer.status === 401) {
-      await answer.arrayBuffer();
-      answer = await registerAs(await joinToken());
+    const answer = await introduce(client, means, health.clusterId, signal);
+    if (answer.status >= 300) {
+      if (tls !== null && answer.status === 401) tls.refused();
+      return refusalOf(answer, node);
     }
-    const body: unknown = await answer.json().catch(() => null);
-    if (!answer.ok) return refusalOf(answer.status, body, node);
     const joined = takesOver ? await askHealth() : health;
     await membership.join(joined.clusterId, joined.epoch);
     return null;
   } catch (error) {
     if (error instanceof MorchError) return error.message;
+    if (isUntrusted(error)) await tls?.distrust();
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
   } finally {
     membership.endJoining();
   }
 }
 
-function refusalOf(status: number, body: unknown, { name, host, port }: RegisterNode): string {
-  const problem = problemSchema.safeParse(body).data;
-  const told = problem === undefined ? `answer ${status}` : `${problem.code}: ${problem.detail}`;
+/** By its certificate; without TLS by a token. */
+async function introduce(
+  client: SchedulerClient,
+  { node, tls, membership, joinToken }: RegistrationMeans,
+  clusterId: string,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const registerAs = (token: string | undefined) => client.ask('POST', '/nodes', { token, body: node, signal });
+  if (tls !== null) return registerAs(undefined);
+  // A node that is known speaks for itself: its join token may have expired, or let in as many as it may.
+  const isKnown = membership.clusterId === clusterId && node.agentToken !== undefined;
+  const answer = await registerAs(isKnown ? node.agentToken : await joinToken());
+  return isKnown && answer.status === 401 ? registerAs(await joinToken()) : answer;
+}
+
+function refusalOf(answer: Answer, { name, host, port }: RegisterNode): string {
+  const problem = problemIn(answer);
+  const told = problem === undefined ? `answer ${answer.status}` : `${problem.code}: ${problem.detail}`;
   if (problem?.code === 'UNAUTHENTICATED') {
     return `${told} Give this agent a join token that is good, with --join-token-file: the scheduler has one in join.token of its data directory, morch token create --role join makes others.`;
   }
@@ -142,7 +147,17 @@ export async function joinTokenIn(file: string): Promise<string> {
 }
 
 function reasonOf(error: unknown): string {
-  const { message, cause } = error as Error;
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  return code ?? message.split('\n')[0] ?? 'no answer';
+  const { message } = error as Error;
+  return codeOf(error) ?? message.split('\n')[0] ?? 'no answer';
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
+
+/** OpenSSL's reasons for which a chain of certificates ends with nobody that is trusted. */
+const UNTRUSTED = /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|CERT_SIGNATURE_FAILURE)/;
+
+function isUntrusted(error: unknown): boolean {
+  return UNTRUSTED.test(codeOf(error) ?? '');
 }

@@ -3,7 +3,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { performance } from 'node:perf_hooks';
 import type { TLSSocket } from 'node:tls';
-import { buildConnector, Pool } from 'undici';
+import { type buildConnector, Pool } from 'undici';
 import { z } from 'zod';
 import {
   type AgentStatus,
@@ -17,6 +17,7 @@ import {
 } from '../contract/agentApi';
 import type { DrillCommand } from '../contract/drill';
 import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
+import { connectorOf } from '../pki/connector';
 import type { ConnectionTls } from '../pki/settings';
 
 /** For a connection to an agent, TLS included. */
@@ -66,10 +67,8 @@ export function agentUrl(address: AgentAddress, scheme: 'http' | 'ws' = 'http'):
 }
 
 /** For undici. */
-export function connectorOf({ tls }: AgentAddress): buildConnector.connector {
-  const limits = { timeout: CONNECT_MS };
-  if (tls === undefined) return buildConnector(limits);
-  return (options, callback) => buildConnector({ ...limits, ...tls.connection() })(options, callback);
+export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
+  return connectorOf(tls === undefined ? null : () => tls.connection(), CONNECT_MS);
 }
 
 /** GET /status on a fresh connection. Never rejects. */
@@ -132,7 +131,7 @@ export class AgentClient {
   private readonly pool: Pool;
 
   constructor(readonly address: AgentAddress) {
-    this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorOf(address) });
+    this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorFor(address) });
   }
 
   /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */

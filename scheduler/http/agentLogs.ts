@@ -1,7 +1,7 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
 import { Agent, request } from 'undici';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
-import { type AgentAddress, type AgentTls, agentUrl, connectorOf, credentialsFor } from '../agentClient';
+import { type AgentAddress, type AgentTls, agentUrl, connectorFor, credentialsFor } from '../agentClient';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -50,7 +50,7 @@ const byTls = new WeakMap<AgentTls, Agent>();
 
 function dispatcherOf(node: AgentAddress): Agent {
   if (node.tls === undefined) return plain;
-  const known = byTls.get(node.tls) ?? new Agent({ connect: connectorOf(node), headersTimeout: ANSWER_MS });
+  const known = byTls.get(node.tls) ?? new Agent({ connect: connectorFor(node), headersTimeout: ANSWER_MS });
   byTls.set(node.tls, known);
   return known;
 }

@@ -7,6 +7,7 @@ import { readPrivateFile } from '../access/privateFile';
 import { MorchError } from '../contract/errors';
 import { healthSchema } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
+import { isUntrusted } from '../pki/trust';
 import type { Membership } from './membership';
 import { type Answer, problemIn, SchedulerClient } from './schedulerClient';
 import { sleep } from './timers';
@@ -102,7 +103,7 @@ async function register(means: RegistrationMeans, stopping: AbortSignal): Promis
     return null;
   } catch (error) {
     if (error instanceof MorchError) return error.message;
-    if (isUntrusted(error)) await tls?.distrust();
+    if (isUntrusted(codeOf(error))) await tls?.distrust();
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
   } finally {
     membership.endJoining();
@@ -153,11 +154,4 @@ function reasonOf(error: unknown): string {
 
 function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code;
-}
-
-/** OpenSSL's reasons for which a chain of certificates ends with nobody that is trusted. */
-const UNTRUSTED = /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|CERT_SIGNATURE_FAILURE)/;
-
-function isUntrusted(error: unknown): boolean {
-  return UNTRUSTED.test(codeOf(error) ?? '');
 }

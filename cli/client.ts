@@ -9,7 +9,10 @@ import type { Command } from 'commander';
 import { Agent, type Dispatcher, request } from 'undici';
 import { errorOfProblem, MorchError, problemSchema } from '../contract/errors';
 import type { Workload, WorkloadInput } from '../contract/workload';
+import { connectorOf } from '../pki/connector';
+import { isUntrusted } from '../pki/trust';
 import { type Address, type Credential, chooseTarget, type Target, type TargetFlags } from './context';
+import { connectionTo } from './trust';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -42,6 +45,20 @@ const REASONS: Record<string, string> = {
   EPIPE: 'the connection was closed before the answer',
 };
 
+const REACH_HINT = 'Start one with `morch dev` or `morch scheduler`, or name another with --address or MORCH_ADDRESS.';
+const UNTRUSTED_HINT =
+  'Name who has signed its certificate with --ca-file or MORCH_CACERT: for a certificate of its own that is pki/ca.crt in its data directory.';
+const TRY_TLS = { 'http:': 'If it speaks TLS, its address begins with https://.' };
+const TRY_PLAIN = { 'https:': 'It does not seem to speak TLS: if so, its address begins with http://.' };
+/** By the code of the failure, then the scheme of the address. */
+const SCHEME_HINTS: Record<string, Record<string, string>> = {
+  UND_ERR_SOCKET: TRY_TLS,
+  ECONNRESET: TRY_TLS,
+  EPROTO: TRY_PLAIN,
+  ERR_SSL_WRONG_VERSION_NUMBER: TRY_PLAIN,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: TRY_PLAIN,
+};
+
 export type Query = Record<string, string | number | boolean | undefined>;
 
 export interface StreamAnswer {
@@ -69,10 +86,12 @@ export class Client {
   readonly address: Address;
   /** The first is the one in use: those before it were refused. */
   private readonly credentials: Credential[];
-  private readonly dispatcher = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
+  private readonly dispatcher: Agent;
 
-  constructor({ address, credentials }: Target) {
+  constructor({ address, credentials, authorities }: Target) {
     this.address = address;
+    const tls = address.url.startsWith('https:') ? connectionTo(authorities) : null;
+    this.dispatcher = new Agent({ connect: connectorOf(tls === null ? null : () => tls, CONNECT_TIMEOUT_MS) });
     this.credentials = [...credentials];
   }
 
@@ -218,12 +237,9 @@ export class Client {
     const why = REASONS[code] ?? (cause instanceof Error && cause.message !== '' ? cause.message : code);
     const { url, source } = this.address;
     const found = source === 'default' || source === '--address' ? '' : `, the address from ${source}`;
-    return new MorchError(
-      'SCHEDULER_UNREACHABLE',
-      `Cannot reach the scheduler at ${url}${found}: ${why}.\n` +
-        'Start one with `morch dev` or `morch scheduler`, or name another with --address or MORCH_ADDRESS.',
-      { cause },
-    );
+    const hint = isUntrusted(code) ? UNTRUSTED_HINT : (SCHEME_HINTS[code]?.[new URL(url).protocol] ?? REACH_HINT);
+    const detail = `Cannot reach the scheduler at ${url}${found}: ${why}.\n${hint}`;
+    return new MorchError('SCHEDULER_UNREACHABLE', detail, { cause });
   }
 
   private notAScheduler(why: string): MorchError {

@@ -7,8 +7,9 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { isLoopbackHost } from '../access/loopback';
 import { MorchError } from '../contract/errors';
-import { type Contexts, contextFile, loadContexts } from './contextFile';
+import { type Context, type Contexts, contextFile, loadContexts } from './contextFile';
 import { defaultDataDir } from './dataDir';
+import { type Authorities, chooseAuthorities } from './trust';
 
 export const DEFAULT_ADDRESS = 'http://127.0.0.1:5000';
 
@@ -29,21 +30,33 @@ export interface Target {
   address: Address;
   /** In the order in which they are tried; none: there is no token. */
   credentials: readonly Credential[];
+  /** By what one that speaks TLS is known; none: by those of the system. */
+  authorities?: Authorities | undefined;
 }
 
 export interface TargetFlags {
   address?: string | undefined;
   tokenFile?: string | undefined;
+  caFile?: string | undefined;
 }
 
 /** @throws MorchError INVALID_INPUT for an address that is no http URL, or a file that cannot be used */
 export function chooseTarget(flags: TargetFlags, env: NodeJS.ProcessEnv = process.env): Target {
   const file = contextFile(env);
   // What was said is enough: a context file that is broken is no reason to refuse it.
-  const isAllSaid = said(flags.address, env.MORCH_ADDRESS) && said(flags.tokenFile, env.MORCH_TOKEN);
+  const isHttps = /^https:/i.test(flags.address ?? env.MORCH_ADDRESS ?? '');
+  const isAllSaid =
+    said(flags.address, env.MORCH_ADDRESS) &&
+    said(flags.tokenFile, env.MORCH_TOKEN) &&
+    (!isHttps || said(flags.caFile, env.MORCH_CACERT));
   const contexts = isAllSaid ? { current: undefined, contexts: {} } : loadContexts(file);
   const address = chooseAddress(flags.address, env.MORCH_ADDRESS, contexts);
-  return { address, credentials: chooseCredentials(flags.tokenFile, address, contexts, env) };
+  const credentials = chooseCredentials(flags.tokenFile, address, contexts, env);
+  if (!address.url.startsWith('https:')) return { address, credentials };
+  const [named] = contextsOf(address, contexts).flatMap(({ caFile, source }) =>
+    caFile === undefined ? [] : [{ caFile, source: `${source}:` }],
+  );
+  return { address, credentials, authorities: chooseAuthorities(flags.caFile, named, isOnLoopback(address), env) };
 }
 
 const said = (flag: string | undefined, variable: string | undefined) =>
@@ -66,18 +79,14 @@ function chooseAddress(
 function chooseCredentials(
   tokenFile: string | undefined,
   address: Address,
-  { current, contexts }: Contexts,
+  contexts: Contexts,
   env: NodeJS.ProcessEnv,
 ): Credential[] {
   if (tokenFile !== undefined) return [{ token: readToken(tokenFile, '--token-file'), source: tokenFile }];
   const { MORCH_TOKEN: variable } = env;
   if (variable !== undefined && variable !== '') return [{ token: variable.trim(), source: 'MORCH_TOKEN' }];
   const found: Credential[] = [];
-  const names = Object.keys(contexts).sort((a, b) => Number(b === current) - Number(a === current));
-  for (const name of names) {
-    const { address: its, tokenFile: file, token } = contexts[name]!;
-    if (parseAddress(its, `context ${name}`) !== address.url) continue;
-    const source = `context ${name}`;
+  for (const { tokenFile: file, token, source } of contextsOf(address, contexts)) {
     if (token !== undefined) found.push({ token, source });
     else if (file !== undefined) found.push(...tokenIn(file, `${file}, of ${source}`));
   }
@@ -89,6 +98,14 @@ function chooseCredentials(
     }
   }
   return found.filter(({ token }, at) => found.findIndex((other) => other.token === token) === at);
+}
+
+/** Those with that address, the current one first. */
+function contextsOf(address: Address, { current, contexts }: Contexts): (Context & { source: string })[] {
+  return Object.entries(contexts)
+    .map(([name, context]) => ({ ...context, name, source: `context ${name}` }))
+    .filter(({ address: its, source }) => parseAddress(its, source) === address.url)
+    .sort((a, b) => Number(b.name === current) - Number(a.name === current));
 }
 
 /** None where it cannot be read: somebody else's, or gone with a data directory. */

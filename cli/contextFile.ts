@@ -12,7 +12,7 @@ import { MorchError } from '../contract/errors';
 
 const contextSchema = z.strictObject({
   address: z.string().min(1),
-  /** Relative to the context file. */
+  /** Relative to the context file, as is caFile. */
   tokenFile: z.string().min(1).optional(),
   token: z.string().min(1).optional(),
   caFile: z.string().min(1).optional(),
@@ -48,12 +48,12 @@ export function loadContexts(file: string): Contexts {
       `${file} is no context file: ${at.join('.') || 'it'}: ${message}. It holds "current: NAME" and "contexts: { NAME: { address, tokenFile } }"; morch context --help tells more.`,
     );
   }
-  const absolute = (name: string | undefined) =>
-    name === undefined ? {} : { tokenFile: path.resolve(path.dirname(file), name) };
+  const absolute = (key: 'tokenFile' | 'caFile', name: string | undefined) =>
+    name === undefined ? {} : { [key]: path.resolve(path.dirname(file), name) };
   const contexts = Object.fromEntries(
     Object.entries(data.contexts ?? {}).map(([name, context]) => [
       name,
-      { ...context, ...absolute(context.tokenFile) },
+      { ...context, ...absolute('tokenFile', context.tokenFile), ...absolute('caFile', context.caFile) },
     ]),
   );
   const current = data.current ?? undefined;

@@ -48,6 +48,10 @@ function buildProgram(): Command {
       '--token-file <path>',
       'a file with the token to use (env: MORCH_TOKEN, the token itself; else what is found)',
     )
+    .option(
+      '--ca-file <path>',
+      'who has signed the certificate of a scheduler that speaks TLS (env: MORCH_CACERT; else what is found)',
+    )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'morch: ')) })
     .showHelpAfterError('(morch --help lists the verbs, morch <verb> --help the flags of one)')

@@ -5,7 +5,6 @@
  */
 import path from 'node:path';
 import { type Command, CommanderError } from 'commander';
-import { isLoopbackHost } from '../access/loopback';
 import { MorchError } from '../contract/errors';
 import { say } from './output';
 
@@ -34,6 +33,11 @@ export const PART_VARIABLES = [
   'MORCH_JOIN_TOKEN_FILE',
   'MORCH_NO_AUTH',
   'MORCH_ALLOWED_HOST',
+  'MORCH_TLS',
+  'MORCH_TLS_CERT',
+  'MORCH_TLS_KEY',
+  'MORCH_TLS_CA',
+  'MORCH_TLS_VALIDITY',
 ] as const;
 
 /** By the name of its verb: the module below dist/, and its function. */
@@ -78,21 +82,12 @@ function endWithParent(): void {
   process.channel.unref();
 }
 
-/** @throws MorchError INVALID_INPUT: what is said, tokens included, would go over the network in the clear */
-export function demandLoopback(host: string): void {
-  if (isLoopbackHost(host)) return;
-  throw new MorchError(
-    'INVALID_INPUT',
-    `--host ${host} is refused: there is no TLS yet, so tokens would go over the network in the clear. ` +
-      'Use a loopback address (127.0.0.1, ::1, localhost).',
-  );
-}
-
-/** `--address` and `--token-file` are for clients; a part given one was meant to get --host, --scheduler or another file. */
+/** `--address` and the like are for clients; a part given one was meant to get --host, --scheduler or another file. */
 export function refuseClientFlags(command: Command): void {
-  const { address, tokenFile } = command.optsWithGlobals<{ address?: string; tokenFile?: string }>();
-  if (address === undefined && tokenFile === undefined) return;
-  const flag = address === undefined ? '--token-file' : '--address';
+  const { address, tokenFile, caFile } = command.optsWithGlobals<Record<string, string | undefined>>();
+  const given = Object.entries({ '--address': address, '--token-file': tokenFile, '--ca-file': caFile });
+  const flag = given.find(([, value]) => value !== undefined)?.[0];
+  if (flag === undefined) return;
   const message = `morch: ${command.name()} takes no ${flag}; see morch ${command.name()} --help`;
   say(message);
   throw new CommanderError(1, 'morch.clientFlag', message);

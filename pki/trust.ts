@@ -31,6 +31,14 @@ export function hashOf(certificates: readonly X509Certificate[]): string {
   return hash.digest('base64url');
 }
 
+/** OpenSSL's names for a chain of certificates that leads to nobody who is trusted, or is out of date. */
+const UNTRUSTED = /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|CERT_|ERR_TLS_CERT_)/;
+
+/** @param code of the error with which a connection failed */
+export function isUntrusted(code: string | undefined): boolean {
+  return UNTRUSTED.test(code ?? '');
+}
+
 /** That it was made by a scheduler, for a cluster. */
 export function isClusterAuthority(certificate: X509Certificate): boolean {
   return certificate.ca && certificate.toLegacyObject().subject.O === ORGANISATION;

@@ -5,8 +5,18 @@ import { type Command, Option } from 'commander';
 import { isLoopbackHost } from '../../access/loopback';
 import { MorchError } from '../../contract/errors';
 import { defaultDataDir, describeDataDir } from '../dataDir';
-import { allowedHostOption, collect, flag, noAuthOption, parsePair, parsePairs, port } from '../flags';
-import { demandLoopback, isAuthOff, refuseClientFlags, runPart } from '../parts';
+import {
+  absolutePaths,
+  allowedHostOption,
+  collect,
+  flag,
+  noAuthOption,
+  parsePair,
+  parsePairs,
+  port,
+  tlsOptions,
+} from '../flags';
+import { isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -18,6 +28,10 @@ interface AgentFlags {
   joinTokenFile?: string;
   auth: boolean;
   allowedHost?: string[];
+  tls: boolean;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsCa?: string;
   name?: string;
   label?: string[];
   cpuMillis?: number;
@@ -30,7 +44,7 @@ interface AgentFlags {
 }
 
 export function registerAgent(program: Command): void {
-  program
+  const command = program
     .command('agent')
     .description("run this node's agent")
     .addOption(new Option('--host <host>', 'address to listen on').default('127.0.0.1').env('MORCH_HOST'))
@@ -100,11 +114,19 @@ export function registerAgent(program: Command): void {
         .env('MORCH_CGROUP'),
     )
     .addOption(allowedHostOption())
-    .addOption(noAuthOption())
+    .addOption(noAuthOption());
+  for (const option of tlsOptions()) command.addOption(option);
+  command
+    .addOption(
+      new Option('--tls-ca <path>', "who has signed the scheduler's certificate, if not its cluster's authority").env(
+        'MORCH_TLS_CA',
+      ),
+    )
     .addHelpText(
       'after',
       '\nExamples:\n' +
         '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --host 10.0.0.7 --scheduler https://10.0.0.1:5000 --join-token-file join.token\n' +
         '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
     .action(
@@ -113,7 +135,6 @@ export function registerAgent(program: Command): void {
         command: Command,
       ) => {
         refuseClientFlags(command);
-        demandLoopback(options.host);
         const fromEnv = command.getOptionValueSource('label') === 'env';
         const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
         if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
@@ -125,6 +146,7 @@ export function registerAgent(program: Command): void {
         await runPart('agent', {
           ...options,
           dataDir: path.resolve(options.dataDir),
+          ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
           orphanAfterMs: orphanAfter,
           auth: !isAuthOff(auth),
           allowedHosts,

@@ -12,7 +12,7 @@ export function registerContext(program: Command): void {
     .addHelpText(
       'after',
       '\nContexts are in ~/.config/morch/config.yaml:\n' +
-        '  current: prod\n  contexts:\n    prod:\n      address: https://scheduler.example:5000\n      tokenFile: prod.token\n' +
+        '  current: prod\n  contexts:\n    prod:\n      address: https://scheduler.example:5000\n      tokenFile: prod.token\n      caFile: prod.crt\n' +
         '\nExamples:\n  $ morch context list\n  $ morch context use prod\n  $ morch context show',
     );
   registerList(command);
@@ -47,14 +47,15 @@ function registerShow(parent: Command): void {
   const command = parent.command('show').description('what a command would use now, and where that is from');
   addOutputOptions(command, { list: false });
   command.action(() => {
-    const { address, credentials } = chooseTarget(command.optsWithGlobals<TargetFlags>());
+    const { address, credentials, authorities } = chooseTarget(command.optsWithGlobals<TargetFlags>());
     const tokens = credentials.map(({ source }) => source);
-    const shown = { address: address.url, source: address.source, tokens };
+    const shown = { address: address.url, source: address.source, tokens, authorities: authorities?.source ?? null };
     print(
       renderOne(shown, outputOptionsOf(command), () =>
         renderFields([
           ['address', `${address.url} (${address.source})`],
           ['token', tokens.join(', else ') || 'none'],
+          ['trust', authorities?.source ?? (address.url.startsWith('https:') ? 'the system' : 'none: plain HTTP')],
         ]),
       ),
     );

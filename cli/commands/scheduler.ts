@@ -2,8 +2,8 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { defaultDataDir, describeDataDir } from '../dataDir';
-import { allowedHostOption, flag, integer, noAuthOption, port } from '../flags';
-import { demandLoopback, isAuthOff, refuseClientFlags, runPart } from '../parts';
+import { absolutePaths, allowedHostOption, flag, integer, noAuthOption, port, tlsOptions } from '../flags';
+import { isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { parseDurationMs } from '../quantities';
 
 /** Flag, variable, and the setting of scheduler/options.ts behind it. */
@@ -39,6 +39,11 @@ interface SchedulerFlags {
   flapLosses?: number;
   auth: boolean;
   allowedHost?: string[];
+  tls: boolean;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsCa?: string;
+  tlsValidity: number;
   [time: string]: unknown;
 }
 
@@ -66,7 +71,20 @@ export function registerScheduler(program: Command): void {
         .argParser(flag(parseDurationMs)),
     );
   }
+  for (const option of tlsOptions()) command.addOption(option);
   command
+    .addOption(
+      new Option(
+        '--tls-ca <path>',
+        'who has signed it, for agents to know it by; and agents that show one of their own',
+      ).env('MORCH_TLS_CA'),
+    )
+    .addOption(
+      new Option('--tls-validity <time>', 'how long the certificates last that it issues')
+        .default(90 * 86_400_000, '90d')
+        .env('MORCH_TLS_VALIDITY')
+        .argParser(flag(parseDurationMs)),
+    )
     .addOption(
       new Option('--flap-losses <count>', "so many losses make a node flapping; 0: none do (default: the profile's)")
         .env('MORCH_FLAP_LOSSES')
@@ -78,12 +96,12 @@ export function registerScheduler(program: Command): void {
       'after',
       '\nExamples:\n' +
         '  $ morch scheduler --port 5000 --data-dir ./scheduler-data\n' +
+        '  $ morch scheduler --host 0.0.0.0 --allowed-host scheduler.example\n' +
         '  $ morch scheduler --profile fast --lease 6s',
     )
     .action(async (options: SchedulerFlags, self: Command) => {
       refuseClientFlags(self);
-      const { host, port: listenOn, dataDir, profile, flapLosses, allowedHost: allowedHosts } = options;
-      demandLoopback(host);
+      const { host, port: listenOn, dataDir, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
       await runPart('scheduler', {
@@ -92,6 +110,9 @@ export function registerScheduler(program: Command): void {
         dataDir: path.resolve(dataDir),
         auth: !isAuthOff(options.auth),
         allowedHosts,
+        tls,
+        ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
+        tlsValidityMs: options.tlsValidity,
         profile,
         health,
       });

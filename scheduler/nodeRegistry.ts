@@ -158,6 +158,8 @@ export class NodeRegistry {
   async register(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
     const { host, port, agentToken: token } = input;
+    // Whom it may not speak for is said before anything at that address is asked.
+    if (input.name !== undefined) this.judgeClaim(input.name, input, caller);
     const probe = await probeAgent({ host, port, token, tls: this.tlsOf(input) }, this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const system = probe.kind === 'refused' ? probe.system : undefined;
@@ -177,17 +179,22 @@ export class NodeRegistry {
     }
     const { status } = probe;
     const id = input.name ?? status.name;
-    const claim = { id, where, agentToken: token };
-    const holder = this.holderOf(id);
-    const refusal = refusalOfClaim(caller, claim, holder);
-    if (refusal !== null) throw refusal;
-    const giveBack = isNewcomer(caller, claim, holder) ? this.access.tokens.takeUse(caller.id) : () => {};
+    const giveBack = this.judgeClaim(id, input, caller) ? this.access.tokens.takeUse(caller.id) : () => {};
     try {
       return await this.admit(id, input, status);
     } catch (error) {
       giveBack();
       throw error;
     }
+  }
+
+  /** @returns whether a newcomer comes in. @throws MorchError when the caller may not speak for that node */
+  private judgeClaim(id: string, { host, port, agentToken }: RegisterNode, caller: Caller): boolean {
+    const claim = { id, where: `${host}:${port}`, agentToken };
+    const holder = this.holderOf(id);
+    const refusal = refusalOfClaim(caller, claim, holder);
+    if (refusal !== null) throw refusal;
+    return isNewcomer(caller, claim, holder);
   }
 
   /** The certificate with which the agent of a node registers. @throws MorchError as for a registration */

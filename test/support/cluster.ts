@@ -7,6 +7,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { Agent, fetch as fetchOverTls, type RequestInit as UndiciInit } from 'undici';
 import type { MorchEvent } from '../../contract/events';
 import type { Instance, Workload } from '../../contract/workload';
 import { endShims, killShims } from './shims';
@@ -42,18 +43,19 @@ export class Cluster {
   readonly agents = new Map<string, Part>();
   scheduler!: Part;
   private readonly others: ChildProcess[] = [];
+  private dispatcher: Agent | undefined;
   /** A value of MORCH_TEST in every workload's environment, by which leftovers are found. */
   readonly mark = `cluster-${process.pid}-${Math.random().toString(36).slice(2)}`;
 
   private constructor(
     readonly directory: string,
     /** Of schedulers that are started from now on. */
-    public schedulerArgs: object = {},
+    public schedulerArgs: { tls?: boolean } & Record<string, unknown> = {},
   ) {}
 
   static async start(
     agents: number | string[],
-    options: { agentArgs?: object; schedulerArgs?: object } = {},
+    options: { agentArgs?: object; schedulerArgs?: { tls?: boolean } & Record<string, unknown> } = {},
   ): Promise<Cluster> {
     const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')), options.schedulerArgs);
     await cluster.startScheduler();
@@ -64,7 +66,20 @@ export class Cluster {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.scheduler.port}`;
+    return `${this.schedulerArgs.tls ? 'https' : 'http'}://127.0.0.1:${this.scheduler.port}`;
+  }
+
+  /** Whom clients trust, where the scheduler speaks TLS. */
+  get caFile(): string {
+    return path.join(this.directory, 'scheduler', 'pki', 'ca.crt');
+  }
+
+  /** Of anybody. */
+  async ask(route: string, init: RequestInit = {}): Promise<Response> {
+    if (!this.schedulerArgs.tls) return fetch(`${this.url}${route}`, init);
+    this.dispatcher ??= new Agent({ connect: { ca: await readFile(this.caFile, 'utf8') } });
+    const answer = fetchOverTls(`${this.url}${route}`, { ...init, dispatcher: this.dispatcher } as UndiciInit);
+    return answer as Promise<unknown> as Promise<Response>;
   }
 
   /** The scheduler's first tokens, as they were when it last began to serve. */
@@ -81,7 +96,7 @@ export class Cluster {
 
   /** Of the scheduler, as its admin. */
   fetch(route: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
-    return fetch(`${this.url}${route}`, {
+    return this.ask(route, {
       ...init,
       headers: { authorization: `Bearer ${this.tokens.admin}`, ...headers },
     });
@@ -96,7 +111,7 @@ export class Cluster {
       async () => {
         if (child.exitCode !== null)
           throw new Error(`the scheduler ended with ${child.exitCode}: ${await this.logOf('scheduler')}`);
-        return fetch(`${this.url}/livez`)
+        return this.ask('/livez')
           .then((r) => r.ok)
           .catch(() => false);
       },
@@ -266,6 +281,7 @@ export class Cluster {
 
   /** Ends everything. @throws Error when a process of a workload is left */
   async close(): Promise<void> {
+    await this.dispatcher?.destroy();
     await end(this.scheduler.child, 'SIGTERM');
     await Promise.all(this.others.map((child) => end(child, 'SIGKILL')));
     await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));

@@ -108,7 +108,8 @@ function nodeCaller(id: string): Caller {
   return { kind: 'node', role: null, name: id, id: '' };
 }
 
-const NEEDED: Record<Access, string> = {
+/** What each access asks for, in words. */
+export const NEEDED: Record<Access, string> = {
   open: 'nothing',
   read: 'the role read',
   operator: 'the role operator',

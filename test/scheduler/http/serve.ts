@@ -15,6 +15,7 @@ import { openAccess } from '../openAccess';
 import { type FakeApi, fakeApi } from './fakeApi';
 
 export interface Served {
+  app: ReturnType<typeof createApp>;
   api: FakeApi;
   tokens: Tokens;
   nodeTokens: NodeTokens;
@@ -41,10 +42,11 @@ export async function serveFake(
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
   const eventSockets = createEventSockets({ events, guard, log, ...limits });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust: null, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
-    app: createApp({ api, events, guard, tokens: tokenService, trust: null, log }),
+    app,
     upgrade: eventSockets.upgrade,
   });
   const sockets = new Set<Socket>();
@@ -53,6 +55,7 @@ export async function serveFake(
     socket.on('close', () => sockets.delete(socket));
   });
   return {
+    app,
     api,
     tokens,
     nodeTokens,

@@ -61,11 +61,9 @@ export const registerNodeSchema = z.strictObject({
 export type RegisterNode = z.infer<typeof registerNodeSchema>;
 
 export const nodeCertificateRequestSchema = z.strictObject({
-  name: dnsLabelSchema,
   /** PKCS #10 in PEM, for a P-256 key. What it says of its holder does not count. */
   csr: z.string().min(1).max(8_192),
 });
-export type NodeCertificateRequest = z.infer<typeof nodeCertificateRequestSchema>;
 
 export const nodeCertificateSchema = z
   .object({

@@ -191,7 +191,7 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'POST',
-    path: '/nodes/certificate',
+    path: '/nodes/:id/certificate',
     access: 'node',
     summary: 'Issues the certificate by which the agent of a node is known; again before that is out of date',
     body: nodeCertificateRequestSchema,

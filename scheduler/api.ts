@@ -5,7 +5,7 @@ import type { BlackBoxRecord } from '../contract/blackBox';
 import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
-import type { Node, NodeCertificate, NodeCertificateRequest, NodeDetail, RegisterNode } from '../contract/node';
+import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
 import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
 import type { Caller } from './access/guard';
@@ -59,8 +59,8 @@ export interface SchedulerApi {
   node(id: string): NodeDetail;
   /** @throws MorchError as nodeRegistry.ts tells */
   registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }>;
-  /** @param where the agent that asks, for messages */
-  issueNodeCertificate(input: NodeCertificateRequest, caller: Caller, where: string): Promise<NodeCertificate>;
+  /** @param id of a node that is or will be; @param where the agent that asks, for messages */
+  issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate>;
   forgetNode(id: string, force: boolean): Promise<void>;
   cordonNode(id: string): Promise<Node>;
   uncordonNode(id: string): Promise<Node>;

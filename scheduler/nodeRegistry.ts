@@ -9,7 +9,7 @@ import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/ag
 import { MorchError } from '../contract/errors';
 import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
-import type { NodeCertificate, NodeCertificateRequest, RegisterNode } from '../contract/node';
+import type { NodeCertificate, RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
 import { type Holder, isNewcomer, refusalOfClaim } from './access/claims';
@@ -198,18 +198,14 @@ export class NodeRegistry {
   }
 
   /** The certificate with which the agent of a node registers. @throws MorchError as for a registration */
-  async issueCertificate(
-    { name, csr }: NodeCertificateRequest,
-    caller: Caller,
-    where: string,
-  ): Promise<NodeCertificate> {
-    const claim = { id: name, where, agentToken: undefined };
-    const holder = this.holderOf(name);
+  async issueCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
+    const claim = { id, where, agentToken: undefined };
+    const holder = this.holderOf(id);
     const refusal = refusalOfClaim(caller, claim, holder);
     if (refusal !== null) throw refusal;
     const giveBack = isNewcomer(caller, claim, holder) ? this.access.tokens.takeUse(caller.id) : () => {};
     try {
-      return await this.access.certificates.issue(name, csr, caller.kind !== 'node');
+      return await this.access.certificates.issue(id, request, caller.kind !== 'node');
     } catch (error) {
       giveBack();
       throw error;

@@ -8,7 +8,7 @@ import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
-import type { Node, NodeCertificate, NodeCertificateRequest, NodeDetail, RegisterNode } from '../contract/node';
+import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
@@ -114,9 +114,9 @@ export class Service implements SchedulerApi {
     return nodeDetailView(this.state, this.nodeRecord(id));
   }
 
-  async issueNodeCertificate(input: NodeCertificateRequest, caller: Caller, where: string): Promise<NodeCertificate> {
+  async issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
     this.journal.assertWritable();
-    const issued = await this.registry.issueCertificate(input, caller, where);
+    const issued = await this.registry.issueCertificate(id, request, caller, where);
     await this.journal.commit();
     return issued;
   }

@@ -206,7 +206,7 @@ export class MemberTls implements PortTls {
     const { key, request } = await makeRequest({ kind: 'node', id: name });
     const client = new SchedulerClient(scheduler, () => this.connection());
     const ask = (token: string | undefined) =>
-      client.ask('POST', '/nodes/certificate', { token, body: { name, csr: request }, signal });
+      client.ask('POST', `/nodes/${name}/certificate`, { token, body: { csr: request }, signal });
     let answer: Answer | null = null;
     const isAnswered = () => answer !== null && answer.status !== 401 && answer.status !== 403;
     if (this.#isTaken) answer = await ask(undefined);
@@ -219,7 +219,7 @@ export class MemberTls implements PortTls {
     const issued = nodeCertificateSchema.safeParse(answer.body);
     if (!issued.success) {
       const problem = problemIn(answer);
-      if (problem === undefined) throw new Error(`it answered ${answer.status} to POST /nodes/certificate`);
+      if (problem === undefined) throw new Error(`it answered ${answer.status} to the request for a certificate`);
       throw new MorchError('NOT_POSSIBLE', `${problem.code}: ${problem.detail}`);
     }
     await this.#take({ certificate: issued.data.certificate, key }, trustOf(issued.data.ca));

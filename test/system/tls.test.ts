@@ -107,11 +107,11 @@ describe('a stolen certificate of n1', () => {
 
   test('gets no certificate of another', async () => {
     const { request: csr } = await makeRequest({ kind: 'node', id: 'n2' });
-    expect(await askAs('n1', '/nodes/certificate', { name: 'n2', csr })).toMatchObject({
+    expect(await askAs('n1', '/nodes/n2/certificate', { csr })).toMatchObject({
       status: 403,
       body: { code: 'FORBIDDEN' },
     });
-    expect(await askAs('n1', '/nodes/certificate', { name: 'n3', csr })).toMatchObject({
+    expect(await askAs('n1', '/nodes/n3/certificate', { csr })).toMatchObject({
       status: 403,
       body: { code: 'FORBIDDEN' },
     });
@@ -186,11 +186,11 @@ test('a node that was forgotten is nobody, until a join token lets it in again',
   await cluster.untilNode('n1', 'lost');
   expect((await cluster.request('DELETE', '/nodes/n1?force=true')).status).toBe(204);
   const { request: csr } = await makeRequest({ kind: 'node', id: 'n1' });
-  expect(await askAs('n1', '/nodes/certificate', { name: 'n1', csr })).toMatchObject({ status: 401 });
+  expect(await askAs('n1', '/nodes/n1/certificate', { csr })).toMatchObject({ status: 401 });
   // Records are kept where certificates are not: the scheduler started anew knows it as well.
   await end(cluster.scheduler.child, 'SIGTERM');
   await cluster.startScheduler();
-  expect(await askAs('n1', '/nodes/certificate', { name: 'n1', csr })).toMatchObject({ status: 401 });
+  expect(await askAs('n1', '/nodes/n1/certificate', { csr })).toMatchObject({ status: 401 });
   await cluster.startAgent('n1');
   await cluster.untilNode('n1', 'healthy');
   expect(stolen('n1')).not.toEqual(before);

@@ -13,6 +13,7 @@ import { type Served, serveFake } from '../http/serve';
 const EXPECTED: Record<string, 'open' | 'read' | 'operator' | 'admin' | 'node'> = {
   'GET /health': 'open',
   'GET /livez': 'open',
+  'GET /ca': 'open',
   'GET /readyz': 'open',
   'GET /health/summary': 'read',
   'POST /health/check': 'read',
@@ -20,6 +21,7 @@ const EXPECTED: Record<string, 'open' | 'read' | 'operator' | 'admin' | 'node'> 
   'POST /recovery/release': 'operator',
   'GET /nodes': 'read',
   'POST /nodes': 'node',
+  'POST /nodes/:id/certificate': 'node',
   'GET /nodes/:id': 'read',
   'DELETE /nodes/:id': 'admin',
   'POST /nodes/:id/cordon': 'operator',

@@ -34,6 +34,7 @@ function pathOf({ path }: { path: string }): string {
 
 const BODIES: Record<string, unknown> = {
   'POST /nodes': { host: '127.0.0.1', port: 8080 },
+  'POST /nodes/:id/certificate': { csr: 'a request' },
   'POST /nodes/:id/drill': { kind: 'cut', durationMs: 1_000 },
   'POST /tokens': { name: 'ci', role: 'read' },
   'POST /workloads': { command: ['a'] },

@@ -119,7 +119,8 @@ describe('every route', () => {
   it('with an id answers 404 for an unknown one, whatever it looks like', async () => {
     const ids = ['nope', '__proto__', 'constructor', '%00', 'a%2Fb', 'WEB', 'x'.repeat(4_000), '%F0%9F%92%A5'];
     for (const { method, path } of SCHEDULER_ROUTES) {
-      if (!path.includes(':id') || method === 'PUT') continue;
+      // These make what is not there.
+      if (!path.includes(':id') || method === 'PUT' || path === '/nodes/:id/certificate') continue;
       for (const id of ids) {
         const bodies: Record<string, object> = {
           '/workloads/:id/scale': { replicas: 1 },

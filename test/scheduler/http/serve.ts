@@ -42,7 +42,7 @@ export async function serveFake(
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
   const eventSockets = createEventSockets({ events, guard, log, ...limits });
-  const app = createApp({ api, events, guard, tokens: tokenService, trust: null, log });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust: { bundle: 'an authority' }, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import path from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { Agent, request } from 'undici';
@@ -11,10 +11,49 @@ import WebSocket from 'ws';
 import { makeRequest } from '../../pki/issue';
 import { TLS_SETTINGS } from '../../pki/settings';
 import { morch } from '../cli/morch';
-import { Cluster, end } from '../support/cluster';
+import { Cluster, end, freePort } from '../support/cluster';
 import { until } from '../support/until';
 
 jest.setTimeout(90_000);
+
+/** A port that passes on to another of this machine, and hears all. */
+class Tap {
+  private readonly chunks: Buffer[] = [];
+  private readonly server = createTcpServer((from) => {
+    const to = connectTcp(this.target, '127.0.0.1');
+    for (const [one, other] of [
+      [from, to],
+      [to, from],
+    ] as const) {
+      one.on('data', (chunk: Buffer) => {
+        this.chunks.push(chunk);
+        other.write(chunk);
+      });
+      one.on('error', () => other.destroy()).on('close', () => other.destroy());
+    }
+  });
+
+  private constructor(readonly target: number) {}
+
+  static async open(target: number): Promise<Tap> {
+    const tap = new Tap(target);
+    tap.server.listen(0, '127.0.0.1');
+    await once(tap.server, 'listening');
+    return tap;
+  }
+
+  get port(): number {
+    return (this.server.address() as { port: number }).port;
+  }
+
+  heard(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+
+  close(): void {
+    this.server.close();
+  }
+}
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -91,6 +130,40 @@ test('a request that offers another protocol is served without it', async () => 
   const [answer] = await once(socket, 'data');
   expect(String(answer)).toMatch(/^HTTP\/1\.1 200 /);
   socket.destroy();
+});
+
+test('nothing that is said between scheduler and agent passes in the clear', async () => {
+  const toScheduler = await Tap.open(cluster.scheduler.port);
+  const toAgent = await Tap.open(await freePort());
+  const part = await cluster.startAgent('tapped', {
+    port: toAgent.target,
+    scheduler: `https://127.0.0.1:${toScheduler.port}`,
+    advertise: `127.0.0.1:${toAgent.port}`,
+    labels: { tapped: 'yes' },
+  });
+  await cluster.untilNode('tapped', 'healthy');
+  const constraints = [{ label: 'tapped', op: 'exists' }];
+  const command = ['/bin/sh', '-c', 'echo said-$CANARY'];
+  await cluster.submit({ id: 'canary', command, env: { CANARY: 'kept-to-ourselves' }, placement: { constraints } });
+  await cluster.untilStatus('canary', 'completed');
+  expect(await (await cluster.fetch('/workloads/canary/logs')).text()).toContain('said-kept-to-ourselves');
+
+  const secrets = [
+    cluster.tokens.join,
+    cluster.tokens.admin,
+    readFileSync(path.join(part.dataDir, 'agent.token'), 'utf8'),
+  ];
+  for (const tap of [toScheduler, toAgent]) {
+    const bytes = tap.heard();
+    expect(bytes.length).toBeGreaterThan(2_000);
+    const words = ['kept-to-ourselves', 'HTTP/1.1', 'canary', 'Bearer', ...secrets.map((text) => text.trim())];
+    expect(words.filter((word) => bytes.includes(word))).toEqual([]);
+  }
+  await end(part.child, 'SIGTERM');
+  await cluster.request('DELETE', '/nodes/tapped?force=true');
+  cluster.agents.delete('tapped');
+  toScheduler.close();
+  toAgent.close();
 });
 
 describe('a stolen certificate of n1', () => {

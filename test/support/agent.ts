@@ -41,6 +41,7 @@ export interface AgentOptions {
   /** Default here: none. */
   cgroup?: string;
   orphanAfterMs?: number;
+  tls?: boolean;
 }
 
 /** @returns argv that runs a program somewhere else, as its only child */

@@ -51,13 +51,19 @@ export class Cluster {
     readonly directory: string,
     /** Of schedulers that are started from now on. */
     public schedulerArgs: { tls?: boolean } & Record<string, unknown> = {},
+    /** Whom clients trust, where the scheduler speaks TLS; else its own authority. */
+    private readonly trust?: string,
   ) {}
 
   static async start(
     agents: number | string[],
-    options: { agentArgs?: object; schedulerArgs?: { tls?: boolean } & Record<string, unknown> } = {},
+    options: { agentArgs?: object; schedulerArgs?: { tls?: boolean } & Record<string, unknown>; trust?: string } = {},
   ): Promise<Cluster> {
-    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')), options.schedulerArgs);
+    const cluster = new Cluster(
+      await mkdtemp(path.join(os.tmpdir(), 'morch-test-')),
+      options.schedulerArgs,
+      options.trust,
+    );
     await cluster.startScheduler();
     const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
     await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
@@ -69,7 +75,6 @@ export class Cluster {
     return `${this.schedulerArgs.tls ? 'https' : 'http'}://127.0.0.1:${this.scheduler.port}`;
   }
 
-  /** Whom clients trust, where the scheduler speaks TLS. */
   get caFile(): string {
     return path.join(this.directory, 'scheduler', 'pki', 'ca.crt');
   }
@@ -77,7 +82,7 @@ export class Cluster {
   /** Of anybody. */
   async ask(route: string, init: RequestInit = {}): Promise<Response> {
     if (!this.schedulerArgs.tls) return fetch(`${this.url}${route}`, init);
-    this.dispatcher ??= new Agent({ connect: { ca: await readFile(this.caFile, 'utf8') } });
+    this.dispatcher ??= new Agent({ connect: { ca: await readFile(this.trust ?? this.caFile, 'utf8') } });
     const answer = fetchOverTls(`${this.url}${route}`, { ...init, dispatcher: this.dispatcher } as UndiciInit);
     return answer as Promise<unknown> as Promise<Response>;
   }

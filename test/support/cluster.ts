@@ -108,6 +108,9 @@ export class Cluster {
   }
 
   async startScheduler(): Promise<void> {
+    // Its authority may be another one than before.
+    await this.dispatcher?.destroy();
+    this.dispatcher = undefined;
     const port = this.scheduler?.port ?? (await freePort());
     const dataDir = path.join(this.directory, 'scheduler');
     const child = this.run('scheduler', 'runScheduler', { port, dataDir, ...this.schedulerArgs });

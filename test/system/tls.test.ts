@@ -1,7 +1,7 @@
 /** A cluster that speaks TLS, on loopback: what users do works as without, and nobody passes for another. */
 
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import path from 'node:path';
@@ -321,4 +321,14 @@ test('a port of TLS says nothing to whoever does not speak it', async () => {
   });
   await closed(socket);
   expect(answer).not.toContain('HTTP');
+});
+
+test('a scheduler whose authority is another one is joined anew by the hash in its join token', async () => {
+  const before = caOf();
+  await end(cluster.scheduler.child, 'SIGTERM');
+  rmSync(path.dirname(cluster.caFile), { recursive: true });
+  await cluster.startScheduler();
+  expect(caOf()).not.toBe(before);
+  await cluster.untilHealthy(2, 30_000);
+  expect(await cluster.logOf('n1')).toContain('the join token tells of another authority');
 });

@@ -34,6 +34,10 @@ class Cluster {
     return cluster;
   }
 
+  get isTls() {
+    return this.schedulerFlags.includes('--tls');
+  }
+
   get scheduler() {
     return this.parts[0];
   }
@@ -43,7 +47,7 @@ class Cluster {
   }
 
   get address() {
-    return `http://127.0.0.1:${this.scheduler.port}`;
+    return `${this.isTls ? 'https' : 'http'}://127.0.0.1:${this.scheduler.port}`;
   }
 
   partOf(name) {
@@ -54,7 +58,7 @@ class Cluster {
   async startScheduler() {
     const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags]);
     this.client?.close();
-    this.client = new HttpClient(part.port);
+    this.client = new HttpClient(part.port, this.isTls ? path.join(part.dataDir, 'pki/ca.crt') : null);
     await part.untilServing(this.client);
   }
 

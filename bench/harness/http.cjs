@@ -1,16 +1,22 @@
 'use strict';
 /** A small HTTP client with kept connections; less work per request than fetch, which matters where it polls. */
+const { readFileSync } = require('node:fs');
 const http = require('node:http');
+const https = require('node:https');
 const { WebSocket } = require('ws');
 
 class HttpClient {
-  #agent = new http.Agent({ keepAlive: true, noDelay: true });
+  #agent = null;
   /** Sent with every request from when it is known. */
   token = null;
 
-  /** @param port on loopback */
-  constructor(port) {
+  /**
+   * @param port on loopback
+   * @param caFile who has signed the certificate of a server that speaks TLS; it is there once that serves. null: plain HTTP
+   */
+  constructor(port, caFile = null) {
     this.port = port;
+    this.caFile = caFile;
   }
 
   /**
@@ -28,11 +34,14 @@ class HttpClient {
     }
   }
 
-  #once({ method, path, text, headers, timeoutMs }) {
+  async #once({ method, path, text, headers, timeoutMs }) {
     const withBody =
       text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+    const { request: ask, Agent } = this.caFile === null ? http : https;
+    const trust = () => (this.caFile === null ? {} : { ca: readFileSync(this.caFile) });
+    this.#agent ??= new Agent({ keepAlive: true, noDelay: true, ...trust() });
     return new Promise((resolve, reject) => {
-      const request = http.request(
+      const request = ask(
         {
           host: '127.0.0.1',
           port: this.port,
@@ -59,7 +68,7 @@ class HttpClient {
   }
 
   close() {
-    this.#agent.destroy();
+    this.#agent?.destroy();
   }
 }
 

@@ -8,8 +8,6 @@ import { type Logger, pino } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
-import { hostsOf } from '../pki/hosts';
-import type { CertificateFiles } from '../pki/ownCertificate';
 import { Guard, provideAgentToken } from './access';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
@@ -21,7 +19,7 @@ import { LogFiles } from './logs/files';
 import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
 import { loadNative, type Native, shimPath } from './native/index';
-import { type AgentOptions, parseAgentOptions, tlsKindOf } from './options';
+import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
@@ -32,8 +30,8 @@ import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
 import { Tails } from './tails';
 import { Gate } from './timers';
-import { MemberTls } from './tls/member';
-import type { PortTls } from './tls/port';
+import type { MemberTls } from './tls/member';
+import { openTls } from './tls/open';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
@@ -77,8 +75,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
   const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
   const joinToken = () => joinTokenOf(options);
-  const member = await openMemberTls(options, dataDir, token, joinToken, log);
-  const tls = member ?? (await openAlone(options, dataDir, log));
+  const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
@@ -278,32 +275,6 @@ function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage[
 /** Undefined: there is none. */
 async function joinTokenOf({ joinToken, joinTokenFile }: AgentOptions): Promise<string | undefined> {
   return joinToken ?? (joinTokenFile === undefined ? undefined : joinTokenIn(joinTokenFile));
-}
-
-async function openMemberTls(
-  options: AgentOptions,
-  dataDir: string,
-  agentToken: string | null,
-  joinToken: () => Promise<string | undefined>,
-  log: Logger,
-): Promise<MemberTls | null> {
-  const { name, scheduler, tlsCa: authorities } = options;
-  if (scheduler === undefined || tlsKindOf(options) !== 'member') return null;
-  const own = ownCertificateOf(options);
-  return MemberTls.open({ dataDir, name, scheduler, own, authorities, agentToken, joinToken, log });
-}
-
-/** @returns null for an agent that speaks plain HTTP: making certificates takes a while to load */
-async function openAlone(options: AgentOptions, dataDir: string, log: Logger): Promise<PortTls | null> {
-  if (tlsKindOf(options) !== 'alone') return null;
-  const { openAloneTls } = require('./tls/alone') as typeof import('./tls/alone');
-  const { name, host, advertise, allowedHosts } = options;
-  const hosts = hostsOf(host, [...(advertise === undefined ? [] : [advertise.host]), ...allowedHosts]);
-  return openAloneTls({ dataDir, name, hosts, own: ownCertificateOf(options), log });
-}
-
-function ownCertificateOf({ tlsCert, tlsKey }: AgentOptions): CertificateFiles | undefined {
-  return tlsCert === undefined || tlsKey === undefined ? undefined : { certificate: tlsCert, key: tlsKey };
 }
 
 function register(

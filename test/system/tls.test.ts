@@ -166,6 +166,12 @@ test('nothing that is said between scheduler and agent passes in the clear', asy
   toAgent.close();
 });
 
+test('a drill cuts a node off, and lets it back', async () => {
+  expect((await cluster.request('POST', '/nodes/n2/drill', { kind: 'cut', durationMs: 7_000 })).status).toBe(202);
+  await cluster.untilNode('n2', 'lost');
+  await cluster.untilNode('n2', 'healthy');
+});
+
 describe('a stolen certificate of n1', () => {
   test('registers no other node', async () => {
     const answer = await askAs('n1', '/nodes', {

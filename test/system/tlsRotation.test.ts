@@ -4,7 +4,7 @@ import path from 'node:path';
 import { connect } from 'node:tls';
 import { Agent, request } from 'undici';
 import { certificatesOf } from '../../pki/trust';
-import { Cluster } from '../support/cluster';
+import { Cluster, end } from '../support/cluster';
 import { until } from '../support/until';
 
 jest.setTimeout(120_000);
@@ -88,4 +88,18 @@ test('no request fails and no node is lost while every certificate is replaced',
   expect(requests).toBeGreaterThan(100);
   const { body } = await cluster.request('GET', '/health/summary');
   expect(body).toMatchObject({ recentVerdicts: [], nodes: [{ status: 'healthy' }, { status: 'healthy' }] });
+});
+
+test('an agent that was away until its certificate was out of date is let in by its own token', async () => {
+  await end(cluster.agents.get('n2')!.child, 'SIGTERM');
+  const before = certificateOf('n2');
+  const file = path.join(cluster.agents.get('n2')!.dataDir, 'pki', 'node.pem');
+  const [certificate] = certificatesOf(readFileSync(file, 'utf8'), file);
+  await until(() => Date.now() > Date.parse(certificate!.validTo), {
+    timeoutMs: 2 * VALIDITY_MS,
+    what: 'it is out of date',
+  });
+  await cluster.startAgent('n2', { joinTokenFile: '/nonexistent' });
+  await cluster.untilNode('n2', 'healthy');
+  expect(certificateOf('n2')).not.toBe(before);
 });

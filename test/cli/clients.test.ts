@@ -100,10 +100,10 @@ describe('usage', () => {
     expect(stdout.trim()).toBe((require('../../package.json') as { version: string }).version);
   });
 
-  test.each(['scheduler', 'agent'])('%s refuses to listen where others could reach it', async (part) => {
-    const { exitCode, stderr } = await run([part, '--host', '0.0.0.0', '--data-dir', folder]);
+  test.each(['scheduler', 'agent'])('%s refuses to listen where others could reach it and ask nobody', async (part) => {
+    const { exitCode, stderr } = await run([part, '--host', '0.0.0.0', '--no-auth', '--data-dir', folder]);
     expect(exitCode).toBe(4);
-    expect(stderr).toContain('is refused: there is no TLS yet');
+    expect(stderr).toContain('--no-auth is for loopback addresses only');
   });
 });
 

@@ -4,19 +4,16 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
-import { isLoopbackHost } from '../access/loopback';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
-import type { NodeCertificate, RegisterNode } from '../contract/node';
+import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
-import { type Holder, isNewcomer, refusalOfClaim } from './access/claims';
+import { Admission, isHeard, type NodeAccess } from './access/admission';
 import type { Caller } from './access/guard';
-import type { NodeTokens } from './access/nodeTokens';
-import type { Tokens } from './access/tokens';
-import { type AgentAddress, AgentClient, type AgentTls, isSameAddress, probeAgent } from './agentClient';
+import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -30,22 +27,11 @@ import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 import { Succession } from './succession';
-import type { ClusterTls } from './tls/clusterTls';
-import { type NodeCertificates, noTls } from './tls/nodeCertificates';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
 /** How often a node's last contact is written down while nothing else about it changes. */
 const CONTACT_SAVED_MS = 60_000;
-
-/** What nodes prove themselves by, and are called with. */
-export interface NodeAccess {
-  tokens: Pick<Tokens, 'takeUse'>;
-  nodeTokens: NodeTokens;
-  certificates: Pick<NodeCertificates, 'issue' | 'revoke'>;
-  /** Null: this scheduler speaks plain HTTP. */
-  tls: Pick<ClusterTls, 'toNode' | 'forgetNode'> | null;
-}
 
 export class NodeRegistry {
   private readonly links = new Map<string, NodeLink>();
@@ -56,6 +42,7 @@ export class NodeRegistry {
   private readonly quarantine: Quarantine;
   readonly rebuild: Rebuild;
   private readonly succession: Succession;
+  readonly admission: Admission;
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
@@ -66,9 +53,10 @@ export class NodeRegistry {
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
-    private readonly access: NodeAccess,
+    access: NodeAccess,
     private readonly log: Logger,
   ) {
+    this.admission = new Admission(access, state.nodes);
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
     this.quarantine = new Quarantine(policy);
     this.rebuild = new Rebuild(
@@ -130,8 +118,8 @@ export class NodeRegistry {
     return client;
   }
 
-  addressOf({ id, host, port, tls }: NodeRecord): AgentAddress {
-    return { host, port, token: this.access.nodeTokens.of(id), tls: tls ? this.access.tls?.toNode(id) : undefined };
+  addressOf(node: NodeRecord): AgentAddress {
+    return this.admission.addressOf(node);
   }
 
   /** It was changed, durably: agents that run some of it keep what it is now. */
@@ -160,10 +148,11 @@ export class NodeRegistry {
   /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS, FORBIDDEN, UNAUTHENTICATED; nothing is stored then */
   async register(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
-    const { host, port, agentToken: token } = input;
+    const { agentToken: token } = input;
+    const claim = { where, agentToken: token };
     // Whom it may not speak for is said before anything at that address is asked.
-    if (input.name !== undefined) this.judgeClaim(input.name, input, caller);
-    const probe = await probeAgent({ host, port, token, tls: this.tlsOf(input) }, this.policy.probeTimeoutMs);
+    if (input.name !== undefined) this.admission.demand({ ...claim, id: input.name }, caller);
+    const probe = await probeAgent(this.admission.addressOfNewcomer(input), this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const system = probe.kind === 'refused' ? probe.system : undefined;
       if (probe.kind === 'strange' && probe.needsToken) {
@@ -182,63 +171,10 @@ export class NodeRegistry {
     }
     const { status } = probe;
     const id = input.name ?? status.name;
-    const giveBack = this.judgeClaim(id, input, caller) ? this.access.tokens.takeUse(caller.id) : () => {};
-    try {
-      return await this.admit(id, input, status);
-    } catch (error) {
-      giveBack();
-      throw error;
-    }
+    return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status));
   }
 
-  /** @returns whether a newcomer comes in. @throws MorchError when the caller may not speak for that node */
-  private judgeClaim(id: string, { host, port, agentToken }: RegisterNode, caller: Caller): boolean {
-    const claim = { id, where: `${host}:${port}`, agentToken };
-    const holder = this.holderOf(id);
-    const refusal = refusalOfClaim(caller, claim, holder);
-    if (refusal !== null) throw refusal;
-    return isNewcomer(caller, claim, holder);
-  }
-
-  /** The certificate with which the agent of a node registers. @throws MorchError as for a registration */
-  async issueCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
-    const claim = { id, where, agentToken: undefined };
-    const holder = this.holderOf(id);
-    const refusal = refusalOfClaim(caller, claim, holder);
-    if (refusal !== null) throw refusal;
-    const giveBack = isNewcomer(caller, claim, holder) ? this.access.tokens.takeUse(caller.id) : () => {};
-    try {
-      return await this.access.certificates.issue(id, request, caller.kind !== 'node');
-    } catch (error) {
-      giveBack();
-      throw error;
-    }
-  }
-
-  /** @throws MorchError INVALID_INPUT, NOT_POSSIBLE where the two could not talk, or would do so in the clear */
-  private tlsOf({ name, host, port, tls }: RegisterNode): AgentTls | undefined {
-    const own = this.access.tls;
-    if (tls !== true) {
-      if (own === null || isLoopbackHost(host)) return undefined;
-      throw new MorchError(
-        'INVALID_INPUT',
-        `The agent at ${host}:${port} speaks plain HTTP, and would be sent its token in the clear. Start it with --scheduler https://…: it speaks TLS then.`,
-      );
-    }
-    if (own === null) throw noTls();
-    if (name !== undefined) return own.toNode(name);
-    const errors = [{ pointer: '/name', message: 'is needed with tls' }];
-    throw new MorchError('INVALID_INPUT', 'An agent that speaks TLS is known by its name: give it.', { errors });
-  }
-
-  private holderOf(id: string): Holder | undefined {
-    const node = this.state.nodes.get(id);
-    if (node === undefined) return undefined;
-    const agentToken = this.access.nodeTokens.of(id);
-    return { where: `${node.host}:${node.port}`, isHeard: isHeard(node), agentToken };
-  }
-
-  private async admit(
+  private async enter(
     id: string,
     input: RegisterNode,
     status: AgentStatus,
@@ -344,8 +280,7 @@ export class NodeRegistry {
       statusReason: 'joining',
       lastContactAt: new Date().toISOString(),
     };
-    this.access.nodeTokens.set(node, input.agentToken);
-    node.tls = input.tls === true;
+    this.admission.note(node, input);
     this.state.addNode(node);
     this.state.meta.joined = true;
     this.state.saveMeta();
@@ -363,8 +298,7 @@ export class NodeRegistry {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
-    this.access.nodeTokens.set(node, input.agentToken);
-    node.tls = input.tls === true;
+    this.admission.note(node, input);
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
@@ -432,9 +366,7 @@ export class NodeRegistry {
     this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.blackBox.forgetNode(node.id);
-    this.access.nodeTokens.forget(node.id);
-    this.access.certificates.revoke(node.id);
-    this.access.tls?.forgetNode(node.id);
+    this.admission.forget(node.id);
     this.state.removeNode(node);
     this.changed();
   }
@@ -620,9 +552,4 @@ export class NodeRegistry {
   private emit(type: EventType, node: NodeRecord, data: Record<string, unknown> = {}): void {
     this.state.emit({ type, node: node.id, data: { reason: node.statusReason, ...data } }, new Date().toISOString());
   }
-}
-
-/** Its own agent is there, or may be: the name is taken. */
-function isHeard(node: NodeRecord): boolean {
-  return node.status === 'healthy' || node.status === 'suspect' || node.status === 'quarantined';
 }

@@ -67,7 +67,7 @@ export class Cluster {
     await cluster.startScheduler();
     const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
     await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
-    await cluster.untilHealthy(names.length);
+    await cluster.untilHealthy(names.length, 40_000);
     return cluster;
   }
 

@@ -59,7 +59,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start(2, { schedulerArgs: { tls: true } });
 });
-afterAll(() => cluster.close());
+afterAll(() => cluster?.close());
 
 const caOf = () => readFileSync(cluster.caFile, 'utf8');
 /** An error on the way to it is what some of them are for. */

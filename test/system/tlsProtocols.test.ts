@@ -29,8 +29,8 @@ beforeAll(async () => {
   ports.anything = (anything.address() as { port: number }).port;
 });
 afterAll(async () => {
-  anything.close();
-  await cluster.close();
+  anything?.close();
+  await cluster?.close();
 });
 
 /** In a process of its own, so that a server in this one can answer. @returns what it wrote */

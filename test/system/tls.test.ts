@@ -275,6 +275,25 @@ test('a node that was forgotten is nobody, until a join token lets it in again',
   expect(stolen('n1')).not.toEqual(before);
 });
 
+test('a join token for one node lets in one, by its certificate', async () => {
+  const wish = { name: 'one', role: 'join', maxUses: 1 };
+  const { body } = await cluster.request<{ id: string; token: string }>('POST', '/tokens', wish);
+  expect(body.token).toMatch(/\.[\w-]{43}$/);
+  await cluster.startAgent('first', { joinToken: body.token });
+  await cluster.untilNode('first', 'healthy');
+  await cluster.startAgent('second', { joinToken: body.token });
+  await until(async () => (await cluster.logOf('second')).includes('UNAUTHENTICATED'), {
+    timeoutMs: 20_000,
+    what: 'the second is refused',
+  });
+  expect((await cluster.fetch('/nodes/second')).status).toBe(404);
+  for (const name of ['first', 'second']) {
+    await end(cluster.agents.get(name)!.child, 'SIGTERM');
+    cluster.agents.delete(name);
+  }
+  await cluster.request('DELETE', '/nodes/first?force=true');
+});
+
 test('before it knows its scheduler by the hash in the join token, an agent says nothing to it', async () => {
   const said: string[] = [];
   const { cert, key } = stolen('n2');

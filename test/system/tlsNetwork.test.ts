@@ -1,6 +1,6 @@
 /** A cluster of several machines, started as its users would: each part on an address that others reach, with TLS from the start. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { MAIN } from '../cli/morch';
@@ -121,18 +121,43 @@ const title = 'a cluster of several machines';
       ).toEqual(['from n1', 'from n2']);
     });
 
+    /** @returns what curl has printed, and the status of the answer; 0: there was none */
+    async function curl(...args: string[]): Promise<{ told: string; status: number }> {
+      const all = ['curl', '--silent', '--max-time', '10', '--write-out', '\n%{http_code}', ...args];
+      const [file, ...rest] = desk.enter(all);
+      const child = spawn(file!, rest, { stdio: ['ignore', 'pipe', 'ignore'] });
+      let told = '';
+      child.stdout.on('data', (data) => {
+        told += data;
+      });
+      await new Promise((resolve) => child.once('close', resolve));
+      const lines = told.split('\n');
+      return { status: Number(lines.pop()), told: lines.join('\n') };
+    }
+
     test('whoever comes without a certificate, or asks in the clear, is answered by no agent', async () => {
       for (const url of [`https://${n1.address}:8080/status`, `http://${n1.address}:8080/status`]) {
-        const [file, ...args] = desk.enter(['curl', '--silent', '--insecure', '--max-time', '5', url]);
-        const child = spawn(file!, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-        let told = '';
-        child.stdout.on('data', (data) => {
-          told += data;
-        });
-        const [code] = await new Promise<[number]>((resolve) => child.once('close', (c) => resolve([c ?? 0])));
-        expect(code).not.toBe(0);
-        expect(told).toBe('');
+        expect(await curl('--insecure', url)).toEqual({ status: 0, told: '' });
       }
+    });
+
+    test('with the certificate and the tokens of n1, from another machine, nobody is n2, nor commands it', async () => {
+      const stolen = ['--cert', at('n1', 'pki', 'node.pem'), '--key', at('n1', 'pki', 'node.pem')];
+      const own = readFileSync(at('n1', 'agent.token'), 'utf8').trim();
+      const url = `https://${scheduler.address}:5000`;
+      const post = ['--cacert', at('ca.crt'), ...stolen, '--header', 'content-type: application/json', '--data'];
+      const asN2 = JSON.stringify({ name: 'n2', host: desk.address, port: 8080, tls: true, agentToken: own });
+      for (const more of [[], ['--header', `authorization: Bearer ${own}`]]) {
+        expect((await curl(...post, asN2, `${url}/nodes`, ...more)).status).toBe(403);
+        expect((await curl(...post, '{"csr":"x"}', `${url}/nodes/n2/certificate`, ...more)).status).toBe(403);
+        expect((await curl(...post, '{}', `${url}/nodes/n2/drain`, ...more)).status).toBe(403);
+        expect((await curl(...post, '{"command":["true"]}', `${url}/workloads`, ...more)).status).toBe(403);
+      }
+      // It does count, for what it is.
+      expect((await curl(...post, '{"csr":"x"}', `${url}/nodes/n1/certificate`)).status).toBe(400);
+      const token = readFileSync(at('n2', 'agent.token'), 'utf8').trim();
+      const asScheduler = ['--insecure', ...stolen, '--header', `authorization: Bearer ${token}`];
+      expect(await curl(...asScheduler, `https://${n2.address}:8080/status`)).toEqual({ status: 0, told: '' });
     });
 
     test.each([

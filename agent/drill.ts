@@ -7,6 +7,7 @@
  * kernel goes on accepting connections. When it is over, all that was held back goes its way, as after a real one.
  */
 import type { Server, Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import type { Logger } from 'pino';
 import { type DrillInput, durationOf } from '../contract/drill';
 
@@ -26,7 +27,8 @@ export class Drill {
 
   /** Of the one server that everything comes in by. */
   attach(server: Server): void {
-    server.on('connection', (socket: Socket) => {
+    // Over TLS: what is said, not how; handshakes go on, as the kernel's do.
+    server.on(server instanceof TlsServer ? 'secureConnection' : 'connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
       if (this.#cut !== null) hold(socket, this.#cut.over);

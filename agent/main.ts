@@ -8,6 +8,7 @@ import { type Logger, pino } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { Guard, provideAgentToken } from './access';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
 import { Drill } from './drill';
@@ -22,13 +23,15 @@ import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
-import { startRegistration } from './registration';
+import { joinTokenIn, startRegistration } from './registration';
 import { Sampler } from './sampler';
 import { Session } from './session';
 import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
 import { Tails } from './tails';
 import { Gate } from './timers';
+import type { MemberTls } from './tls/member';
+import { openTls } from './tls/open';
 
 /** Starts recorded and executed at a time; each needs a few descriptors while it is. */
 const STARTS_AT_ONCE = 32;
@@ -67,6 +70,12 @@ interface RunningAgent {
 async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAgent> {
   const native = loadNative();
   const dataDir = await provideDataDir(resolve(options.dataDir), native);
+  const token = options.auth ? await provideAgentToken(dataDir) : null;
+  if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
+  const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
+  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
+  const joinToken = () => joinTokenOf(options);
+  const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
@@ -152,6 +161,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   });
 
   const events = new Events({
+    guard,
     membership,
     session,
     nowMs,
@@ -173,6 +183,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const drill = new Drill(log);
   const server = createAgentServer(
     makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
+    guard,
+    tls,
     log,
   );
   drill.attach(server);
@@ -180,17 +192,18 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { port } = await listen(server, options);
   sampler.start();
   tails.start();
-  const endRegistration = register(options, port, membership, events, supervisor, log);
+  const endRegistration = register(options, token, joinToken, member, port, membership, events, supervisor, log);
   const { maxLogBytes } = options;
   const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
   return {
-    address: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+    address: `${tls === null ? 'http' : 'https'}://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     async stop() {
       const stopsAll = options.onExit === 'stop';
       drill.end();
       if (stopsAll) events.tellLeaving();
       endRegistration();
+      tls?.close();
       endUpkeep();
       await (stopsAll ? supervisor.closeAndStop() : supervisor.closeAndKeep());
       sampler.stop();
@@ -259,8 +272,16 @@ function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage[
   });
 }
 
+/** Undefined: there is none. */
+async function joinTokenOf({ joinToken, joinTokenFile }: AgentOptions): Promise<string | undefined> {
+  return joinToken ?? (joinTokenFile === undefined ? undefined : joinTokenIn(joinTokenFile));
+}
+
 function register(
   { scheduler, advertise, host, name, labels }: AgentOptions,
+  token: string | null,
+  joinToken: () => Promise<string | undefined>,
+  tls: MemberTls | null,
   port: number,
   membership: Membership,
   events: Events,
@@ -270,7 +291,15 @@ function register(
   if (scheduler === undefined) return () => {};
   return startRegistration({
     scheduler,
-    node: { ...(advertise ?? { host, port }), name, labels },
+    node: {
+      ...(advertise ?? { host, port }),
+      name,
+      labels,
+      ...(token === null ? {} : { agentToken: token }),
+      ...(tls === null ? {} : { tls: true }),
+    },
+    joinToken,
+    tls,
     membership,
     withoutSchedulerMs: () => events.withoutSchedulerMs,
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),

@@ -2,7 +2,8 @@
 import { hostname } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { parseInput } from '../contract/errors';
+import { isLoopbackHost } from '../access/loopback';
+import { MorchError, parseInput } from '../contract/errors';
 import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
 
 /** `HOST:PORT`, an IPv6 address in brackets. */
@@ -21,20 +22,27 @@ const schedulerUrlSchema = z
   })
   .transform((text) => text.replace(/\/+$/, ''));
 
-const LOOPBACK_ONLY =
-  '--host must be a loopback address (127.0.0.1, ::1 or localhost): there is no access control yet, and whoever reaches the agent can run programs';
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
-
 export const agentOptionsSchema = z.strictObject({
-  host: hostSchema.refine(isLoopback, { message: LOOPBACK_ONLY }).default('127.0.0.1'),
+  host: hostSchema.default('127.0.0.1'),
   /** 0: any free port, for tests. */
   port: z.int().min(0).max(65_535).default(8080),
   advertise: hostAndPortSchema.optional(),
   dataDir: z.string().min(1),
   scheduler: schedulerUrlSchema.optional(),
+  /** Lets it in for the first time; as text, or in a file, which is read whenever it is needed. */
+  joinToken: z.string().min(1).optional(),
+  joinTokenFile: z.string().min(1).optional(),
+  /** Whether callers need the agent's token. */
+  auth: z.boolean().default(true),
+  /** Given or not, an address that is no loopback one has it, and whatever has a scheduler that is reached by https. */
+  tls: z.boolean().default(false),
+  /** Files: what the port shows in place of a certificate of the cluster's authority, and its key. */
+  tlsCert: z.string().min(1).optional(),
+  tlsKey: z.string().min(1).optional(),
+  /** File with authorities that the scheduler's certificate may come from. */
+  tlsCa: z.string().min(1).optional(),
+  /** Names under which it is called, beside localhost, addresses, the host itself and what is advertised. */
+  allowedHosts: z.array(hostSchema).default([]),
   name: dnsLabelSchema.default(() => dnsLabelOf(hostname().split('.')[0] ?? '', 'node')),
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),
@@ -61,5 +69,26 @@ export type AgentOptions = z.output<typeof agentOptionsSchema>;
 
 /** @throws MorchError INVALID_INPUT whose message names the flag */
 export function parseAgentOptions(value: unknown): AgentOptions {
-  return parseInput(agentOptionsSchema, value, 'agent configuration');
+  const options = parseInput(agentOptionsSchema, value, 'agent configuration');
+  const fault = findAccessFault(options);
+  if (fault !== null) throw new MorchError('INVALID_INPUT', fault);
+  return options;
+}
+
+/** How this agent speaks. `member`: with the cluster's certificates. `alone`: with one of its own. */
+export function tlsKindOf({ host, scheduler, tls, tlsCert }: AgentOptions): 'none' | 'member' | 'alone' {
+  if (scheduler !== undefined) return scheduler.startsWith('https:') ? 'member' : 'none';
+  return tls || tlsCert !== undefined || !isLoopbackHost(host) ? 'alone' : 'none';
+}
+
+/** What is said on an address that others reach is not said in the clear, nor to anybody. */
+function findAccessFault({ host, scheduler, auth, tls, tlsCert, tlsKey, tlsCa }: AgentOptions): string | null {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) return '--tls-cert and --tls-key go together: give both.';
+  if (tlsCa !== undefined && scheduler === undefined) return '--tls-ca is for an agent with a --scheduler.';
+  if (!auth && !isLoopbackHost(host))
+    return `--no-auth is for loopback addresses only, and --host ${host} is none: whoever reached it could run programs here. Leave --no-auth away, or listen on 127.0.0.1.`;
+  if (scheduler === undefined || scheduler.startsWith('https:')) return null;
+  const why = isLoopbackHost(host) ? (tls || tlsCert !== undefined ? 'TLS' : null) : `--host ${host}`;
+  if (why === null) return null;
+  return `${why} needs a scheduler that speaks TLS, and --scheduler ${scheduler} is plain HTTP: start that with --tls, or on an address that is no loopback one, and name it with https://.`;
 }

@@ -3,11 +3,15 @@
  * (it may have lost its records). Tries for ever; each kind of failure is said once.
  */
 import type { Logger } from 'pino';
-import { MorchError, problemSchema } from '../contract/errors';
+import { readPrivateFile } from '../access/privateFile';
+import { MorchError } from '../contract/errors';
 import { healthSchema } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
+import { isUntrusted } from '../pki/trust';
 import type { Membership } from './membership';
+import { type Answer, problemIn, SchedulerClient } from './schedulerClient';
 import { sleep } from './timers';
+import type { MemberTls } from './tls/member';
 
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 3_000;
@@ -19,7 +23,11 @@ export interface RegistrationMeans {
   /** Base URL, no slash at its end. */
   scheduler: string;
   node: RegisterNode;
+  /** Undefined: there is none. @throws Error in words */
+  joinToken(): Promise<string | undefined>;
   membership: Membership;
+  /** Null: the scheduler speaks plain HTTP. */
+  tls: MemberTls | null;
   withoutSchedulerMs(): number;
   /** Whether instances of another cluster run here. */
   hasLiveOfOthers(clusterId: string): boolean;
@@ -70,14 +78,13 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
 const healthFieldsSchema = healthSchema.pick({ clusterId: true, epoch: true, takesOver: true });
 
 /** @returns what went wrong, in words */
-async function register(
-  { scheduler, node, membership, hasLiveOfOthers }: RegistrationMeans,
-  stopping: AbortSignal,
-): Promise<string | null> {
+async function register(means: RegistrationMeans, stopping: AbortSignal): Promise<string | null> {
+  const { scheduler, node, tls, membership, hasLiveOfOthers } = means;
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
   try {
-    const askHealth = async () =>
-      healthFieldsSchema.parse(await (await fetch(`${scheduler}/health`, { signal })).json());
+    await tls?.provide(signal);
+    const client = new SchedulerClient(scheduler, tls === null ? null : () => tls.connection());
+    const askHealth = async () => healthFieldsSchema.parse((await client.ask('GET', '/health', { signal })).body);
     const health = await askHealth();
     // One without records takes this agent's cluster for its own; any other has to be joined.
     const takesOver = health.takesOver === true && membership.clusterId !== null;
@@ -86,29 +93,45 @@ async function register(
     }
     // The scheduler may connect before it has answered.
     if (!takesOver) membership.beginJoining(health.clusterId);
-    const answer = await fetch(`${scheduler}/nodes`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(node),
-      signal,
-    });
-    const body: unknown = await answer.json().catch(() => null);
-    if (!answer.ok) return refusalOf(answer.status, body, node);
+    const answer = await introduce(client, means, health.clusterId, signal);
+    if (answer.status >= 300) {
+      if (tls !== null && answer.status === 401) tls.refused();
+      return refusalOf(answer, node);
+    }
     const joined = takesOver ? await askHealth() : health;
     await membership.join(joined.clusterId, joined.epoch);
     return null;
   } catch (error) {
     // Not the scheduler's: what it has answered could not be recorded here.
     if (error instanceof MorchError) return error.message;
+    if (isUntrusted(codeOf(error))) await tls?.distrust();
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
   } finally {
     membership.endJoining();
   }
 }
 
-function refusalOf(status: number, body: unknown, { name, host, port }: RegisterNode): string {
-  const problem = problemSchema.safeParse(body).data;
-  const told = problem === undefined ? `answer ${status}` : `${problem.code}: ${problem.detail}`;
+/** By its certificate; without TLS by a token. */
+async function introduce(
+  client: SchedulerClient,
+  { node, tls, membership, joinToken }: RegistrationMeans,
+  clusterId: string,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const registerAs = (token: string | undefined) => client.ask('POST', '/nodes', { token, body: node, signal });
+  if (tls !== null) return registerAs(undefined);
+  // A node that is known speaks for itself: its join token may have expired, or let in as many as it may.
+  const isKnown = membership.clusterId === clusterId && node.agentToken !== undefined;
+  const answer = await registerAs(isKnown ? node.agentToken : await joinToken());
+  return isKnown && answer.status === 401 ? registerAs(await joinToken()) : answer;
+}
+
+function refusalOf(answer: Answer, { name, host, port }: RegisterNode): string {
+  const problem = problemIn(answer);
+  const told = problem === undefined ? `answer ${answer.status}` : `${problem.code}: ${problem.detail}`;
+  if (problem?.code === 'UNAUTHENTICATED') {
+    return `${told} Give this agent a join token that is good, with --join-token-file: the scheduler has one in join.token of its data directory, morch token create --role join makes others.`;
+  }
   if (problem?.code === 'NODE_EXISTS') return `${told} Another agent is called ${name}: start this one with --name.`;
   if (problem?.code === 'NODE_UNREACHABLE') {
     return `${told} The scheduler must be able to reach ${host}:${port}: set --host, or --advertise HOST:PORT.`;
@@ -116,8 +139,20 @@ function refusalOf(status: number, body: unknown, { name, host, port }: Register
   return told;
 }
 
+/** @throws MorchError INVALID_INPUT when there is none */
+export async function joinTokenIn(file: string): Promise<string> {
+  const text = await readPrivateFile(file).catch((cause: Error) => {
+    throw new MorchError('INVALID_INPUT', `--join-token-file cannot be read: ${cause.message}`, { cause });
+  });
+  if (text !== null && text !== '') return text;
+  throw new MorchError('INVALID_INPUT', `--join-token-file ${file} ${text === null ? 'is not there' : 'is empty'}`);
+}
+
 function reasonOf(error: unknown): string {
-  const { message, cause } = error as Error;
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  return code ?? message.split('\n')[0] ?? 'no answer';
+  const { message } = error as Error;
+  return codeOf(error) ?? message.split('\n')[0] ?? 'no answer';
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
 }

@@ -15,6 +15,7 @@ const { parseArgs } = require('node:util');
 const PROGRAMS = [
   [['spawn'], ['--runs', '3', '--count', '200']],
   [['submit'], ['--runs', '5']],
+  [['tls'], ['--runs', '3', '--starts', '20']],
   [['restart'], ['--runs', '2']],
   [['recovery'], ['--runs', '3']],
   [['thousand'], ['--runs', '1', '--idle-seconds', '10']],

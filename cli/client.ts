@@ -9,7 +9,10 @@ import type { Command } from 'commander';
 import { Agent, type Dispatcher, request } from 'undici';
 import { errorOfProblem, MorchError, problemSchema } from '../contract/errors';
 import type { Workload, WorkloadInput } from '../contract/workload';
-import { type Address, chooseAddress } from './context';
+import { connectorOf } from '../pki/connector';
+import { isUntrusted } from '../pki/trust';
+import { type Address, type Credential, chooseTarget, type Target, type TargetFlags } from './context';
+import { connectionTo } from './trust';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -42,6 +45,20 @@ const REASONS: Record<string, string> = {
   EPIPE: 'the connection was closed before the answer',
 };
 
+const REACH_HINT = 'Start one with `morch dev` or `morch scheduler`, or name another with --address or MORCH_ADDRESS.';
+const UNTRUSTED_HINT =
+  'Name who has signed its certificate with --ca-file or MORCH_CACERT: for a certificate of its own that is pki/ca.crt in its data directory.';
+const TRY_TLS = { 'http:': 'If it speaks TLS, its address begins with https://.' };
+const TRY_PLAIN = { 'https:': 'It does not seem to speak TLS: if so, its address begins with http://.' };
+/** By the code of the failure, then the scheme of the address. */
+const SCHEME_HINTS: Record<string, Record<string, string>> = {
+  UND_ERR_SOCKET: TRY_TLS,
+  ECONNRESET: TRY_TLS,
+  EPROTO: TRY_PLAIN,
+  ERR_SSL_WRONG_VERSION_NUMBER: TRY_PLAIN,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: TRY_PLAIN,
+};
+
 export type Query = Record<string, string | number | boolean | undefined>;
 
 export interface StreamAnswer {
@@ -60,17 +77,22 @@ interface Call {
   endless?: boolean;
 }
 
-/** The client for the address that a verb was given or finds. */
+/** The client for the scheduler that a verb was given or finds. */
 export function clientOf(command: Command): Client {
-  return new Client(chooseAddress(command.optsWithGlobals<{ address?: string }>().address));
+  return new Client(chooseTarget(command.optsWithGlobals<TargetFlags>()));
 }
 
 export class Client {
   readonly address: Address;
-  private readonly dispatcher = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
+  /** The first is the one in use: those before it were refused. */
+  private readonly credentials: Credential[];
+  private readonly dispatcher: Agent;
 
-  constructor(address: Address) {
+  constructor({ address, credentials, authorities }: Target) {
     this.address = address;
+    const tls = address.url.startsWith('https:') ? connectionTo(authorities) : null;
+    this.dispatcher = new Agent({ connect: connectorOf(tls === null ? null : () => tls, CONNECT_TIMEOUT_MS) });
+    this.credentials = [...credentials];
   }
 
   get<T>(path: string, query?: Query): Promise<T> {
@@ -152,13 +174,29 @@ export class Client {
 
   /** @returns a successful answer, its body unread */
   private async call(call: Call): Promise<Dispatcher.ResponseData> {
-    let answer: Dispatcher.ResponseData;
+    const credential = this.credentials[0];
+    const answer = await this.send(call, credential);
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
+    const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
+    if (!problem.success) throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);
+    const error = errorOfProblem(problem.data);
+    if (error.code !== 'UNAUTHENTICATED') throw error.code === 'FORBIDDEN' ? forbidden(error, credential) : error;
+    // Another call may have found that out already.
+    if (this.credentials[0] === credential) {
+      if (this.credentials.length < 2) throw this.unauthenticated(error, credential);
+      this.credentials.shift();
+    }
+    return this.call(call);
+  }
+
+  private async send(call: Call, credential: Credential | undefined): Promise<Dispatcher.ResponseData> {
     try {
-      answer = await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
+      return await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
         method: call.method,
         headers: {
           accept: 'application/json, application/problem+json, text/plain, text/event-stream',
           ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(credential === undefined ? {} : { authorization: `Bearer ${credential.token}` }),
           ...call.headers,
         },
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
@@ -169,10 +207,21 @@ export class Client {
     } catch (error) {
       throw this.unreachable(error);
     }
-    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
-    const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
-    if (problem.success) throw errorOfProblem(problem.data);
-    throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);
+  }
+
+  /** Of an answer that tells strangers less. */
+  needsToken(): MorchError {
+    return this.unauthenticated(new MorchError('UNAUTHENTICATED', 'A token is needed.'), this.credentials[0]);
+  }
+
+  private unauthenticated(error: MorchError, credential: Credential | undefined): MorchError {
+    const given = credential === undefined ? '' : ` The token was from ${credential.source}.`;
+    return new MorchError(
+      'UNAUTHENTICATED',
+      `${this.address.url} does not let this in: ${error.message}${given}\n` +
+        'Give a token with --token-file or MORCH_TOKEN, or in a context (morch context --help). The first one of a scheduler is in admin.token of its data directory; an admin makes others with `morch token create`.',
+      { cause: error },
+    );
   }
 
   private async text(answer: Dispatcher.ResponseData): Promise<string> {
@@ -188,12 +237,9 @@ export class Client {
     const why = REASONS[code] ?? (cause instanceof Error && cause.message !== '' ? cause.message : code);
     const { url, source } = this.address;
     const found = source === 'default' || source === '--address' ? '' : `, the address from ${source}`;
-    return new MorchError(
-      'SCHEDULER_UNREACHABLE',
-      `Cannot reach the scheduler at ${url}${found}: ${why}.\n` +
-        'Start one with `morch dev` or `morch scheduler`, or name another with --address or MORCH_ADDRESS.',
-      { cause },
-    );
+    const hint = isUntrusted(code) ? UNTRUSTED_HINT : (SCHEME_HINTS[code]?.[new URL(url).protocol] ?? REACH_HINT);
+    const detail = `Cannot reach the scheduler at ${url}${found}: ${why}.\n${hint}`;
+    return new MorchError('SCHEDULER_UNREACHABLE', detail, { cause });
   }
 
   private notAScheduler(why: string): MorchError {
@@ -202,6 +248,12 @@ export class Client {
       `What listens at ${this.address.url} does not seem to be a morch scheduler: ${why}. Check --address.`,
     );
   }
+}
+
+function forbidden(error: MorchError, credential: Credential | undefined): MorchError {
+  const from = credential === undefined ? '' : ` The token is from ${credential.source}.`;
+  const detail = `${error.message}${from}\nUse another one, with --token-file or MORCH_TOKEN; an admin makes them with \`morch token create\`.`;
+  return new MorchError('FORBIDDEN', detail, { cause: error });
 }
 
 export function isUnreachable(error: unknown): error is MorchError {

@@ -1,5 +1,6 @@
 /** Parsers of flag values for commander, which turns what they throw into a usage error naming the flag. */
-import { InvalidArgumentError } from 'commander';
+import path from 'node:path';
+import { InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { MorchError } from '../contract/errors';
 import type { Constraint } from '../contract/workload';
@@ -58,6 +59,44 @@ export function within(parse: (text: string) => number, least: string, most?: st
 export const LONGEST = '3650d';
 
 export const port = integer(1, 65_535);
+
+/** Of every part: several in the variable with commas between. */
+export function allowedHostOption(): Option {
+  return new Option('--allowed-host <name>', 'another name under which it is called, may be repeated')
+    .env('MORCH_ALLOWED_HOST')
+    .argParser((text: string, previous: string[] | undefined) => [
+      ...(previous ?? []),
+      ...text.split(',').filter(Boolean),
+    ]);
+}
+
+/** Of the parts that may be reached from elsewhere. */
+export function tlsOptions(): Option[] {
+  return [
+    new Option('--tls', 'speak TLS on loopback too; on any other address it always does')
+      .default(false)
+      .env('MORCH_TLS'),
+    new Option('--tls-cert <path>', 'show this certificate (PEM, those above it after it)').env('MORCH_TLS_CERT'),
+    new Option('--tls-key <path>', 'its key').env('MORCH_TLS_KEY'),
+  ];
+}
+
+/** Of every part; its variable is read by `isAuthOff`. */
+export function noAuthOption(): Option {
+  return new Option('--no-auth', 'ask nobody for a token; on loopback only (env: MORCH_NO_AUTH=1)');
+}
+
+/** Of flags that name files: from the current directory. Those not given are left out. */
+export function absolutePaths<K extends string>(
+  options: Partial<Record<K, string>>,
+  names: readonly K[],
+): Partial<Record<K, string>> {
+  const given = names.flatMap((name) => {
+    const file = options[name];
+    return file === undefined ? [] : [[name, path.resolve(file)] as const];
+  });
+  return Object.fromEntries(given) as Partial<Record<K, string>>;
+}
 
 /** `K=V` → [K, V]; the value may be empty and hold more `=`. */
 export function parsePair(text: string): [string, string] {

@@ -1,5 +1,6 @@
 /** A node as the scheduler tells of it, and what registers one. */
 import { z } from 'zod';
+import { agentTokenSchema } from './access';
 import { dnsLabelSchema, hostSchema, labelsSchema, portSchema, positiveMsSchema, timeSchema } from './fields';
 import { nodeStatusSchema } from './states';
 import { instanceSchema } from './workload';
@@ -52,7 +53,24 @@ export const registerNodeSchema = z.strictObject({
   port: portSchema,
   name: dnsLabelSchema.optional(),
   labels: labelsSchema.optional(),
+  /** What the agent asks of whoever calls it; without it, one that was started with --no-auth. */
+  agentToken: agentTokenSchema.optional(),
+  /** Whether it speaks TLS, with a certificate of the cluster's authority for this name, or one of its own. */
+  tls: z.boolean().optional(),
 });
 export type RegisterNode = z.infer<typeof registerNodeSchema>;
+
+export const nodeCertificateRequestSchema = z.strictObject({
+  /** PKCS #10 in PEM, for a P-256 key. What it says of its holder does not count. */
+  csr: z.string().min(1).max(8_192),
+});
+
+export const nodeCertificateSchema = z
+  .object({
+    certificate: z.string().describe('PEM; its holder is that node'),
+    ca: z.string().describe("PEM; whom to trust, the cluster's authority first"),
+  })
+  .meta({ id: 'NodeCertificate' });
+export type NodeCertificate = z.infer<typeof nodeCertificateSchema>;
 
 export const drainSchema = z.strictObject({ deadlineMs: positiveMsSchema.default(3_600_000) });

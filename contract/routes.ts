@@ -3,6 +3,7 @@
  * /openapi.json from it, the clients and the docs read it. A route that is not here does not exist.
  */
 import { z } from 'zod';
+import { type Access, createdTokenSchema, createTokenSchema, tokenSchema } from './access';
 import {
   agentStatusSchema,
   keptInstancesSchema,
@@ -18,9 +19,23 @@ import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
-import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
+import {
+  bareHealthSchema,
+  healthCheckSchema,
+  healthSchema,
+  healthSummarySchema,
+  recoveryMetricsSchema,
+  releasedSchema,
+} from './health';
 import { logPositionParameter } from './logFrames';
-import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
+import {
+  drainSchema,
+  nodeCertificateRequestSchema,
+  nodeCertificateSchema,
+  nodeDetailSchema,
+  nodeSchema,
+  registerNodeSchema,
+} from './node';
 import { sinceSchema } from './since';
 import { workloadStatusSchema } from './states';
 import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
@@ -29,6 +44,8 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Express style: `/workloads/:id`. */
   readonly path: string;
+  /** Looked at before ids, queries and bodies are. */
+  readonly access: Access;
   readonly summary: string;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
@@ -95,10 +112,17 @@ export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.
 const verboseQuerySchema = z.strictObject({ verbose: flagParameter.default(false) });
 
 export const SCHEDULER_ROUTES = [
-  { method: 'GET', path: '/health', summary: 'The state of the whole, briefly', answers: { 200: healthSchema } },
+  {
+    method: 'GET',
+    path: '/health',
+    access: 'open',
+    summary: 'The state of the whole, briefly; whoever may not read is told what an agent needs to join',
+    answers: { 200: z.union([healthSchema, bareHealthSchema]) },
+  },
   {
     method: 'GET',
     path: '/livez',
+    access: 'open',
     summary: 'Whether the process serves',
     query: verboseQuerySchema,
     answers: { 200: null },
@@ -107,6 +131,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/readyz',
+    access: 'open',
     summary: 'Whether it can take work',
     query: verboseQuerySchema,
     answers: { 200: null },
@@ -114,26 +139,44 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/ca',
+    access: 'open',
+    summary: "Whom to trust: the certificate of the cluster's authority, and any other that has signed the scheduler's",
+    answers: { 200: null },
+    media: 'application/x-pem-file',
+  },
+  {
+    method: 'GET',
     path: '/health/summary',
+    access: 'read',
     summary: 'Every node, totals, recent verdicts',
     answers: { 200: healthSummarySchema },
   },
-  { method: 'POST', path: '/health/check', summary: 'Probes every node now', answers: { 200: healthCheckSchema } },
+  {
+    method: 'POST',
+    path: '/health/check',
+    access: 'read',
+    summary: 'Probes every node now',
+    answers: { 200: healthCheckSchema },
+  },
   {
     method: 'GET',
     path: '/recovery/metrics',
+    access: 'read',
     summary: 'Verdicts and recoveries, with their times',
     answers: { 200: recoveryMetricsSchema },
   },
   {
     method: 'POST',
     path: '/recovery/release',
+    access: 'operator',
     summary: 'Releases the brake: what was on nodes lost together is started elsewhere',
     answers: { 200: releasedSchema },
   },
   {
     method: 'GET',
     path: '/nodes',
+    access: 'read',
     summary: 'Nodes',
     query: pageQuerySchema,
     answers: { 200: z.object({ nodes: z.array(nodeSchema), nextCursor }) },
@@ -141,22 +184,52 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/nodes',
+    access: 'node',
     summary: 'Registers an agent after probing it',
     body: registerNodeSchema,
     answers: { 201: nodeSchema, 200: nodeSchema },
   },
-  { method: 'GET', path: '/nodes/:id', summary: 'One node with its instances', answers: { 200: nodeDetailSchema } },
-  { method: 'DELETE', path: '/nodes/:id', summary: 'Forgets a node', query: forgetQuerySchema, answers: { 204: null } },
-  { method: 'POST', path: '/nodes/:id/cordon', summary: 'No new placements on it', answers: { 200: nodeSchema } },
+  {
+    method: 'POST',
+    path: '/nodes/:id/certificate',
+    access: 'node',
+    summary: 'Issues the certificate by which the agent of a node is known; again before that is out of date',
+    body: nodeCertificateRequestSchema,
+    answers: { 200: nodeCertificateSchema },
+  },
+  {
+    method: 'GET',
+    path: '/nodes/:id',
+    access: 'read',
+    summary: 'One node with its instances',
+    answers: { 200: nodeDetailSchema },
+  },
+  {
+    method: 'DELETE',
+    path: '/nodes/:id',
+    access: 'admin',
+    summary: 'Forgets a node',
+    query: forgetQuerySchema,
+    answers: { 204: null },
+  },
+  {
+    method: 'POST',
+    path: '/nodes/:id/cordon',
+    access: 'operator',
+    summary: 'No new placements on it',
+    answers: { 200: nodeSchema },
+  },
   {
     method: 'POST',
     path: '/nodes/:id/uncordon',
+    access: 'operator',
     summary: 'Ends a cordon, a drain or a quarantine',
     answers: { 200: nodeSchema },
   },
   {
     method: 'POST',
     path: '/nodes/:id/drain',
+    access: 'operator',
     summary: 'Moves its work to other nodes',
     body: drainSchema,
     answers: { 202: nodeSchema },
@@ -164,12 +237,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/nodes/:id/drill',
+    access: 'read',
     summary: 'What a drill of it would affect',
     answers: { 200: drillPreviewSchema },
   },
   {
     method: 'POST',
     path: '/nodes/:id/drill',
+    access: 'admin',
     summary: 'Kills its agent, or cuts it off, on purpose',
     body: drillInputSchema,
     answers: { 202: drillSchema },
@@ -177,6 +252,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads',
+    access: 'read',
     summary: 'Workloads, without their instances',
     query: workloadsQuerySchema,
     answers: { 200: z.object({ workloads: z.array(workloadSchema), nextCursor }) },
@@ -184,6 +260,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/workloads',
+    access: 'operator',
     summary: 'Submits a workload',
     body: workloadInputSchema,
     answers: { 201: workloadSchema },
@@ -191,12 +268,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id',
+    access: 'read',
     summary: 'One workload with its first 1,000 instances',
     answers: { 200: workloadSchema },
   },
   {
     method: 'PUT',
     path: '/workloads/:id',
+    access: 'operator',
     summary: 'Applies a spec',
     body: workloadInputSchema,
     answers: { 200: workloadSchema, 201: workloadSchema },
@@ -204,6 +283,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'DELETE',
     path: '/workloads/:id',
+    access: 'operator',
     summary: 'Stops it; with purge also removes the record',
     query: stopQuerySchema,
     answers: { 202: workloadSchema },
@@ -211,6 +291,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/instances',
+    access: 'read',
     summary: 'All its instances',
     query: pageQuerySchema,
     answers: { 200: z.object({ instances: z.array(instanceSchema), nextCursor }) },
@@ -218,12 +299,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/workloads/:id/restart',
+    access: 'operator',
     summary: 'Restarts its instances one at a time',
     answers: { 202: workloadSchema },
   },
   {
     method: 'POST',
     path: '/workloads/:id/scale',
+    access: 'operator',
     summary: 'Sets the number of replicas',
     body: scaleSchema,
     answers: { 200: workloadSchema },
@@ -231,6 +314,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/logs',
+    access: 'read',
     summary: 'Output of its instances',
     query: logsQuerySchema,
     answers: { 200: null },
@@ -239,6 +323,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/blackbox',
+    access: 'read',
     summary: 'What is kept of its lost instances, newest first',
     query: blackBoxQuerySchema,
     answers: { 200: z.object({ records: z.array(blackBoxRecordSchema), nextCursor }) },
@@ -246,6 +331,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/history',
+    access: 'read',
     summary: 'Its events, oldest first',
     query: pageQuerySchema,
     answers: { 200: z.object({ events: z.array(eventSchema), nextCursor }) },
@@ -253,6 +339,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/events',
+    access: 'read',
     summary: 'Events as they happen (server-sent events, or WebSocket)',
     query: eventsQuerySchema,
     answers: { 200: null },
@@ -262,13 +349,38 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/backup',
+    access: 'admin',
     summary: 'All records of the scheduler as they are now, for `morch restore`',
     answers: { 200: null },
     media: BACKUP_MEDIA,
   },
   {
     method: 'GET',
+    path: '/tokens',
+    access: 'admin',
+    summary: 'Tokens that are good, without their texts',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ tokens: z.array(tokenSchema), nextCursor }) },
+  },
+  {
+    method: 'POST',
+    path: '/tokens',
+    access: 'admin',
+    summary: 'Makes a token; its text is in this answer and nowhere else',
+    body: createTokenSchema,
+    answers: { 201: createdTokenSchema },
+  },
+  {
+    method: 'DELETE',
+    path: '/tokens/:id',
+    access: 'admin',
+    summary: 'Revokes a token; what it holds open ends',
+    answers: { 204: null },
+  },
+  {
+    method: 'GET',
     path: '/openapi.json',
+    access: 'read',
     summary: 'This description',
     answers: { 200: z.record(z.string(), z.unknown()) },
   },
@@ -284,6 +396,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/status',
+    access: 'agent',
     summary: 'The node, its metrics and its processes',
     query: agentStatusQuerySchema,
     answers: { 200: agentStatusSchema },
@@ -291,6 +404,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/start',
+    access: 'agent',
     summary: 'Starts one instance, or several',
     body: z.union([startInstanceSchema, startBatchSchema]),
     answers: { 201: startedSchema, 200: z.object({ results: z.array(z.unknown()) }) },
@@ -298,6 +412,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/stop',
+    access: 'agent',
     summary: 'Stops one instance and waits, or begins to stop several',
     body: z.union([stopInstanceSchema, stopBatchSchema]),
     answers: { 200: stoppedSchema },
@@ -305,6 +420,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/drill',
+    access: 'agent',
     summary: 'Ends in a crash, or falls silent, on purpose; of its scheduler only',
     body: drillCommandSchema,
     answers: { 202: drillAcceptedSchema },
@@ -312,6 +428,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/instances',
+    access: 'agent',
     summary: 'What its scheduler has had started, with all that is needed to learn the workloads again',
     query: agentInstancesQuerySchema,
     answers: { 200: keptInstancesSchema },
@@ -319,6 +436,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/instances/:id/logs',
+    access: 'agent',
     summary: 'Output of one instance',
     query: agentLogsQuerySchema,
     answers: { 200: null },
@@ -327,10 +445,25 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/events',
+    access: 'agent',
     summary: 'Heartbeats and exits (WebSocket only)',
     answers: { 101: null },
     webSocket: true,
   },
-  { method: 'GET', path: '/livez', summary: 'Whether the process serves', answers: { 200: null }, media: 'text/plain' },
-  { method: 'GET', path: '/readyz', summary: 'Whether it takes work', answers: { 200: null }, media: 'text/plain' },
+  {
+    method: 'GET',
+    path: '/livez',
+    access: 'open',
+    summary: 'Whether the process serves',
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/readyz',
+    access: 'open',
+    summary: 'Whether it takes work',
+    answers: { 200: null },
+    media: 'text/plain',
+  },
 ] as const satisfies readonly Route[];

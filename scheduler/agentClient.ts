@@ -1,7 +1,9 @@
 /** Calls from the scheduler to one agent over HTTP: probes on a connection of their own, commands over a small pool. */
 import http from 'node:http';
+import https from 'node:https';
 import { performance } from 'node:perf_hooks';
-import { Pool } from 'undici';
+import type { TLSSocket } from 'node:tls';
+import { type buildConnector, Pool } from 'undici';
 import { z } from 'zod';
 import {
   type AgentStatus,
@@ -15,18 +17,44 @@ import {
 } from '../contract/agentApi';
 import type { DrillCommand } from '../contract/drill';
 import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
+import { connectorOf } from '../pki/connector';
+import type { ConnectionTls } from '../pki/settings';
+
+/** For a connection to an agent, TLS included. */
+const CONNECT_MS = 2_000;
 
 export type ProbeResult =
   | { kind: 'answered'; status: AgentStatus; latencyMs: number }
   /** Nobody listens there, the connection was reset, or there is no way to the host. */
   | { kind: 'refused'; error: string; system: SystemFailure | undefined; latencyMs: number }
   | { kind: 'timedOut'; error: string; latencyMs: number }
-  /** It answered, but not as an agent does. */
-  | { kind: 'strange'; error: string; latencyMs: number };
+  /** It answered, but not as an agent does. `needsToken`: it does not take the one that is known, if one is. */
+  | { kind: 'strange'; error: string; needsToken?: boolean; latencyMs: number };
 
+/** Where an agent is, and what it asks of whoever calls it. */
 export interface AgentAddress {
   host: string;
   port: number;
+  /** None for one that asks for none. */
+  token?: string | undefined;
+  /** None for one that speaks plain HTTP. */
+  tls?: AgentTls | undefined;
+}
+
+/** How an agent that speaks TLS is known, and what it knows its scheduler by. One for each node. */
+export interface AgentTls {
+  /** Asked for each connection: certificates change. */
+  connection(): ConnectionTls;
+  /** Of a connection made with them, to resume. */
+  keepSession(session: Buffer): void;
+}
+
+export function isSameAddress(a: AgentAddress, b: AgentAddress): boolean {
+  return a.host === b.host && a.port === b.port && a.token === b.token && a.tls === b.tls;
+}
+
+export function credentialsFor({ token }: AgentAddress): { authorization?: string } {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
 /** An IPv6 address in brackets, as URLs want it. */
@@ -34,18 +62,26 @@ export function urlHost(address: AgentAddress): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+export function agentUrl(address: AgentAddress, scheme: 'http' | 'ws' = 'http'): string {
+  return `${scheme}${address.tls === undefined ? '' : 's'}://${urlHost(address)}`;
+}
+
+/** For undici. */
+export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
+  return connectorOf(tls === undefined ? null : () => tls.connection(), CONNECT_MS);
+}
+
 /** GET /status on a fresh connection. Never rejects. */
 export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<ProbeResult> {
   const startedAt = performance.now();
   const latencyMs = (): number => Math.round((performance.now() - startedAt) * 10) / 10;
   return new Promise((resolve) => {
-    const request = http.get({
-      host: address.host,
-      port: address.port,
-      path: '/status?processes=false',
-      agent: false,
-      headers: { connection: 'close' },
-    });
+    const { host, port, tls } = address;
+    const headers = { connection: 'close', ...credentialsFor(address) };
+    const question = { host, port, path: '/status?processes=false', agent: false, headers } as const;
+    const request = tls === undefined ? http.get(question) : https.get({ ...question, ...tls.connection() });
+    if (tls !== undefined)
+      request.on('socket', (socket) => (socket as TLSSocket).on('session', (session) => tls.keepSession(session)));
     const timer = setTimeout(() => {
       request.destroy();
       resolve({ kind: 'timedOut', error: `no answer within ${timeoutMs} ms`, latencyMs: latencyMs() });
@@ -74,6 +110,8 @@ function systemFailureOf({ syscall, errno, code }: NodeJS.ErrnoException): Syste
 }
 
 function readStatus(code: number, text: string, latencyMs: number): ProbeResult {
+  if (code === 401)
+    return { kind: 'strange', error: 'does not take the token known of it', needsToken: true, latencyMs };
   if (code !== 200) return { kind: 'strange', error: `answered ${code}`, latencyMs };
   let body: unknown;
   try {
@@ -93,7 +131,7 @@ export class AgentClient {
   private readonly pool: Pool;
 
   constructor(readonly address: AgentAddress) {
-    this.pool = new Pool(`http://${urlHost(address)}`, { connections: 8, connect: { timeout: 2_000 } });
+    this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorFor(address) });
   }
 
   /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
@@ -117,6 +155,7 @@ export class AgentClient {
     const { body, statusCode } = await this.pool.request({
       method: 'GET',
       path: `/instances?${query}`,
+      headers: credentialsFor(this.address),
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,
     });
@@ -148,7 +187,7 @@ export class AgentClient {
       const response = await this.pool.request({
         method: 'POST',
         path,
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': 'application/json', ...credentialsFor(this.address) },
         body: JSON.stringify(command),
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,

@@ -5,9 +5,11 @@ import type { BlackBoxRecord } from '../contract/blackBox';
 import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
-import type { Node, NodeDetail, RegisterNode } from '../contract/node';
+import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
 import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
+import type { Caller } from './access/guard';
+import type { AgentAddress } from './agentClient';
 
 export type SubmitInput = z.output<typeof workloadInputSchema>;
 
@@ -40,7 +42,7 @@ export interface IdempotencyKey {
 export interface LogSource {
   instanceId: string;
   uid: string;
-  nodes: { id: string; host: string; port: number; reachable: boolean }[];
+  nodes: (AgentAddress & { id: string; reachable: boolean })[];
 }
 
 /** Every method that names an id throws MorchError WORKLOAD_NOT_FOUND or NODE_NOT_FOUND where there is none. */
@@ -55,7 +57,10 @@ export interface SchedulerApi {
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null };
   node(id: string): NodeDetail;
-  registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }>;
+  /** @throws MorchError as nodeRegistry.ts tells */
+  registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }>;
+  /** @param id of a node that is or will be; @param where the agent that asks, for messages */
+  issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate>;
   forgetNode(id: string, force: boolean): Promise<void>;
   cordonNode(id: string): Promise<Node>;
   uncordonNode(id: string): Promise<Node>;

@@ -2,9 +2,15 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import pino from 'pino';
+import pino, { type Logger } from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { hostsOf } from '../pki/hosts';
+import { Guard } from './access/guard';
+import { NodeTokens } from './access/nodeTokens';
+import { provideTokenFiles } from './access/tokenFiles';
+import { TokenService } from './access/tokenService';
+import { Tokens } from './access/tokens';
 import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
@@ -14,10 +20,16 @@ import { createApp } from './http/app';
 import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { NodeRegistry } from './nodeRegistry';
-import { parseSchedulerOptions } from './options';
+import { parseSchedulerOptions, type SchedulerOptions } from './options';
+import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
 import { type OpenedStore, openLevelStore } from './store/open';
+import type { ClusterTls } from './tls/clusterTls';
+import { NodeCertificates } from './tls/nodeCertificates';
+
+/** How soon at most what an expired token has opened ends. */
+const TOKENS_LOOKED_AT_MS = 1_000;
 
 /** A log that cannot be written, its disk being full, is no reason to end. */
 function logDestination(): ReturnType<typeof pino.destination> {
@@ -37,7 +49,14 @@ export async function runScheduler(input: unknown): Promise<void> {
   const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
+  const nodeTokens = new NodeTokens(await Vault.open(options.dataDir));
+  const closed = nodeTokens.load(state.nodes.values());
+  const tokens = await Tokens.load(store, state, notes);
   for (const note of [...notes, ...state.notes]) log.warn(note);
+  if (closed.length > 0) log.warn({ nodes: closed }, 'secret.key is another one: these agents have to register anew');
+  const tls = await openTls(options, log);
+  const certificates = await NodeCertificates.load(store, state, tls, notes);
+  await provideTokenFiles(options.dataDir, tokens, Date.now(), tls?.bundleHash);
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -63,22 +82,34 @@ export async function runScheduler(input: unknown): Promise<void> {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates, tls }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
   const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
-  const sockets = createEventSockets({ events, log });
-  const app = createApp({ api: service, events, log });
-  const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
+  const { host, auth } = options;
+  const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
+  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth });
+  const tokenService = new TokenService(
+    tokens,
+    journal,
+    options.dataDir,
+    () => guard.endGone(Date.now()),
+    tls?.bundleHash,
+  );
+  if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
+  const sockets = createEventSockets({ events, guard, log });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, log });
+  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, tls });
+  const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();
   const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(
     {
-      url: `http://${options.host}:${server.port}`,
+      url: `${tls === null ? 'http' : 'https'}://${host}:${server.port}`,
       dataDir: options.dataDir,
       clusterId: state.meta.clusterId,
       epoch: state.meta.epoch,
@@ -91,13 +122,24 @@ export async function runScheduler(input: unknown): Promise<void> {
 
   await untilSignal();
   log.info('scheduler stopping; agents and workloads go on');
+  clearInterval(ending);
   loop.close();
   housekeeping.stop();
   sockets.close();
+  tls?.close();
   await Promise.all([server.close(), registry.close()]);
   await blackBox.close();
   await journal.close();
   await store.close();
+}
+
+/** @returns null for a scheduler that speaks plain HTTP: making certificates takes a while to load */
+async function openTls(options: SchedulerOptions, log: Logger): Promise<ClusterTls | null> {
+  const { tls, dataDir, host, allowedHosts, tlsCert, tlsKey, tlsCa: authorities, tlsValidityMs: validityMs } = options;
+  if (!tls) return null;
+  const module = require('./tls/clusterTls') as typeof import('./tls/clusterTls');
+  const own = tlsCert === undefined || tlsKey === undefined ? undefined : { certificate: tlsCert, key: tlsKey };
+  return module.ClusterTls.open(dataDir, { own, authorities, hosts: hostsOf(host, allowedHosts), validityMs }, log);
 }
 
 /** @throws MorchError INVALID_INPUT naming --data-dir */

@@ -12,7 +12,9 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
-import { AgentClient, probeAgent } from './agentClient';
+import { Admission, isHeard, type NodeAccess } from './access/admission';
+import type { Caller } from './access/guard';
+import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -40,6 +42,7 @@ export class NodeRegistry {
   private readonly brake: Brake;
   readonly rebuild: Rebuild;
   private readonly succession: Succession;
+  readonly admission: Admission;
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
@@ -50,8 +53,10 @@ export class NodeRegistry {
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
+    access: NodeAccess,
     private readonly log: Logger,
   ) {
+    this.admission = new Admission(access, state.nodes);
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
     this.rebuild = new Rebuild(
       state,
@@ -103,12 +108,17 @@ export class NodeRegistry {
 
   private clientOf(node: NodeRecord): AgentClient {
     let client = this.clients.get(node.id);
-    if (client === undefined || client.address.host !== node.host || client.address.port !== node.port) {
+    const address = this.addressOf(node);
+    if (client === undefined || !isSameAddress(client.address, address)) {
       void client?.close();
-      client = new AgentClient({ host: node.host, port: node.port });
+      client = new AgentClient(address);
       this.clients.set(node.id, client);
     }
     return client;
+  }
+
+  addressOf(node: NodeRecord): AgentAddress {
+    return this.admission.addressOf(node);
   }
 
   /** It was changed, durably: agents that run some of it keep what it is now. */
@@ -134,12 +144,24 @@ export class NodeRegistry {
 
   // ---- what users and agents ask for
 
-  /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS; nothing is stored then */
-  async register(input: RegisterNode): Promise<{ created: boolean; node: NodeRecord }> {
+  /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS, FORBIDDEN, UNAUTHENTICATED; nothing is stored then */
+  async register(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
-    const probe = await probeAgent(input, this.policy.probeTimeoutMs);
+    const { agentToken: token } = input;
+    const claim = { where, agentToken: token };
+    // Whom it may not speak for is said before anything at that address is asked.
+    if (input.name !== undefined) this.admission.demand({ ...claim, id: input.name }, caller);
+    const probe = await probeAgent(this.admission.addressOfNewcomer(input), this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const system = probe.kind === 'refused' ? probe.system : undefined;
+      if (probe.kind === 'strange' && probe.needsToken) {
+        const lack =
+          token === undefined
+            ? 'asks for a token: give it as agentToken'
+            : 'does not take that agentToken: give the one';
+        const detail = `The agent at ${where} ${lack}, from agent.token in its data directory.`;
+        throw new MorchError('NODE_UNREACHABLE', detail);
+      }
       const detail =
         probe.kind === 'strange'
           ? `What listens at ${where} is not an agent: it ${probe.error}. Check host and port.`
@@ -147,6 +169,16 @@ export class NodeRegistry {
       throw new MorchError('NODE_UNREACHABLE', detail, { system });
     }
     const { status } = probe;
+    const id = input.name ?? status.name;
+    return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status));
+  }
+
+  private async enter(
+    id: string,
+    input: RegisterNode,
+    status: AgentStatus,
+  ): Promise<{ created: boolean; node: NodeRecord }> {
+    const where = `${input.host}:${input.port}`;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       // A scheduler that commands it now is alive: whoever registers it here has the wrong address.
       if (this.takesOver && !status.hasSession) await this.takeOver(status.clusterId, status.epoch);
@@ -159,7 +191,6 @@ export class NodeRegistry {
     }
     if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession)
       await this.succeed(status.epoch);
-    const id = input.name ?? status.name;
     const existing = this.state.nodes.get(id);
     this.assertNameFree(id, existing, status, where);
     if (existing === undefined) {
@@ -248,6 +279,7 @@ export class NodeRegistry {
       statusReason: 'joining',
       lastContactAt: new Date().toISOString(),
     };
+    this.admission.note(node, input);
     this.state.addNode(node);
     this.state.meta.joined = true;
     this.state.saveMeta();
@@ -265,6 +297,7 @@ export class NodeRegistry {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
+    this.admission.note(node, input);
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
@@ -272,7 +305,7 @@ export class NodeRegistry {
     node.version = status.version;
     this.state.saveNode(node);
     const link = this.links.get(node.id);
-    link?.moveTo(node);
+    link?.moveTo(this.addressOf(node));
     // The agent before it may still be connected, from the same address: its lease is not to be renewed any more.
     if (isOther) link?.reconnect();
     link?.nudge();
@@ -331,6 +364,7 @@ export class NodeRegistry {
     this.brake.onHeard(node);
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.blackBox.forgetNode(node.id);
+    this.admission.forget(node.id);
     this.state.removeNode(node);
     this.changed();
   }
@@ -391,7 +425,7 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, this.state.term, this.policy, listener, this.log);
+    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.log);
     this.links.set(node.id, link);
     link.start();
   }
@@ -522,9 +556,4 @@ export class NodeRegistry {
   private emit(type: EventType, node: NodeRecord, data: Record<string, unknown> = {}): void {
     this.state.emit({ type, node: node.id, data: { reason: node.statusReason, ...data } }, new Date().toISOString());
   }
-}
-
-/** Its own agent is there, or may be: the name is taken. */
-function isHeard(node: NodeRecord): boolean {
-  return node.status === 'healthy' || node.status === 'suspect' || node.status === 'quarantined';
 }

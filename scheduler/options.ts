@@ -1,7 +1,9 @@
 /** The scheduler's settings, checked; the command line makes them from flags and variables. */
 import { z } from 'zod';
+import { isLoopbackHost } from '../access/loopback';
 import { MorchError, parseInput } from '../contract/errors';
-import { hostSchema } from '../contract/fields';
+import { hostSchema, positiveMsSchema } from '../contract/fields';
+import { VALIDITY_MS } from '../pki/renew';
 import { findPolicyFault, HEALTH_PROFILES, type HealthPolicy } from './core/healthPolicy';
 
 /** A timer cannot be set much further ahead. */
@@ -12,6 +14,21 @@ const schedulerOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
   port: z.int().min(0).max(65_535).default(5_000),
   dataDir: z.string().min(1),
+  /** Whether callers are asked who they are. */
+  auth: z.boolean().default(true),
+  /** Given or not, an address that is no loopback one has it. */
+  tls: z.boolean().default(false),
+  /** Files: what the port shows in place of a certificate of the cluster's authority, its key, and who has signed it. */
+  tlsCert: z.string().min(1).optional(),
+  tlsKey: z.string().min(1).optional(),
+  tlsCa: z.string().min(1).optional(),
+  /** Of the certificates that are issued. Two years, as many a library takes longer ones for a mistake. */
+  tlsValidityMs: positiveMsSchema
+    .min(10_000)
+    .max(730 * 86_400_000)
+    .default(VALIDITY_MS),
+  /** Names under which it is called, beside localhost, addresses and the host itself. */
+  allowedHosts: z.array(hostSchema).default([]),
   profile: z.enum(['default', 'fast']).default('default'),
   /** What differs from the profile. */
   health: z
@@ -40,17 +57,22 @@ export interface SchedulerOptions extends Omit<z.output<typeof schedulerOptionsS
 /** @throws MorchError INVALID_INPUT naming the flag */
 export function parseSchedulerOptions(value: unknown): SchedulerOptions {
   const { profile, health, ...options } = parseInput(schedulerOptionsSchema, value, 'options');
-  const { host } = options;
-  // Nobody is asked who they are yet, so nobody from outside may come.
-  if (host !== 'localhost' && host !== '::1' && !/^127\.\d+\.\d+\.\d+$/.test(host)) {
-    throw new MorchError(
-      'INVALID_INPUT',
-      `--host ${host} is not a loopback address. There is no access control yet, so only 127.0.0.1, ::1 and localhost are served.`,
-    );
-  }
+  const fault = findAccessFault(options);
+  if (fault !== null) throw new MorchError('INVALID_INPUT', fault);
   const given = Object.fromEntries(Object.entries(health).filter(([, ms]) => ms !== undefined));
   const policy = { ...HEALTH_PROFILES[profile], ...given };
-  const fault = findPolicyFault(policy);
-  if (fault !== null) throw new MorchError('INVALID_INPUT', `The detection settings do not fit together: ${fault}.`);
-  return { ...options, policy };
+  const policyFault = findPolicyFault(policy);
+  if (policyFault !== null)
+    throw new MorchError('INVALID_INPUT', `The detection settings do not fit together: ${policyFault}.`);
+  const tls = options.tls || options.tlsCert !== undefined || !isLoopbackHost(options.host);
+  return { ...options, tls, policy };
+}
+
+type AccessSettings = Pick<z.output<typeof schedulerOptionsSchema>, 'host' | 'auth' | 'tlsCert' | 'tlsKey'>;
+
+/** What is said on an address that others reach is not said in the clear, nor to anybody. */
+function findAccessFault({ host, auth, tlsCert, tlsKey }: AccessSettings): string | null {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) return '--tls-cert and --tls-key go together: give both.';
+  if (auth || isLoopbackHost(host)) return null;
+  return `--no-auth is for loopback addresses only, and --host ${host} is none: whoever reached it could run programs on every node. Leave --no-auth away, or listen on 127.0.0.1.`;
 }

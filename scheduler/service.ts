@@ -8,10 +8,11 @@ import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
-import type { Node, NodeDetail, RegisterNode } from '../contract/node';
+import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
+import type { Caller } from './access/guard';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
 import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
@@ -127,9 +128,16 @@ export class Service implements SchedulerApi {
     return nodeDetailView(this.state, this.nodeRecord(id));
   }
 
-  async registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }> {
+  async issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
     this.journal.assertWritable();
-    const { created, node } = await this.registry.register(input);
+    const issued = await this.registry.admission.issueCertificate(id, request, caller, where);
+    await this.journal.commit();
+    return issued;
+  }
+
+  async registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }> {
+    this.journal.assertWritable();
+    const { created, node } = await this.registry.register(input, caller);
     await this.journal.commit();
     return { created, node: nodeView(this.state, node) };
   }
@@ -444,7 +452,7 @@ export class Service implements SchedulerApi {
         const node = this.state.nodes.get(nodeId);
         return node === undefined
           ? []
-          : [{ id: node.id, host: node.host, port: node.port, reachable: node.status !== 'lost' }];
+          : [{ ...this.registry.addressOf(node), id: node.id, reachable: node.status !== 'lost' }];
       }),
     }));
   }

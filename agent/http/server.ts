@@ -1,21 +1,33 @@
-/** The HTTP server: request ids, routing, errors. What a route does is in handlers.ts. */
+/** The HTTP server: request ids, who may ask, routing, errors. What a route does is in handlers.ts. */
 import { randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { Logger } from 'pino';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { MorchError } from '../../contract/errors';
+import { HANDSHAKE_MS } from '../../pki/settings';
+import type { Guard } from '../access';
+import type { PortTls } from '../tls/port';
 import { endWithProblem, sendProblem } from './problem';
 import { type Handlers, parseQuery, Router } from './router';
 
 /** Longer than a scheduler's pooled connection rests, so that it is never closed under a command. */
 const KEEP_ALIVE_MS = 60_000;
 
-export function createAgentServer(handlers: Handlers, log: Logger): Server {
+const LIMITS = { keepAliveTimeout: KEEP_ALIVE_MS, handshakeTimeout: HANDSHAKE_MS };
+
+const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
+
+/** @param tls null: plain HTTP */
+export function createAgentServer(handlers: Handlers, guard: Guard, tls: PortTls | null, log: Logger): Server {
   const router = new Router();
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const requestId = requestIdOf(request);
     response.setHeader('X-Request-Id', requestId);
+    response.setHeaders(securityHeaders);
     try {
+      guard.admit(request);
       const url = urlOf(request);
       const match = router.match(request.method ?? '', url.pathname, (allow) => response.setHeader('Allow', allow));
       const query = parseQuery(match.route, url.searchParams);
@@ -36,16 +48,24 @@ export function createAgentServer(handlers: Handlers, log: Logger): Server {
     return sendProblem(response, error, requestId);
   };
 
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+  const listener: RequestListener = (request, response) => {
     serve(request, response).catch((error) => {
       log.error({ err: error }, 'a request could not be answered');
       response.destroy();
     });
-  });
+  };
+  const server = tls === null ? createServer(LIMITS, listener) : createOverTls(tls, listener);
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (error.code === 'ECONNRESET' || error.code === 'EPIPE') socket.destroy();
+    // Nobody is left to answer, or a handshake has failed.
+    if (/^(ECONNRESET|EPIPE|ERR_(SSL|TLS)_.*)$/.test(error.code ?? '')) socket.destroy();
     else endWithProblem(socket, new MorchError('INVALID_INPUT', `The request is not valid HTTP: ${error.message}`));
   });
+  return server;
+}
+
+function createOverTls(tls: PortTls, listener: RequestListener): Server {
+  const server = createTlsServer({ ...LIMITS, ...tls.serverOptions }, listener);
+  tls.serve(server);
   return server;
 }
 

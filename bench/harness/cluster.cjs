@@ -3,6 +3,7 @@
  * A real cluster on loopback: a scheduler and agents as processes of their own. They end with this process, however it
  * ends: `close` asks them to, `destroy` and a kill of this process make them. Agents stop their workloads when told to end.
  */
+const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { enlist } = require('./ending.cjs');
 const { HttpClient } = require('./http.cjs');
@@ -33,6 +34,10 @@ class Cluster {
     return cluster;
   }
 
+  get isTls() {
+    return this.schedulerFlags.includes('--tls');
+  }
+
   get scheduler() {
     return this.parts[0];
   }
@@ -42,7 +47,7 @@ class Cluster {
   }
 
   get address() {
-    return `http://127.0.0.1:${this.scheduler.port}`;
+    return `${this.isTls ? 'https' : 'http'}://127.0.0.1:${this.scheduler.port}`;
   }
 
   partOf(name) {
@@ -53,13 +58,16 @@ class Cluster {
   async startScheduler() {
     const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags]);
     this.client?.close();
-    this.client = new HttpClient(part.port);
+    this.client = new HttpClient(part.port, this.isTls ? path.join(part.dataDir, 'pki/ca.crt') : null);
     await part.untilServing(this.client);
   }
 
   /** Does not wait for it to be healthy. */
   async startAgent(name) {
-    await this.#launch(name, ['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop']);
+    await this.#launch(name, [
+      ...['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop'],
+      ...['--join-token-file', path.join(this.scheduler.dataDir, 'join.token')],
+    ]);
   }
 
   async #launch(name, args) {

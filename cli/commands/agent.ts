@@ -1,9 +1,24 @@
 /** `morch agent`: runs the agent of this node in this process. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, Option } from 'commander';
+import { isLoopbackHost } from '../../access/loopback';
 import { MorchError } from '../../contract/errors';
-import { collect, flag, LONGEST, parsePair, parsePairs, port, within } from '../flags';
-import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import {
+  absolutePaths,
+  allowedHostOption,
+  collect,
+  flag,
+  LONGEST,
+  noAuthOption,
+  parsePair,
+  parsePairs,
+  port,
+  tlsOptions,
+  within,
+} from '../flags';
+import { isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { flagNames } from '../problems';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
@@ -13,6 +28,13 @@ interface AgentFlags {
   advertise?: string;
   dataDir: string;
   scheduler?: string;
+  joinTokenFile?: string;
+  auth: boolean;
+  allowedHost?: string[];
+  tls: boolean;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsCa?: string;
   name?: string;
   label?: string[];
   cpuMillis?: number;
@@ -25,7 +47,7 @@ interface AgentFlags {
 }
 
 export function registerAgent(program: Command): void {
-  program
+  const command = program
     .command('agent')
     .description("run this node's agent")
     .addOption(new Option('--host <host>', 'address to listen on').default('127.0.0.1').env('MORCH_HOST'))
@@ -41,6 +63,12 @@ export function registerAgent(program: Command): void {
         .env('MORCH_DATA_DIR'),
     )
     .addOption(new Option('--scheduler <url>', 'the scheduler to join; none: used alone').env('MORCH_SCHEDULER'))
+    .addOption(
+      new Option(
+        '--join-token-file <path>',
+        "the scheduler's join.token, or another of its join tokens (env: MORCH_JOIN_TOKEN, the token itself)",
+      ).env('MORCH_JOIN_TOKEN_FILE'),
+    )
     .addOption(new Option('--name <id>', "the node's id (default: the host name)").env('MORCH_NAME'))
     .addOption(
       new Option('--label <key=value>', 'a label for placement, may be repeated (in MORCH_LABEL: a=1,b=2)')
@@ -88,29 +116,57 @@ export function registerAgent(program: Command): void {
         .default('auto')
         .env('MORCH_CGROUP'),
     )
+    .addOption(allowedHostOption())
+    .addOption(noAuthOption());
+  for (const option of tlsOptions()) command.addOption(option);
+  command
+    .addOption(
+      new Option('--tls-ca <path>', "who has signed the scheduler's certificate, if not its cluster's authority").env(
+        'MORCH_TLS_CA',
+      ),
+    )
     .addHelpText(
       'after',
       '\nExamples:\n' +
         '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
+        '  $ morch agent --host 10.0.0.7 --scheduler https://10.0.0.1:5000 --join-token-file join.token\n' +
         '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
-    .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
-      refuseAddress(command);
-      demandLoopback(options.host);
-      const fromEnv = command.getOptionValueSource('label') === 'env';
-      const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
-      if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
-        throw new MorchError(
-          'INVALID_INPUT',
-          `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
-        );
-      }
-      const given = {
-        ...options,
-        dataDir: path.resolve(options.dataDir),
-        orphanAfterMs: orphanAfter,
-        labels: Object.fromEntries(pairs),
-      };
-      await runPart('agent', given, flagNames(command, { '/labels': '--label', '/orphanAfterMs': '--orphan-after' }));
-    });
+    .action(
+      async (
+        { label = [], orphanAfter, auth, allowedHost: allowedHosts, ...options }: AgentFlags,
+        command: Command,
+      ) => {
+        refuseClientFlags(command);
+        const fromEnv = command.getOptionValueSource('label') === 'env';
+        const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
+        if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
+          throw new MorchError(
+            'INVALID_INPUT',
+            `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
+          );
+        }
+        const given = {
+          ...options,
+          dataDir: path.resolve(options.dataDir),
+          ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
+          orphanAfterMs: orphanAfter,
+          auth: !isAuthOff(auth),
+          allowedHosts,
+          ...joinTokenOf(options),
+          labels: Object.fromEntries(pairs),
+        };
+        await runPart('agent', given, flagNames(command, { '/labels': '--label', '/orphanAfterMs': '--orphan-after' }));
+      },
+    );
+}
+
+/** Given, or that of a scheduler which keeps its data where it does by default on this machine. */
+function joinTokenOf({ scheduler, joinTokenFile }: Pick<AgentFlags, 'scheduler' | 'joinTokenFile'>) {
+  if (joinTokenFile !== undefined) return { joinTokenFile: path.resolve(joinTokenFile) };
+  const { MORCH_JOIN_TOKEN: joinToken = '' } = process.env;
+  if (joinToken !== '') return { joinToken };
+  if (scheduler === undefined || !isLoopbackHost(new URL(scheduler).hostname)) return {};
+  const file = path.join(defaultDataDir('scheduler'), 'join.token');
+  return existsSync(file) ? { joinTokenFile: file } : {};
 }

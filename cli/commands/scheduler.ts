@@ -1,7 +1,9 @@
 /** `morch scheduler`: runs the scheduler in this process. */
+import path from 'node:path';
 import { type Command, Option } from 'commander';
-import { integer, port, within } from '../flags';
-import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import { absolutePaths, allowedHostOption, flag, integer, noAuthOption, port, tlsOptions, within } from '../flags';
+import { isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { flagNames } from '../problems';
 import { parseDurationMs } from '../quantities';
 
@@ -44,6 +46,13 @@ interface SchedulerFlags {
   dataDir: string;
   profile: 'default' | 'fast';
   flapLosses?: number;
+  auth: boolean;
+  allowedHost?: string[];
+  tls: boolean;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsCa?: string;
+  tlsValidity: number;
   [time: string]: unknown;
 }
 
@@ -71,30 +80,53 @@ export function registerScheduler(program: Command): void {
         .argParser(within(parseDurationMs, '1ms', LONGEST_TIME)),
     );
   }
+  for (const option of tlsOptions()) command.addOption(option);
   command
+    .addOption(
+      new Option(
+        '--tls-ca <path>',
+        'who has signed it, for agents to know it by; and agents that show one of their own',
+      ).env('MORCH_TLS_CA'),
+    )
+    .addOption(
+      new Option('--tls-validity <time>', 'how long the certificates last that it issues')
+        .default(90 * 86_400_000, '90d')
+        .env('MORCH_TLS_VALIDITY')
+        .argParser(flag(parseDurationMs)),
+    )
     .addOption(
       new Option('--flap-losses <count>', "so many losses make a node flapping; 0: none do (default: the profile's)")
         .env('MORCH_FLAP_LOSSES')
         .argParser(integer(0, 1_000_000)),
     )
+    .addOption(allowedHostOption())
+    .addOption(noAuthOption())
     .addHelpText(
       'after',
       '\nExamples:\n' +
         '  $ morch scheduler --port 5000 --data-dir ./scheduler-data\n' +
+        '  $ morch scheduler --host 0.0.0.0 --allowed-host scheduler.example\n' +
         '  $ morch scheduler --profile fast --lease 6s',
     )
     .action(async (options: SchedulerFlags, self: Command) => {
-      refuseAddress(self);
-      const { host, port: listenOn, dataDir, profile, flapLosses } = options;
-      demandLoopback(host);
+      refuseClientFlags(self);
+      const { host, port: listenOn, dataDir, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
       const names = TIMES.map(([name, , setting]) => [`/health/${setting}`, name]);
-      await runPart(
-        'scheduler',
-        { host, port: listenOn, dataDir, profile, health },
-        flagNames(self, Object.fromEntries(names)),
-      );
+      const given = {
+        host,
+        port: listenOn,
+        dataDir: path.resolve(dataDir),
+        auth: !isAuthOff(options.auth),
+        allowedHosts,
+        tls,
+        ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
+        tlsValidityMs: options.tlsValidity,
+        profile,
+        health,
+      };
+      await runPart('scheduler', given, flagNames(self, Object.fromEntries(names)));
     });
 }
 

@@ -7,8 +7,9 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { MorchError, parseInput } from '../../contract/errors';
-import { CLOSE_EVENTS_GONE, CLOSE_TOO_SLOW } from '../../contract/events';
+import { CLOSE_EVENTS_GONE, CLOSE_TOKEN_GONE, CLOSE_TOO_SLOW } from '../../contract/events';
 import { eventsQuerySchema, SCHEDULER_ROUTES } from '../../contract/routes';
+import type { Caller, Guard } from '../access/guard';
 import type { EventFeed } from '../api';
 import { requestIdOf } from '../http/requestId';
 import { answerOnSocket } from '../http/server';
@@ -21,6 +22,7 @@ const BUFFERED_BYTES = 1024 * 1024;
 
 export interface EventSocketOptions {
   events: EventFeed;
+  guard: Guard;
   log: Logger;
   pingMs?: number;
   /** How long a listener may take no byte before it is closed with CLOSE_TOO_SLOW. */
@@ -35,6 +37,7 @@ export interface EventSockets {
 
 export function createEventSockets({
   events,
+  guard,
   log,
   pingMs = PING_MS,
   stuckMs = STUCK_MS,
@@ -47,7 +50,10 @@ export function createEventSockets({
 
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     let since: number;
+    let caller: Caller;
     try {
+      caller = guard.admit(req);
+      guard.demand('read', caller);
       since = sinceOf(req) ?? events.lastSeq;
       if (since > events.lastSeq) assertPosition(events, since);
     } catch (error) {
@@ -58,6 +64,7 @@ export function createEventSockets({
     }
     sockets.handleUpgrade(req, socket, head, (webSocket) => {
       webSocket.on('error', (error) => log.debug({ err: error }, 'event listener'));
+      guard.hold(caller, webSocket, () => webSocket.close(CLOSE_TOKEN_GONE, 'the token is good no more'));
       keepAlive(webSocket, pingMs);
       tell(webSocket, events, since, stuckMs).catch((error: unknown) => {
         if (error instanceof MorchError && error.code === 'EVENTS_GONE') {

@@ -1,6 +1,7 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
 import { Agent, request } from 'undici';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
+import { type AgentAddress, type AgentTls, agentUrl, connectorFor, credentialsFor } from '../agentClient';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -43,7 +44,16 @@ const ANSWER_MS = 2_500;
 /** Between two bytes of an answer that is not followed; while the client makes us wait it does not count. */
 const BODY_MS = 30_000;
 
-const agents = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+/** For all that speak plain HTTP; a connection by TLS is to one node and no other. */
+const plain = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+const byTls = new WeakMap<AgentTls, Agent>();
+
+function dispatcherOf(node: AgentAddress): Agent {
+  if (node.tls === undefined) return plain;
+  const known = byTls.get(node.tls) ?? new Agent({ connect: connectorFor(node), headersTimeout: ANSWER_MS });
+  byTls.set(node.tls, known);
+  return known;
+}
 
 /**
  * Never throws; `chunks` does when the node goes away in the middle, or `signal` aborts.
@@ -62,16 +72,16 @@ export async function askForPiece(
   for (const [name, value] of Object.entries({ uid, ...query })) {
     if (value !== undefined && value !== false) parameters.set(name, String(value));
   }
-  const host = node.host.includes(':') ? `[${node.host}]` : node.host;
   // undici counts its own limits in coarse ticks
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   try {
     const { statusCode, headers, body } = await request(
-      `http://${host}:${node.port}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
+      `${agentUrl(node)}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
       {
         method,
-        dispatcher: agents,
+        headers: credentialsFor(node),
+        dispatcher: dispatcherOf(node),
         bodyTimeout: query.follow ? 0 : BODY_MS,
         signal: AbortSignal.any([signal, late.signal]),
       },

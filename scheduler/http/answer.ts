@@ -6,8 +6,8 @@ export function sendJson(res: ServerResponse, status: number, body: unknown, hea
   send(res, status, JSON.stringify(body), { 'Content-Type': 'application/json; charset=utf-8', ...headers });
 }
 
-export function sendText(res: ServerResponse, status: number, text: string): void {
-  send(res, status, text, { 'Content-Type': 'text/plain; charset=utf-8' });
+export function sendText(res: ServerResponse, status: number, text: string, media = 'text/plain'): void {
+  send(res, status, text, { 'Content-Type': `${media}; charset=utf-8` });
 }
 
 export function sendProblem(res: ServerResponse, problem: Problem): void {

@@ -1,13 +1,16 @@
 /**
  * The scheduler's HTTP application: every route of the contract, and nothing else. Made by main.ts, served by
- * server.ts. The order for each request: id and log, route, query, body, handler, answer or problem.
+ * server.ts. The order for each request: id and log, who asks, route, whether they may, query, body, handler, answer or
+ * problem.
  */
 import express from 'express';
 import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { parseInput } from '../../contract/errors';
 import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
+import { authorityHandlers } from './authority';
 import { backupHandlers } from './backup';
 import { parseBody, readBody } from './body';
 import { eventHandlers } from './events';
@@ -18,6 +21,7 @@ import { nodeHandlers } from './nodes';
 import { openapiHandlers } from './openapi';
 import { methodNotAllowed, notFound, problems } from './problems';
 import { requestIdOf } from './requestId';
+import { tokenHandlers } from './tokens';
 import { workloadHandlers } from './workloads';
 
 const handlers: AllHandlers = {
@@ -27,8 +31,12 @@ const handlers: AllHandlers = {
   ...logHandlers,
   ...eventHandlers,
   ...backupHandlers,
+  ...tokenHandlers,
+  ...authorityHandlers,
   ...openapiHandlers,
 };
+
+const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
 
 const noParameters = z.strictObject({});
 
@@ -45,9 +53,16 @@ export function createApp(context: HttpContext): express.Express {
   app.set('query parser', 'simple');
   app.use((req, res, next) => {
     res.setHeader('X-Request-Id', requestIdOf(req));
+    res.setHeaders(securityHeaders);
     next();
   });
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
+  app.use((req, res, next) => {
+    context.guard.hold(context.guard.admit(req), res, () => {
+      if (!res.writableEnded) res.destroy();
+    });
+    next();
+  });
   for (const route of SCHEDULER_ROUTES as readonly Route[]) {
     const handler = handlers[`${route.method} ${route.path}` as keyof AllHandlers] as AnyHandler;
     app[verbs[route.method]](route.path, serve(route, handler, context));
@@ -66,10 +81,12 @@ const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as cons
 function serve(route: Route, handler: AnyHandler, context: HttpContext): express.RequestHandler {
   const takesBody = route.method === 'POST' || route.method === 'PUT';
   return async (req, res) => {
+    const caller = context.guard.callerOf(req);
+    context.guard.demand(route.access, caller);
     const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
     const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
     const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers) : undefined;
-    const answer = await handler({ id: req.params.id, query, body, rawBody, req, res }, context);
+    const answer = await handler({ id: req.params.id, query, body, rawBody, caller, req, res }, context);
     if (answer === undefined) return;
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);

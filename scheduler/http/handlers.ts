@@ -6,6 +6,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { SCHEDULER_ROUTES } from '../../contract/routes';
+import type { Caller, Guard } from '../access/guard';
+import type { TokenService } from '../access/tokenService';
 import type { EventFeed, SchedulerApi } from '../api';
 
 export type SchedulerRoute = (typeof SCHEDULER_ROUTES)[number];
@@ -18,6 +20,10 @@ type RouteNamed<N extends RouteName> = N extends `${infer M} ${infer P}`
 export interface HttpContext {
   api: SchedulerApi;
   events: EventFeed;
+  guard: Guard;
+  tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
+  /** Whom clients are to trust, PEM; null for a scheduler that speaks plain HTTP. */
+  trust: { readonly bundle: string } | null;
   log: Logger;
 }
 
@@ -32,6 +38,8 @@ export interface HandlerInput<N extends RouteName> {
   body: OutputOf<RouteNamed<N>, 'body'>;
   /** The body's bytes as they came. */
   rawBody: Buffer;
+  /** Who asks; they may. */
+  caller: Caller;
   req: IncomingMessage;
   res: ServerResponse;
 }

@@ -1,9 +1,12 @@
 /** `/nodes`. */
+import { parseInput } from '../../contract/errors';
+import { dnsLabelSchema } from '../../contract/fields';
 import type { HandlersOf } from './handlers';
 
 export const nodeHandlers: HandlersOf<
   | 'GET /nodes'
   | 'POST /nodes'
+  | 'POST /nodes/:id/certificate'
   | 'GET /nodes/:id'
   | 'DELETE /nodes/:id'
   | 'POST /nodes/:id/cordon'
@@ -14,10 +17,16 @@ export const nodeHandlers: HandlersOf<
 > = {
   'GET /nodes': ({ query }, { api }) => ({ status: 200, body: api.listNodes(query) }),
 
-  'POST /nodes': async ({ body }, { api }) => {
-    const { created, node } = await api.registerNode(body);
+  'POST /nodes': async ({ body, caller }, { api }) => {
+    const { created, node } = await api.registerNode(body, caller);
     if (!created) return { status: 200, body: node };
     return { status: 201, body: node, headers: { Location: `/nodes/${node.id}` } };
+  },
+
+  'POST /nodes/:id/certificate': async ({ id, body, caller, req }, { api }) => {
+    const node = parseInput(dnsLabelSchema, id, 'id of the node');
+    const where = req.socket.remoteAddress ?? 'an address that is not known';
+    return { status: 200, body: await api.issueNodeCertificate(node, body.csr, caller, where) };
   },
 
   'GET /nodes/:id': ({ id }, { api }) => ({ status: 200, body: api.node(id) }),

@@ -1,7 +1,10 @@
 /** Opens the port and closes it: the one HTTP server of the scheduler, with the application and the WebSocket upgrade on it. */
 import { createServer, type IncomingMessage, type RequestListener, type Server, STATUS_CODES } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions, Server as TlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { MorchError, problemOf } from '../../contract/errors';
+import { HANDSHAKE_MS } from '../../pki/settings';
 
 export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
@@ -11,6 +14,14 @@ export interface HttpServerOptions {
   port: number;
   app: RequestListener;
   upgrade: UpgradeListener;
+  /** Without: plain HTTP. */
+  tls?: PortTls | null;
+}
+
+/** What a port shows, now and later. */
+export interface PortTls {
+  readonly serverOptions: ServerOptions;
+  serve(server: TlsServer): void;
 }
 
 export interface HttpServer {
@@ -21,16 +32,20 @@ export interface HttpServer {
   close(graceMs?: number): Promise<void>;
 }
 
+const LIMITS = {
+  handshakeTimeout: HANDSHAKE_MS,
+  headersTimeout: 10_000,
+  // For the request alone; an answer may stream for ever.
+  requestTimeout: 30_000,
+  keepAliveTimeout: 30_000,
+  connectionsCheckingInterval: 5_000,
+  maxHeaderSize: 16 * 1024,
+};
+
 /** @throws Error that names `--port` or `--host` when the address cannot be had */
-export async function startHttpServer({ host, port, app, upgrade }: HttpServerOptions): Promise<HttpServer> {
-  const server = createServer({
-    headersTimeout: 10_000,
-    // For the request alone; an answer may stream for ever.
-    requestTimeout: 30_000,
-    keepAliveTimeout: 30_000,
-    connectionsCheckingInterval: 5_000,
-    maxHeaderSize: 16 * 1024,
-  });
+export async function startHttpServer({ host, port, app, upgrade, tls }: HttpServerOptions): Promise<HttpServer> {
+  const server = tls == null ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls.serverOptions });
+  if (server instanceof TlsServer) tls?.serve(server);
   server.on('request', app);
   server.on('upgrade', (req, socket, head) => {
     socket.on('error', () => socket.destroy());
@@ -76,12 +91,13 @@ function serveWithoutUpgrade(server: Server, req: IncomingMessage, socket: Duple
     if (!/^(upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${req.rawHeaders[i + 1]}`);
   }
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
+  server.emit(server instanceof TlsServer ? 'secureConnection' : 'connection', socket);
 }
 
 /** What the HTTP parser refuses never becomes a request; it is answered here and the connection ends. */
 function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // A handshake that failed leaves nobody to answer.
+  if (error.code === 'ECONNRESET' || /^ERR_(SSL|TLS)_/.test(error.code ?? '') || !socket.writable) {
     socket.destroy();
     return;
   }
@@ -107,6 +123,8 @@ export function answerOnSocket(socket: Duplex, status: number, error: unknown, r
     'Content-Type: application/problem+json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
+    ...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
     ...(requestId === undefined ? [] : [`X-Request-Id: ${requestId}`]),
   ];
   socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());

@@ -14,10 +14,13 @@ export const keys = {
   /** Index of a workload's events; the value is the seq. */
   workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
   idempotency: (key: string): string => `idempotency/${key}`,
+  /** From when on the certificates of a node count. */
+  certificatesFrom: (node: string): string => `${prefixes.certificatesFrom}${node}`,
   blackBox: ({ uid, slot, generation }: { uid: string; slot: string; generation: number }): string =>
     `blackbox/${uid}/${slot}/${pad(generation)}`,
   /** In which order those were written; the value says which it is. */
   blackBoxOrder: (n: number): string => `blackbox-order/${pad(n)}`,
+  token: (id: string): string => `token/${id}`,
   /** What is known of a damage that has not been dealt with. */
   damage: 'damage',
   /** A record that cannot be used as it is, by the key that it had. */
@@ -34,7 +37,9 @@ export const prefixes = {
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
   idempotency: 'idempotency/',
+  certificatesFrom: 'certificates-from/',
   blackBoxOrder: 'blackbox-order/',
+  token: 'token/',
   batch: '!journal/',
 };
 

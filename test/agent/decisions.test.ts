@@ -305,7 +305,7 @@ describe('options', () => {
     [{ dataDir: '/d', scheduler: 'localhost:5000' }],
     [{ dataDir: '/d', name: 'Not A Label' }],
     [{ dataDir: '/d', labels: { '': 'x' } }],
-    [{ dataDir: '/d', host: '0.0.0.0' }],
+    [{ dataDir: '/d', host: '0.0.0.0', auth: false }],
     [{ dataDir: '/d', unknown: 1 }],
   ])('refuse %j', (options) => {
     expect(() => parseAgentOptions(options)).toThrow(expect.objectContaining({ code: 'INVALID_INPUT' }));

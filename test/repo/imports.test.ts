@@ -17,7 +17,7 @@ function readSources(): Map<string, string> {
       }
     }
   };
-  for (const part of ['contract', 'agent', 'scheduler', 'cli', 'dashboard']) visit(part);
+  for (const part of ['contract', 'access', 'pki', 'agent', 'scheduler', 'cli', 'dashboard']) visit(part);
   return sources;
 }
 
@@ -41,6 +41,8 @@ describe('the checker', () => {
       'scheduler/main.ts': "import http from 'node:http'; import { x } from './core/score.js'; import ws from 'ws';",
       'agent/native/index.ts': "import './other'; export const addon = require('../build/morch.node');",
       'agent/native/other.ts': 'export {};',
+      'agent/joining.ts': "import { trust } from '../pki/trust';",
+      'pki/trust.ts': "import type { STATES } from '../contract/states'; export const trust = 1;",
       'cli/main.ts': "const verb = import('./commands/stop'); import { version } from '../package.json';",
       'cli/commands/stop.ts': "export type T = import('../../contract/states').S;",
     };
@@ -55,6 +57,7 @@ describe('the checker', () => {
     ['agent', 'cli', "export type A = import('../cli/a').A;"],
     ['agent', 'dashboard', "import a = require('../dashboard/a');"],
     ['scheduler', 'agent', "import type { A } from '../agent/a';"],
+    ['pki', 'scheduler', "import { x } from '../scheduler/a';"],
   ])('refuses %s importing %s', (from, to, source) => {
     expect(check({ [`${from}/b.ts`]: source, [`${to}/a.ts`]: 'export const x = 1;' })).toEqual([
       expect.stringContaining(`${from}/b.ts: ${from} and ${to} share only contract`),

@@ -14,6 +14,7 @@ import { Service } from '../../scheduler/service';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
+import { openAccess } from './openAccess';
 import { PlayedAgent } from './playedAgent';
 
 const log = pino({ level: 'silent' });
@@ -58,7 +59,7 @@ export class PlayedCluster {
     };
     const blackBox = await BlackBox.load(store, state, journal, log);
     const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, blackBox, log);
-    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, blackBox, log);
+    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, blackBox, openAccess(), log);
     const service = new Service(state, journal, loop, registry, blackBox, store, 0);
     const cluster: PlayedCluster = new PlayedCluster(state, loop, service, journal);
     for (const id of nodeIds) {

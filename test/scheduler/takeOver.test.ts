@@ -8,6 +8,7 @@ import { NodeRegistry } from '../../scheduler/nodeRegistry';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import { until } from '../support/until';
+import { ADMIN, openAccess } from './openAccess';
 import { Switchboard } from './switchboard';
 
 const log = pino({ level: 'silent' });
@@ -29,7 +30,7 @@ beforeEach(async () => {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, log);
+  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, openAccess(), log);
   const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, log);
   registry.start(loop, journal);
   close = async () => {
@@ -45,7 +46,7 @@ afterEach(async () => {
 });
 
 test('an agent whose name another takes over, at its own address, has its lease renewed no more', async () => {
-  await registry.register(board.address);
+  await registry.register(board.address, ADMIN);
   const node = state.nodes.get('n1')!;
   await until(() => board.lines[0]?.acks !== undefined && board.lines[0].acks > 2, { what: 'it is acknowledged' });
   // It is half dead: heard, but without an answer.
@@ -55,7 +56,7 @@ test('an agent whose name another takes over, at its own address, has its lease 
   board.answers = true;
   await until(
     () =>
-      registry.register(board.address).then(
+      registry.register(board.address, ADMIN).then(
         () => true,
         () => false,
       ),

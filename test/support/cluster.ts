@@ -1,12 +1,13 @@
 /**
  * A real cluster on loopback for tests: scheduler and agents as child processes of the built tree, so that they can be
- * killed, each on a port and in a data directory of its own. `close` ends everything and fails if a process is left.
+ * killed, each on a port and in a data directory of its own. Callers are asked for tokens, as users are. `close` ends everything and fails if a process is left.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { Agent, fetch as fetchOverTls, type RequestInit as UndiciInit } from 'undici';
 import type { MorchEvent } from '../../contract/events';
 import type { Instance, Workload } from '../../contract/workload';
 import { endShims, killShims } from './shims';
@@ -42,32 +43,74 @@ export class Cluster {
   readonly agents = new Map<string, Part>();
   scheduler!: Part;
   private readonly others: ChildProcess[] = [];
+  private dispatcher: Agent | undefined;
   /** A value of MORCH_TEST in every workload's environment, by which leftovers are found. */
   readonly mark = `cluster-${process.pid}-${Math.random().toString(36).slice(2)}`;
 
   private constructor(
     readonly directory: string,
     /** Of schedulers that are started from now on. */
-    public schedulerArgs: object = {},
+    public schedulerArgs: { tls?: boolean } & Record<string, unknown> = {},
+    /** Whom clients trust, where the scheduler speaks TLS; else its own authority. */
+    private readonly trust?: string,
   ) {}
 
   static async start(
     agents: number | string[],
-    options: { agentArgs?: object; schedulerArgs?: object } = {},
+    options: { agentArgs?: object; schedulerArgs?: { tls?: boolean } & Record<string, unknown>; trust?: string } = {},
   ): Promise<Cluster> {
-    const cluster = new Cluster(await mkdtemp(path.join(os.tmpdir(), 'morch-test-')), options.schedulerArgs);
+    const cluster = new Cluster(
+      await mkdtemp(path.join(os.tmpdir(), 'morch-test-')),
+      options.schedulerArgs,
+      options.trust,
+    );
     await cluster.startScheduler();
     const names = typeof agents === 'number' ? Array.from({ length: agents }, (_, i) => `n${i + 1}`) : agents;
     await Promise.all(names.map((name) => cluster.startAgent(name, options.agentArgs)));
-    await cluster.untilHealthy(names.length);
+    await cluster.untilHealthy(names.length, 40_000);
     return cluster;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.scheduler.port}`;
+    return `${this.schedulerArgs.tls ? 'https' : 'http'}://127.0.0.1:${this.scheduler.port}`;
+  }
+
+  get caFile(): string {
+    return path.join(this.directory, 'scheduler', 'pki', 'ca.crt');
+  }
+
+  /** Of anybody. */
+  async ask(route: string, init: RequestInit = {}): Promise<Response> {
+    if (!this.schedulerArgs.tls) return fetch(`${this.url}${route}`, init);
+    this.dispatcher ??= new Agent({ connect: { ca: await readFile(this.trust ?? this.caFile, 'utf8') } });
+    const answer = fetchOverTls(`${this.url}${route}`, { ...init, dispatcher: this.dispatcher } as UndiciInit);
+    return answer as Promise<unknown> as Promise<Response>;
+  }
+
+  /** The scheduler's first tokens, as they were when it last began to serve. */
+  readonly tokens = { admin: '', join: '' };
+
+  private tokenFile(name: 'admin' | 'join'): string {
+    return path.join(this.directory, 'scheduler', `${name}.token`);
+  }
+
+  /** For commands, and programs that use them. */
+  get env(): { MORCH_ADDRESS: string; MORCH_TOKEN: string } {
+    return { MORCH_ADDRESS: this.url, MORCH_TOKEN: this.tokens.admin };
+  }
+
+  /** Of the scheduler, as its admin. */
+  fetch(route: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
+    return this.ask(route, {
+      ...init,
+      headers: { authorization: `Bearer ${this.tokens.admin}`, ...headers },
+    });
   }
 
   async startScheduler(): Promise<void> {
+    // Its authority may be another one than before.
+    await this.dispatcher?.destroy();
+    this.dispatcher = undefined;
     const port = this.scheduler?.port ?? (await freePort());
     const dataDir = path.join(this.directory, 'scheduler');
     const child = this.run('scheduler', 'runScheduler', { port, dataDir, ...this.schedulerArgs });
@@ -76,12 +119,15 @@ export class Cluster {
       async () => {
         if (child.exitCode !== null)
           throw new Error(`the scheduler ended with ${child.exitCode}: ${await this.logOf('scheduler')}`);
-        return fetch(`${this.url}/livez`)
+        return this.ask('/livez')
           .then((r) => r.ok)
           .catch(() => false);
       },
       { timeoutMs: 15_000, what: 'the scheduler serves' },
     );
+    for (const name of ['admin', 'join'] as const) {
+      this.tokens[name] = (await readFile(this.tokenFile(name), 'utf8')).trim();
+    }
   }
 
   /** Another one, on a directory of its own. */
@@ -108,6 +154,7 @@ export class Cluster {
       dataDir,
       name,
       scheduler: this.url,
+      joinTokenFile: this.tokenFile('join'),
       labels: {},
       cpuMillis: 4_000,
       memoryBytes: 4 * 2 ** 30,
@@ -150,7 +197,7 @@ export class Cluster {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer<T>> {
-    const response = await fetch(`${this.url}${route}`, {
+    const response = await this.fetch(route, {
       method,
       headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -242,6 +289,7 @@ export class Cluster {
 
   /** Ends everything. @throws Error when a process of a workload is left */
   async close(): Promise<void> {
+    await this.dispatcher?.destroy();
     await end(this.scheduler.child, 'SIGTERM');
     await Promise.all(this.others.map((child) => end(child, 'SIGKILL')));
     await Promise.all([...this.agents.values()].map(({ child }) => end(child, 'SIGTERM')));

@@ -21,13 +21,12 @@ async function begin(profile: 'fast' | 'default' = 'fast'): Promise<void> {
 }
 afterEach(() => cluster.close(), 60_000);
 
-const env = () => ({ MORCH_ADDRESS: cluster.url });
-const drill = (...args: string[]) => morch(['drill', ...args], { env: env() });
+const drill = (...args: string[]) => morch(['drill', ...args], { env: cluster.env });
 const SERVICE = { id: 'web', kind: 'service', command: ['sleep', '1000'], replicas: 6, stop: { graceMs: 200 } };
 const times = (at: readonly (string | null)[]) => at.map((time) => Date.parse(time ?? ''));
 const rising = (values: readonly number[]) => [...values].sort((a, b) => a - b);
 const drillEvents = async (): Promise<MorchEvent[]> => {
-  const lines = startMorch(['events', '--since', '0', '-o', 'json'], { env: env() });
+  const lines = startMorch(['events', '--since', '0', '-o', 'json'], { env: cluster.env });
   await until(() => lines.output.stdout.includes('scheduler.started'), { what: 'events are there' });
   lines.child.kill('SIGINT');
   const { stdout } = await lines.ended;
@@ -120,7 +119,7 @@ test('a killed agent that is back in time costs nothing', async () => {
   await begin('default');
   await cluster.submit(SERVICE);
   const before = await cluster.untilRunning('web', 6);
-  const running = startMorch(['drill', 'n3', '-y', '-o', 'json'], { env: env() });
+  const running = startMorch(['drill', 'n3', '-y', '-o', 'json'], { env: cluster.env });
   const { child } = cluster.agents.get('n3')!;
   await until(() => child.signalCode, { what: 'its agent is killed', timeoutMs: 15_000 });
   expect(child.signalCode).toBe('SIGKILL');
@@ -163,7 +162,7 @@ test('is refused without a yes, and where nothing else could take what runs ther
 test('never two at a time; Ctrl-C ends the watching, not the drill', async () => {
   await begin();
   const ask = (node: string) => cluster.request('POST', `/nodes/${node}/drill`, { kind: 'cut', durationMs: 4_000 });
-  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '4s', '-y'], { env: env() });
+  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '4s', '-y'], { env: cluster.env });
   await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   const other = await ask('n2');
   expect(other).toMatchObject({ status: 409, body: { code: 'NOT_POSSIBLE' } });
@@ -185,7 +184,7 @@ test('a scheduler that is started anew in the middle is told of, and so is what 
   await begin();
   await cluster.submit({ ...SERVICE, onDisconnect: 'stop' });
   await cluster.untilRunning('web', 6);
-  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '5s', '-y', '-o', 'json'], { env: env() });
+  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '5s', '-y', '-o', 'json'], { env: cluster.env });
   await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   await end(cluster.scheduler.child, 'SIGKILL');
   // The lease of 2 s runs out; the rest of the cut is no time for a verdict.
@@ -204,7 +203,7 @@ test('a cut that ends early, its agent having been started anew, costs nothing',
   await begin('default');
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 6);
-  const watching = startMorch(['drill', 'n2', '--kind', 'cut', '--for', '60s', '-y', '-o', 'json'], { env: env() });
+  const watching = startMorch(['drill', 'n2', '--kind', 'cut', '--for', '60s', '-y', '-o', 'json'], { env: cluster.env });
   await until(() => watching.output.stderr.includes('n2 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   await end(cluster.agents.get('n2')!.child, 'SIGKILL');
   await cluster.startAgent('n2', { onExit: 'keep' });
@@ -231,8 +230,11 @@ test('a cut too short to be seen measures nothing, and keeps the next one waitin
 
 /** Runs the command on a terminal, and answers what it asks. */
 async function answerOnTerminal(answer: string, ...args: string[]): Promise<{ exitCode: number | null; text: string }> {
-  const command = [process.execPath, MAIN, '--address', cluster.url, ...args].join(' ');
-  const terminal = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const command = [process.execPath, MAIN, ...args].join(' ');
+  const terminal = spawn('script', ['-qec', command, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...cluster.env },
+  });
   let text = '';
   terminal.stdout.on('data', (data) => {
     text += String(data);

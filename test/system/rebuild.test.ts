@@ -152,7 +152,10 @@ test('one that is started on a copy of the directory of a living one stands down
   const second = await cluster.startSecondScheduler(savedDir());
   const ready = async () => (await fetch(`${second.url}/readyz?verbose`)).text();
   await until(async () => (await ready()).includes('[-]leading'), { what: 'the second stands down' });
-  const refused = await fetch(`${second.url}/workloads/web`, { method: 'DELETE' });
+  const refused = await fetch(`${second.url}/workloads/web`, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${cluster.tokens.admin}` },
+  });
   expect([refused.status, ((await refused.json()) as { code: string }).code]).toEqual([503, 'NOT_LEADING']);
   // It has looked at every node again and again by now.
   const sinceMs = performance.now();
@@ -173,7 +176,9 @@ test('of two on copies of one directory one commands; the other stands down, and
   await cluster.startScheduler();
   await cluster.untilHealthy(2);
   const second = await cluster.startSecondScheduler(savedDir());
-  const reasons = async (url: string) => ((await (await fetch(`${url}/health`)).json()) as Health).reasons.join('\n');
+  const headers = { authorization: `Bearer ${cluster.tokens.admin}` };
+  const reasons = async (url: string) =>
+    ((await (await fetch(`${url}/health`, { headers })).json()) as Health).reasons.join('\n');
   await until(async () => (await reasons(second.url)).includes('stands down'), { what: 'the second stands down' });
   expect(await copies('web')).toEqual(before);
   await killScheduler();

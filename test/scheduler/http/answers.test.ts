@@ -26,9 +26,17 @@ async function send(method: string, path: string, body?: unknown, headers: Recor
   return { status: answer.statusCode, headers: answer.headers, text };
 }
 
+/** Of the thing of that list that the fake scheduler has. */
+function pathOf({ path }: { path: string }): string {
+  if (path === '/tokens/:id') return `/tokens/${served.tokens.create({ name: 'ci', role: 'read' }, 0).record.id}`;
+  return path.replace(':id', path.startsWith('/nodes') ? 'n1' : 'web');
+}
+
 const BODIES: Record<string, unknown> = {
   'POST /nodes': { host: '127.0.0.1', port: 8080 },
+  'POST /nodes/:id/certificate': { csr: 'a request' },
   'POST /nodes/:id/drill': { kind: 'cut', durationMs: 1_000 },
+  'POST /tokens': { name: 'ci', role: 'read' },
   'POST /workloads': { command: ['a'] },
   'PUT /workloads/:id': { command: ['a'] },
   'POST /workloads/:id/scale': { replicas: 2 },
@@ -39,8 +47,7 @@ describe('every route', () => {
   it.each(once.map((route) => [`${route.method} ${route.path}`, route] as const))(
     '%s answers as told',
     async (name, route) => {
-      const path = route.path.replace(':id', route.path.startsWith('/nodes') ? 'n1' : 'web');
-      const { status, headers, text } = await send(route.method, path, BODIES[name]);
+      const { status, headers, text } = await send(route.method, pathOf(route), BODIES[name]);
       expect(Object.keys(route.answers).map(Number)).toContain(status);
       const schema = route.answers[status];
       if (schema) expect(schema.safeParse(JSON.parse(text)).error).toBeUndefined();
@@ -53,12 +60,18 @@ describe('every route', () => {
   it('that answers GET answers HEAD with the same head and no body', async () => {
     for (const { method, path } of SCHEDULER_ROUTES) {
       if (method !== 'GET') continue;
-      const url = path.replace(':id', path.startsWith('/nodes') ? 'n1' : 'web');
-      const bytes = await exchange(served.http.port, `HEAD ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const url = pathOf({ path });
+      const bytes = await exchange(
+        served.http.port,
+        `HEAD ${url} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      );
       expect([path, bytes.split('\r\n')[0]]).toEqual([path, 'HTTP/1.1 200 OK']);
       expect(bytes.endsWith('\r\n\r\n')).toBe(true);
     }
-    const gone = await exchange(served.http.port, 'HEAD /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const gone = await exchange(
+      served.http.port,
+      'HEAD /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    );
     expect(gone).toMatch(/^HTTP\/1.1 404 /);
   });
 });
@@ -175,7 +188,7 @@ describe('/backup', () => {
   });
 
   it('has no end when a record could not be read', async () => {
-    const get = 'GET /backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const get = 'GET /backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
     const end = /\r\n0\r\n\r\n$/;
     expect(await exchange(served.http.port, get)).toMatch(end);
     served.api.failure = new Error('the store is damaged');
@@ -191,7 +204,7 @@ describe('the server', () => {
     const body = '{"command":["a"]}';
     const answer = await exchange(
       served.http.port,
-      `POST /workloads HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+      `POST /workloads HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
     );
     expect(answer).toMatch(/^HTTP\/1.1 201 /);
     expect(answer).toMatch(/HTTP\/1.1 200 OK[\s\S]*ok\n$/);
@@ -214,7 +227,7 @@ describe('the server', () => {
   it('ends open streams and idle connections when it closes', async () => {
     const other = await serveFake();
     const stream = connect(other.http.port, '127.0.0.1', () => {
-      stream.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
+      stream.write('GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n');
     });
     const idle = connect(other.http.port, '127.0.0.1');
     let heard = '';

@@ -1,16 +1,24 @@
-/** Serves a fake scheduler on a real port, for one test file. */
+/** Serves a fake scheduler on a real port, for one test file; nobody is asked who they are unless `auth` is set. */
 import { connect, type Socket } from 'node:net';
 import { pino } from 'pino';
+import { Guard } from '../../../scheduler/access/guard';
+import type { NodeTokens } from '../../../scheduler/access/nodeTokens';
+import { TokenService } from '../../../scheduler/access/tokenService';
+import { Tokens } from '../../../scheduler/access/tokens';
 import { EventLog } from '../../../scheduler/events/feed';
 import { createEventSockets } from '../../../scheduler/events/webSocket';
 import { createApp } from '../../../scheduler/http/app';
 import { type HttpServer, startHttpServer } from '../../../scheduler/http/server';
 import { openMemoryStore } from '../../../scheduler/store/memory';
 import type { Store } from '../../../scheduler/store/store';
+import { openAccess } from '../openAccess';
 import { type FakeApi, fakeApi } from './fakeApi';
 
 export interface Served {
+  app: ReturnType<typeof createApp>;
   api: FakeApi;
+  tokens: Tokens;
+  nodeTokens: NodeTokens;
   store: Store;
   events: EventLog;
   http: HttpServer;
@@ -21,18 +29,24 @@ export interface Served {
 }
 
 export async function serveFake(
-  options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number } = {},
+  options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number; auth?: boolean } = {},
 ): Promise<Served> {
-  const { firstSeq = 1, lastSeq = 0, ...limits } = options;
+  const { firstSeq = 1, lastSeq = 0, auth = false, ...limits } = options;
   const api = fakeApi();
   const store = openMemoryStore();
   const events = new EventLog(store, { firstSeq, lastSeq });
   const log = pino({ level: 'silent' });
-  const eventSockets = createEventSockets({ events, log, ...limits });
+  const tokens = await Tokens.load(store, { put: () => {}, delete: () => {} }, []);
+  const { nodeTokens, certificates } = openAccess();
+  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts: new Set(), auth });
+  const journal = { assertWritable: () => {}, commit: async () => {} };
+  const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
+  const eventSockets = createEventSockets({ events, guard, log, ...limits });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust: { bundle: 'an authority' }, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
-    app: createApp({ api, events, log }),
+    app,
     upgrade: eventSockets.upgrade,
   });
   const sockets = new Set<Socket>();
@@ -41,7 +55,10 @@ export async function serveFake(
     socket.on('close', () => sockets.delete(socket));
   });
   return {
+    app,
     api,
+    tokens,
+    nodeTokens,
     store,
     events,
     http,

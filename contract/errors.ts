@@ -17,12 +17,14 @@ export const ERRORS = {
   WORKLOAD_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such workload' },
   INSTANCE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such instance' },
   NODE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such node' },
+  SECRET_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such secret' },
   PROCESS_NOT_FOUND: { status: 404, exitCode: 3, title: 'No instance of this agent has that process id' },
   METHOD_NOT_ALLOWED: { status: 405, exitCode: 4, title: 'The route does not have this method' },
   WORKLOAD_EXISTS: { status: 409, exitCode: 1, title: 'A live workload has this id' },
   INSTANCE_EXISTS: { status: 409, exitCode: 1, title: 'A live instance has this id' },
   NODE_EXISTS: { status: 409, exitCode: 1, title: 'Another agent holds this node name' },
   NODE_IN_USE: { status: 409, exitCode: 1, title: 'The node still holds live instances' },
+  SECRET_IN_USE: { status: 409, exitCode: 1, title: 'Workloads still need the secret' },
   NOT_POSSIBLE: { status: 409, exitCode: 1, title: 'Not possible in this state' },
   IDEMPOTENCY_CONFLICT: { status: 409, exitCode: 1, title: 'This Idempotency-Key was used with another body' },
   WRONG_CLUSTER: { status: 409, exitCode: 1, title: 'The agent belongs to another cluster' },
@@ -41,6 +43,8 @@ export const ERRORS = {
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
   STILL_ALIVE: { status: 504, exitCode: 1, title: 'The kernel has not let go of the processes yet' },
   STORE_UNWRITABLE: { status: 507, exitCode: 1, title: 'The store cannot be written' },
+  AUDIT_UNWRITABLE: { status: 507, exitCode: 1, title: 'The audit log cannot be written' },
+  AUDIT_BROKEN: { status: 500, exitCode: 1, title: 'The audit log is not as it was written' },
   INTERNAL: { status: 500, exitCode: 1, title: 'Unexpected failure' },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -13,6 +13,7 @@ import {
   stopInstanceSchema,
   stoppedSchema,
 } from './agentApi';
+import { auditLineSchema } from './audit';
 import { BACKUP_MEDIA } from './backup';
 import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
@@ -21,6 +22,7 @@ import { labelKeySchema } from './fields';
 import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
 import { logPositionParameter } from './logFrames';
 import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
+import { putSecretSchema, secretSchema } from './secrets';
 import { sinceSchema } from './since';
 import { workloadStatusSchema } from './states';
 import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
@@ -263,11 +265,43 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/secrets',
+    summary: 'Names and versions of the secrets; never their values',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ secrets: z.array(secretSchema), nextCursor }) },
+  },
+  {
+    method: 'PUT',
+    path: '/secrets/:id',
+    summary: 'Sets a secret, or gives it another value',
+    body: putSecretSchema,
+    answers: { 201: null, 204: null },
+  },
+  {
+    method: 'DELETE',
+    path: '/secrets/:id',
+    summary: 'Removes a secret that no workload needs',
+    answers: { 204: null },
+  },
+  {
+    method: 'GET',
+    path: '/audit',
+    summary: 'The audit log, newest first',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ lines: z.array(auditLineSchema), nextCursor }) },
+  },
+  {
+    method: 'GET',
     path: '/openapi.json',
     summary: 'This description',
     answers: { 200: z.record(z.string(), z.unknown()) },
   },
 ] as const satisfies readonly Route[];
+
+/** Whether a request to it is a change, and so goes into the audit log; a probe of all nodes changes nothing. */
+export function changesSomething({ method, path }: Pick<Route, 'method' | 'path'>): boolean {
+  return method !== 'GET' && path !== '/health/check';
+}
 
 /** Who asks: the scheduler of the agent's cluster. */
 export const agentInstancesQuerySchema = z.strictObject({

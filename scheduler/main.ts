@@ -15,6 +15,8 @@ import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions } from './options';
+import { Secrets } from './secrets/secrets';
+import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
 import { type OpenedStore, openLevelStore } from './store/open';
@@ -38,6 +40,14 @@ export async function runScheduler(input: unknown): Promise<void> {
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
   for (const note of [...notes, ...state.notes]) log.warn(note);
+
+  const secrets = await Secrets.load(store, state, await Vault.open(options.dataDir));
+  if (secrets.unreadableCount > 0) {
+    log.error(
+      { unreadable: secrets.unreadableCount, file: path.join(options.dataDir, 'secret.key') },
+      'secrets cannot be opened: they were sealed under another key file',
+    );
+  }
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -64,12 +74,12 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
   const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
-  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
+  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
-  const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
+  const service = new Service(state, journal, loop, registry, blackBox, secrets, store, startedAtMs);
   const sockets = createEventSockets({ events, log });
   const app = createApp({ api: service, events, log });
   const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });

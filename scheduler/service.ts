@@ -9,6 +9,7 @@ import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
+import type { Secret, SecretReference } from '../contract/secrets';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
@@ -25,6 +26,7 @@ import type { NodeRegistry } from './nodeRegistry';
 import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
+import { isText, type Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
@@ -53,6 +55,7 @@ export class Service implements SchedulerApi {
     private readonly loop: ControlLoop,
     private readonly registry: NodeRegistry,
     private readonly blackBox: BlackBox,
+    private readonly secrets: Secrets,
     private readonly store: Store,
     private readonly startedAtMs: number,
   ) {
@@ -415,6 +418,68 @@ export class Service implements SchedulerApi {
   untilTerminal(id: string, signal: AbortSignal): Promise<void> {
     const workload = this.state.workloadById(id);
     return workload === undefined ? Promise.resolve() : this.loop.untilTerminal(workload.uid, signal);
+  }
+
+  // ---- secrets
+
+  listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null } {
+    const { items, nextCursor } = paginate(this.secrets.all, ({ name }) => name, page);
+    const secrets = items.map(({ name, version, updatedAt }) => ({
+      name,
+      version,
+      updatedAt,
+      readable: this.secrets.isReadable(name),
+      usedBy: this.usersOf(name).map(({ workload }) => workload.spec.id),
+    }));
+    return { secrets, nextCursor };
+  }
+
+  async setSecret(name: string, value: Buffer): Promise<boolean> {
+    this.journal.assertWritable();
+    const users = this.usersOf(name);
+    const asVariable = users.find(({ reference }) => reference.env !== undefined);
+    if (asVariable !== undefined && !isText(value)) {
+      throw new MorchError(
+        'NOT_POSSIBLE',
+        `Workload ${asVariable.workload.spec.id} takes secret ${name} as the variable ${asVariable.reference.env}, which must be UTF-8 text without NUL; this value is not. Have it refer to a file, then set the value.`,
+      );
+    }
+    const created = this.secrets.put(name, value, new Date().toISOString());
+    for (const { workload } of users) {
+      for (const instance of this.state.instancesOf(workload).values()) this.state.instancesToVisit.add(instance);
+    }
+    this.loop.wake();
+    await this.journal.commit();
+    return created;
+  }
+
+  async removeSecret(name: string): Promise<void> {
+    this.assertChangeable();
+    if (!this.secrets.has(name)) {
+      throw new MorchError('SECRET_NOT_FOUND', `There is no secret ${name}. GET /secrets lists them.`);
+    }
+    const users = this.usersOf(name);
+    if (users.length > 0) {
+      const ids = users.slice(0, 5).map(({ workload }) => workload.spec.id);
+      const more = users.length > ids.length ? ` and ${users.length - ids.length} more` : '';
+      throw new MorchError(
+        'SECRET_IN_USE',
+        `Secret ${name} is needed by ${ids.join(', ')}${more}. Stop them, or apply specs that do without it, then remove it.`,
+      );
+    }
+    this.secrets.remove(name);
+    await this.journal.commit();
+  }
+
+  /** Workloads that have not ended and refer to it, in the order of their ids. */
+  private usersOf(name: string): { workload: WorkloadRecord; reference: SecretReference }[] {
+    return [...this.state.workloads.values()]
+      .flatMap((workload) => {
+        const references = workload.spec.secrets?.filter((secret) => secret.name === name) ?? [];
+        const reference = references.find(({ env }) => env !== undefined) ?? references[0];
+        return reference === undefined || isTerminal(this.statusOf(workload)) ? [] : [{ workload, reference }];
+      })
+      .sort((a, b) => (a.workload.spec.id < b.workload.spec.id ? -1 : 1));
   }
 
   backup(): AsyncIterable<string> {

@@ -18,6 +18,7 @@ import { nodeHandlers } from './nodes';
 import { openapiHandlers } from './openapi';
 import { methodNotAllowed, notFound, problems } from './problems';
 import { requestIdOf } from './requestId';
+import { secretHandlers } from './secrets';
 import { workloadHandlers } from './workloads';
 
 const handlers: AllHandlers = {
@@ -27,6 +28,7 @@ const handlers: AllHandlers = {
   ...logHandlers,
   ...eventHandlers,
   ...backupHandlers,
+  ...secretHandlers,
   ...openapiHandlers,
 };
 

@@ -13,6 +13,7 @@ export const keys = {
   event: (seq: number): string => `event/${pad(seq)}`,
   /** Index of a workload's events; the value is the seq. */
   workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
+  secret: (name: string): string => `secret/${name}`,
   idempotency: (key: string): string => `idempotency/${key}`,
   blackBox: ({ uid, slot, generation }: { uid: string; slot: string; generation: number }): string =>
     `blackbox/${uid}/${slot}/${pad(generation)}`,
@@ -32,6 +33,7 @@ export const prefixes = {
   instance: 'instance/',
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
+  secret: 'secret/',
   idempotency: 'idempotency/',
   blackBoxOrder: 'blackbox-order/',
   batch: '!journal/',

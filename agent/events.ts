@@ -21,6 +21,7 @@ import {
   type WorkloadsMessage,
 } from '../contract/agentApi';
 import { MorchError, parseInput } from '../contract/errors';
+import type { Guard } from './access';
 import { endWithProblem } from './http/problem';
 import { urlOf } from './http/server';
 import type { Membership } from './membership';
@@ -46,6 +47,7 @@ const CLOSE_BAD_MESSAGE = 1008;
 const CLOSE_INTERNAL = 1011;
 
 export interface EventsMeans {
+  guard: Guard;
   membership: Membership;
   session: Session;
   /** The clock of leases. */
@@ -139,6 +141,7 @@ export class Events {
   }
 
   async #upgrade(request: IncomingMessage, duplex: Duplex, head: Buffer): Promise<void> {
+    this.means.guard.admit(request);
     const url = urlOf(request);
     if (url.pathname !== '/events') throw new MorchError('NOT_FOUND', `There is no WebSocket at ${url.pathname}.`);
     const query = parseInput(agentEventsQuerySchema, Object.fromEntries(url.searchParams), 'query');

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { attemptsAfterRun } from '../contract/restartPolicy';
+import type { SecretValues } from '../contract/secrets';
 import type { Exit } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, hasEnded, revOf } from './instanceStatus';
@@ -35,7 +36,6 @@ import {
 } from './runEnd';
 import { planRun, type RunPlanMeans } from './runPlan';
 import type { Admission, Session } from './session';
-import type { SecretValues } from '../contract/secrets';
 import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './timers';
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */

@@ -8,6 +8,7 @@ import { type Logger, pino } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { Guard, provideAgentToken } from './access';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
 import { Drill } from './drill';
@@ -22,7 +23,7 @@ import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
-import { startRegistration } from './registration';
+import { joinTokenIn, startRegistration } from './registration';
 import { Sampler } from './sampler';
 import { SecretFiles } from './secrets';
 import { Session } from './session';
@@ -68,6 +69,10 @@ interface RunningAgent {
 async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAgent> {
   const native = loadNative();
   const dataDir = await provideDataDir(resolve(options.dataDir), native);
+  const token = options.auth ? await provideAgentToken(dataDir) : null;
+  if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
+  const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
+  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
   const membership = await Membership.open(dataDir);
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
@@ -161,6 +166,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   });
 
   const events = new Events({
+    guard,
     membership,
     session,
     nowMs,
@@ -182,6 +188,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const drill = new Drill(log);
   const server = createAgentServer(
     makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
+    guard,
     log,
   );
   drill.attach(server);
@@ -189,7 +196,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const { port } = await listen(server, options);
   sampler.start();
   tails.start();
-  const endRegistration = register(options, port, membership, events, supervisor, log);
+  const endRegistration = register(options, token, port, membership, events, supervisor, log);
   const { maxLogBytes } = options;
   const endUpkeep = startLogUpkeep({ logFiles, known: () => supervisor.knownOwners(), maxLogBytes, log });
 
@@ -269,7 +276,8 @@ function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage[
 }
 
 function register(
-  { scheduler, advertise, host, name, labels }: AgentOptions,
+  { scheduler, joinToken, joinTokenFile, advertise, host, name, labels }: AgentOptions,
+  token: string | null,
   port: number,
   membership: Membership,
   events: Events,
@@ -279,7 +287,8 @@ function register(
   if (scheduler === undefined) return () => {};
   return startRegistration({
     scheduler,
-    node: { ...(advertise ?? { host, port }), name, labels },
+    node: { ...(advertise ?? { host, port }), name, labels, ...(token === null ? {} : { agentToken: token }) },
+    joinToken: async () => joinToken ?? (joinTokenFile === undefined ? undefined : await joinTokenIn(joinTokenFile)),
     membership,
     withoutSchedulerMs: () => events.withoutSchedulerMs,
     hasLiveOfOthers: (clusterId) => supervisor.hasLiveOfOthers(clusterId),

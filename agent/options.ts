@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
+import { isLoopbackHost } from '../access/loopback';
 import { parseInput } from '../contract/errors';
 import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
 
@@ -22,19 +23,22 @@ const schedulerUrlSchema = z
   .transform((text) => text.replace(/\/+$/, ''));
 
 const LOOPBACK_ONLY =
-  '--host must be a loopback address (127.0.0.1, ::1 or localhost): there is no access control yet, and whoever reaches the agent can run programs';
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
+  '--host must be a loopback address (127.0.0.1, ::1 or localhost): there is no TLS yet, and what is said would go over the network in the clear';
 
 export const agentOptionsSchema = z.strictObject({
-  host: hostSchema.refine(isLoopback, { message: LOOPBACK_ONLY }).default('127.0.0.1'),
+  host: hostSchema.refine(isLoopbackHost, { message: LOOPBACK_ONLY }).default('127.0.0.1'),
   /** 0: any free port, for tests. */
   port: z.int().min(0).max(65_535).default(8080),
   advertise: hostAndPortSchema.optional(),
   dataDir: z.string().min(1),
   scheduler: schedulerUrlSchema.optional(),
+  /** Lets it in for the first time; as text, or in a file, which is read whenever it is needed. */
+  joinToken: z.string().min(1).optional(),
+  joinTokenFile: z.string().min(1).optional(),
+  /** Whether callers need the agent's token. */
+  auth: z.boolean().default(true),
+  /** Names under which it is called, beside localhost, addresses, the host itself and what is advertised. */
+  allowedHosts: z.array(hostSchema).default([]),
   name: dnsLabelSchema.default(() => dnsLabelOf(hostname().split('.')[0] ?? '', 'node')),
   labels: labelsSchema.default({}),
   cpuMillis: z.int().min(0).max(1_000_000_000).optional(),

@@ -3,7 +3,8 @@
  * (it may have lost its records). Tries for ever; each kind of failure is said once.
  */
 import type { Logger } from 'pino';
-import { problemSchema } from '../contract/errors';
+import { readPrivateFile } from '../access/privateFile';
+import { MorchError, problemSchema } from '../contract/errors';
 import { healthSchema } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { Membership } from './membership';
@@ -19,6 +20,8 @@ export interface RegistrationMeans {
   /** Base URL, no slash at its end. */
   scheduler: string;
   node: RegisterNode;
+  /** Undefined: there is none. @throws Error in words */
+  joinToken(): Promise<string | undefined>;
   membership: Membership;
   withoutSchedulerMs(): number;
   /** Whether instances of another cluster run here. */
@@ -71,7 +74,7 @@ const healthFieldsSchema = healthSchema.pick({ clusterId: true, epoch: true, tak
 
 /** @returns what went wrong, in words */
 async function register(
-  { scheduler, node, membership, hasLiveOfOthers }: RegistrationMeans,
+  { scheduler, node, joinToken, membership, hasLiveOfOthers }: RegistrationMeans,
   stopping: AbortSignal,
 ): Promise<string | null> {
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(ANSWER_WITHIN_MS)]);
@@ -86,18 +89,30 @@ async function register(
     }
     // The scheduler may connect before it has answered.
     if (!takesOver) membership.beginJoining(health.clusterId);
-    const answer = await fetch(`${scheduler}/nodes`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(node),
-      signal,
-    });
+    const registerAs = (token: string | undefined) =>
+      fetch(`${scheduler}/nodes`, {
+        method: 'POST',
+        headers: {
+          'Content-Type': 'application/json',
+          ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        },
+        body: JSON.stringify(node),
+        signal,
+      });
+    // A node that is known speaks for itself: its join token may have expired, or let in as many as it may.
+    const isKnown = membership.clusterId === health.clusterId && node.agentToken !== undefined;
+    let answer = await registerAs(isKnown ? node.agentToken : await joinToken());
+    if (isKnown && answer.status === 401) {
+      await answer.arrayBuffer();
+      answer = await registerAs(await joinToken());
+    }
     const body: unknown = await answer.json().catch(() => null);
     if (!answer.ok) return refusalOf(answer.status, body, node);
     const joined = takesOver ? await askHealth() : health;
     await membership.join(joined.clusterId, joined.epoch);
     return null;
   } catch (error) {
+    if (error instanceof MorchError) return error.message;
     return `${scheduler} does not answer as a scheduler (${reasonOf(error)}); trying again`;
   } finally {
     membership.endJoining();
@@ -107,11 +122,23 @@ async function register(
 function refusalOf(status: number, body: unknown, { name, host, port }: RegisterNode): string {
   const problem = problemSchema.safeParse(body).data;
   const told = problem === undefined ? `answer ${status}` : `${problem.code}: ${problem.detail}`;
+  if (problem?.code === 'UNAUTHENTICATED') {
+    return `${told} Give this agent a join token that is good, with --join-token-file: the scheduler has one in join.token of its data directory, morch token create --role join makes others.`;
+  }
   if (problem?.code === 'NODE_EXISTS') return `${told} Another agent is called ${name}: start this one with --name.`;
   if (problem?.code === 'NODE_UNREACHABLE') {
     return `${told} The scheduler must be able to reach ${host}:${port}: set --host, or --advertise HOST:PORT.`;
   }
   return told;
+}
+
+/** @throws MorchError INVALID_INPUT when there is none */
+export async function joinTokenIn(file: string): Promise<string> {
+  const text = await readPrivateFile(file).catch((cause: Error) => {
+    throw new MorchError('INVALID_INPUT', `--join-token-file cannot be read: ${cause.message}`, { cause });
+  });
+  if (text !== null && text !== '') return text;
+  throw new MorchError('INVALID_INPUT', `--join-token-file ${file} ${text === null ? 'is not there' : 'is empty'}`);
 }
 
 function reasonOf(error: unknown): string {

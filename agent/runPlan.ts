@@ -53,7 +53,11 @@ export async function planRun(
     file: fileOf(spec),
     argv: argvOf(spec),
     env: {
-      ...environmentOf({ ...spec, env: { ...spec.env, ...secretEnv } }, { instanceId, generation, run, node, nonce }, user ?? undefined),
+      ...environmentOf(
+        { ...spec, env: { ...spec.env, ...secretEnv } },
+        { instanceId, generation, run, node, nonce },
+        user ?? undefined,
+      ),
       ...(secretFiles === null ? {} : { MORCH_SECRETS: secretFiles }),
     },
     cwd: cwdOf(spec, workDirectory),

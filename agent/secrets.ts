@@ -55,19 +55,19 @@ export class SecretFiles {
     const { secrets = [] } = generation;
     if (secrets.length === 0) return;
     const directory = this.#directoryOf(generation);
-    const valueOf = ({ name }: SecretReference) => Buffer.from(values[name]!, 'base64');
+    const bytesOf = ({ name }: SecretReference) => Buffer.from(values[name]!, 'base64');
     try {
       await storing('keep the secrets of an instance', SHARED_MEMORY, async () => {
         await rm(directory, { recursive: true, force: true });
         await makePassable(directory);
         const env = Object.fromEntries(
-          secrets.flatMap((s) => (s.env === undefined ? [] : [[s.env, valueOf(s).toString()]])),
+          secrets.flatMap((s) => (s.env === undefined ? [] : [[s.env, bytesOf(s).toString()]])),
         );
         await writeFile(join(directory, 'env.json'), JSON.stringify(env), { mode: 0o600, flag: 'wx' });
         await mkdir(join(directory, 'files'), { mode: 0o700 });
         for (const s of secrets) {
           if (s.file !== undefined)
-            await writeFile(join(directory, 'files', s.file), valueOf(s), { mode: 0o400, flag: 'wx' });
+            await writeFile(join(directory, 'files', s.file), bytesOf(s), { mode: 0o400, flag: 'wx' });
         }
       });
     } catch (error) {

@@ -13,11 +13,15 @@ interface ErrorKind {
 export const ERRORS = {
   BAD_JSON: { status: 400, exitCode: 4, title: 'The body is not valid JSON' },
   INVALID_INPUT: { status: 400, exitCode: 4, title: 'The input does not fit the schema' },
+  UNAUTHENTICATED: { status: 401, exitCode: 6, title: 'A valid token is needed' },
+  FORBIDDEN: { status: 403, exitCode: 6, title: 'The token does not allow this' },
+  CROSS_SITE: { status: 403, exitCode: 6, title: 'Pages of other sites may not call this' },
   NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such route' },
   WORKLOAD_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such workload' },
   INSTANCE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such instance' },
   NODE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such node' },
   SECRET_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such secret' },
+  TOKEN_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such token' },
   PROCESS_NOT_FOUND: { status: 404, exitCode: 3, title: 'No instance of this agent has that process id' },
   METHOD_NOT_ALLOWED: { status: 405, exitCode: 4, title: 'The route does not have this method' },
   WORKLOAD_EXISTS: { status: 409, exitCode: 1, title: 'A live workload has this id' },
@@ -35,6 +39,7 @@ export const ERRORS = {
   VERSION_MISMATCH: { status: 412, exitCode: 1, title: 'The workload has another version' },
   BODY_TOO_LARGE: { status: 413, exitCode: 4, title: 'The body is too large' },
   NOT_JSON: { status: 415, exitCode: 4, title: 'The body is not application/json' },
+  WRONG_HOST: { status: 421, exitCode: 6, title: 'The Host is not one that is served here' },
   START_FAILED: { status: 422, exitCode: 1, title: 'The program could not be started' },
   FEATURE_UNSUPPORTED: { status: 422, exitCode: 1, title: 'The node cannot do what the workload asks for' },
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
@@ -101,6 +106,12 @@ export const problemSchema = z
   })
   .meta({ id: 'Problem', description: 'RFC 9457 problem details' });
 export type Problem = z.infer<typeof problemSchema>;
+
+/** Why a text is no JSON, without the piece of it that the parser quotes: it may hold a secret. */
+export function jsonFault(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/, (\.\.\.)?".*"(\.\.\.)? is not valid JSON$/s, '');
+}
 
 /** The answer's body for any thrown value; anything but a MorchError is INTERNAL and tells no details. */
 export function problemOf(error: unknown, requestId?: string): Problem {

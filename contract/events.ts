@@ -60,5 +60,7 @@ export type MorchEvent = z.infer<typeof eventSchema>;
 export const EVENTS_KEPT = 100_000;
 /** WebSocket close code when `since` is no longer kept; the HTTP answer is 410. */
 export const CLOSE_EVENTS_GONE = 4410;
+/** WebSocket close code when the token that opened it has expired or was revoked. */
+export const CLOSE_TOKEN_GONE = 4401;
 /** WebSocket close code for a listener that reads too slowly; it may come back with `since`. */
 export const CLOSE_TOO_SLOW = 4429;

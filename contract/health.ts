@@ -23,6 +23,12 @@ export const healthSchema = z
   .meta({ id: 'Health' });
 export type Health = z.infer<typeof healthSchema>;
 
+/** For callers who have not said who they are. */
+export const bareHealthSchema = healthSchema
+  .pick({ status: true, version: true, clusterId: true, epoch: true, takesOver: true })
+  .meta({ id: 'BareHealth' });
+export type BareHealth = z.infer<typeof bareHealthSchema>;
+
 export const verdictSchema = z.object({ node: z.string(), at: timeSchema, silentMs: z.number(), reason: z.string() });
 export type Verdict = z.infer<typeof verdictSchema>;
 

@@ -1,5 +1,6 @@
 /** A node as the scheduler tells of it, and what registers one. */
 import { z } from 'zod';
+import { agentTokenSchema } from './access';
 import { dnsLabelSchema, hostSchema, labelsSchema, portSchema, positiveMsSchema, timeSchema } from './fields';
 import { nodeStatusSchema } from './states';
 import { instanceSchema } from './workload';
@@ -52,6 +53,8 @@ export const registerNodeSchema = z.strictObject({
   port: portSchema,
   name: dnsLabelSchema.optional(),
   labels: labelsSchema.optional(),
+  /** What the agent asks of whoever calls it; without it, one that was started with --no-auth. */
+  agentToken: agentTokenSchema.optional(),
 });
 export type RegisterNode = z.infer<typeof registerNodeSchema>;
 

@@ -3,6 +3,7 @@
  * /openapi.json from it, the clients and the docs read it. A route that is not here does not exist.
  */
 import { z } from 'zod';
+import { type Access, createdTokenSchema, createTokenSchema, tokenSchema } from './access';
 import {
   agentStatusSchema,
   keptInstancesSchema,
@@ -19,7 +20,14 @@ import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
 import { eventSchema } from './events';
 import { labelKeySchema } from './fields';
-import { healthCheckSchema, healthSchema, healthSummarySchema, recoveryMetricsSchema, releasedSchema } from './health';
+import {
+  bareHealthSchema,
+  healthCheckSchema,
+  healthSchema,
+  healthSummarySchema,
+  recoveryMetricsSchema,
+  releasedSchema,
+} from './health';
 import { logPositionParameter } from './logFrames';
 import { drainSchema, nodeDetailSchema, nodeSchema, registerNodeSchema } from './node';
 import { putSecretSchema, secretSchema } from './secrets';
@@ -31,6 +39,8 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Express style: `/workloads/:id`. */
   readonly path: string;
+  /** Looked at before ids, queries and bodies are. */
+  readonly access: Access;
   readonly summary: string;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
@@ -97,10 +107,17 @@ export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.
 const verboseQuerySchema = z.strictObject({ verbose: flagParameter.default(false) });
 
 export const SCHEDULER_ROUTES = [
-  { method: 'GET', path: '/health', summary: 'The state of the whole, briefly', answers: { 200: healthSchema } },
+  {
+    method: 'GET',
+    path: '/health',
+    access: 'open',
+    summary: 'The state of the whole, briefly; whoever may not read is told what an agent needs to join',
+    answers: { 200: z.union([healthSchema, bareHealthSchema]) },
+  },
   {
     method: 'GET',
     path: '/livez',
+    access: 'open',
     summary: 'Whether the process serves',
     query: verboseQuerySchema,
     answers: { 200: null },
@@ -109,6 +126,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/readyz',
+    access: 'open',
     summary: 'Whether it can take work',
     query: verboseQuerySchema,
     answers: { 200: null },
@@ -117,25 +135,35 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/health/summary',
+    access: 'read',
     summary: 'Every node, totals, recent verdicts',
     answers: { 200: healthSummarySchema },
   },
-  { method: 'POST', path: '/health/check', summary: 'Probes every node now', answers: { 200: healthCheckSchema } },
+  {
+    method: 'POST',
+    path: '/health/check',
+    access: 'read',
+    summary: 'Probes every node now',
+    answers: { 200: healthCheckSchema },
+  },
   {
     method: 'GET',
     path: '/recovery/metrics',
+    access: 'read',
     summary: 'Verdicts and recoveries, with their times',
     answers: { 200: recoveryMetricsSchema },
   },
   {
     method: 'POST',
     path: '/recovery/release',
+    access: 'operator',
     summary: 'Releases the brake: what was on nodes lost together is started elsewhere',
     answers: { 200: releasedSchema },
   },
   {
     method: 'GET',
     path: '/nodes',
+    access: 'read',
     summary: 'Nodes',
     query: pageQuerySchema,
     answers: { 200: z.object({ nodes: z.array(nodeSchema), nextCursor }) },
@@ -143,17 +171,44 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/nodes',
+    access: 'node',
     summary: 'Registers an agent after probing it',
     body: registerNodeSchema,
     answers: { 201: nodeSchema, 200: nodeSchema },
   },
-  { method: 'GET', path: '/nodes/:id', summary: 'One node with its instances', answers: { 200: nodeDetailSchema } },
-  { method: 'DELETE', path: '/nodes/:id', summary: 'Forgets a node', query: forgetQuerySchema, answers: { 204: null } },
-  { method: 'POST', path: '/nodes/:id/cordon', summary: 'No new placements on it', answers: { 200: nodeSchema } },
-  { method: 'POST', path: '/nodes/:id/uncordon', summary: 'Ends a cordon or a drain', answers: { 200: nodeSchema } },
+  {
+    method: 'GET',
+    path: '/nodes/:id',
+    access: 'read',
+    summary: 'One node with its instances',
+    answers: { 200: nodeDetailSchema },
+  },
+  {
+    method: 'DELETE',
+    path: '/nodes/:id',
+    access: 'admin',
+    summary: 'Forgets a node',
+    query: forgetQuerySchema,
+    answers: { 204: null },
+  },
+  {
+    method: 'POST',
+    path: '/nodes/:id/cordon',
+    access: 'operator',
+    summary: 'No new placements on it',
+    answers: { 200: nodeSchema },
+  },
+  {
+    method: 'POST',
+    path: '/nodes/:id/uncordon',
+    access: 'operator',
+    summary: 'Ends a cordon or a drain',
+    answers: { 200: nodeSchema },
+  },
   {
     method: 'POST',
     path: '/nodes/:id/drain',
+    access: 'operator',
     summary: 'Moves its work to other nodes',
     body: drainSchema,
     answers: { 202: nodeSchema },
@@ -161,12 +216,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/nodes/:id/drill',
+    access: 'read',
     summary: 'What a drill of it would affect',
     answers: { 200: drillPreviewSchema },
   },
   {
     method: 'POST',
     path: '/nodes/:id/drill',
+    access: 'admin',
     summary: 'Kills its agent, or cuts it off, on purpose',
     body: drillInputSchema,
     answers: { 202: drillSchema },
@@ -174,6 +231,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads',
+    access: 'read',
     summary: 'Workloads, without their instances',
     query: workloadsQuerySchema,
     answers: { 200: z.object({ workloads: z.array(workloadSchema), nextCursor }) },
@@ -181,6 +239,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/workloads',
+    access: 'operator',
     summary: 'Submits a workload',
     body: workloadInputSchema,
     answers: { 201: workloadSchema },
@@ -188,12 +247,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id',
+    access: 'read',
     summary: 'One workload with its first 1,000 instances',
     answers: { 200: workloadSchema },
   },
   {
     method: 'PUT',
     path: '/workloads/:id',
+    access: 'operator',
     summary: 'Applies a spec',
     body: workloadInputSchema,
     answers: { 200: workloadSchema, 201: workloadSchema },
@@ -201,6 +262,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'DELETE',
     path: '/workloads/:id',
+    access: 'operator',
     summary: 'Stops it; with purge also removes the record',
     query: stopQuerySchema,
     answers: { 202: workloadSchema },
@@ -208,6 +270,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/instances',
+    access: 'read',
     summary: 'All its instances',
     query: pageQuerySchema,
     answers: { 200: z.object({ instances: z.array(instanceSchema), nextCursor }) },
@@ -215,12 +278,14 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'POST',
     path: '/workloads/:id/restart',
+    access: 'operator',
     summary: 'Restarts its instances one at a time',
     answers: { 202: workloadSchema },
   },
   {
     method: 'POST',
     path: '/workloads/:id/scale',
+    access: 'operator',
     summary: 'Sets the number of replicas',
     body: scaleSchema,
     answers: { 200: workloadSchema },
@@ -228,6 +293,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/logs',
+    access: 'read',
     summary: 'Output of its instances',
     query: logsQuerySchema,
     answers: { 200: null },
@@ -236,6 +302,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/blackbox',
+    access: 'read',
     summary: 'What is kept of its lost instances, newest first',
     query: blackBoxQuerySchema,
     answers: { 200: z.object({ records: z.array(blackBoxRecordSchema), nextCursor }) },
@@ -243,6 +310,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/workloads/:id/history',
+    access: 'read',
     summary: 'Its events, oldest first',
     query: pageQuerySchema,
     answers: { 200: z.object({ events: z.array(eventSchema), nextCursor }) },
@@ -250,6 +318,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/events',
+    access: 'read',
     summary: 'Events as they happen (server-sent events, or WebSocket)',
     query: eventsQuerySchema,
     answers: { 200: null },
@@ -259,6 +328,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/backup',
+    access: 'admin',
     summary: 'All records of the scheduler as they are now, for `morch restore`',
     answers: { 200: null },
     media: BACKUP_MEDIA,
@@ -266,6 +336,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/secrets',
+    access: 'read',
     summary: 'Names and versions of the secrets; never their values',
     query: pageQuerySchema,
     answers: { 200: z.object({ secrets: z.array(secretSchema), nextCursor }) },
@@ -273,6 +344,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'PUT',
     path: '/secrets/:id',
+    access: 'operator',
     summary: 'Sets a secret, or gives it another value',
     body: putSecretSchema,
     answers: { 201: null, 204: null },
@@ -280,12 +352,37 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'DELETE',
     path: '/secrets/:id',
+    access: 'operator',
     summary: 'Removes a secret that no workload needs',
     answers: { 204: null },
   },
   {
     method: 'GET',
+    path: '/tokens',
+    access: 'admin',
+    summary: 'Tokens that are good, without their texts',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ tokens: z.array(tokenSchema), nextCursor }) },
+  },
+  {
+    method: 'POST',
+    path: '/tokens',
+    access: 'admin',
+    summary: 'Makes a token; its text is in this answer and nowhere else',
+    body: createTokenSchema,
+    answers: { 201: createdTokenSchema },
+  },
+  {
+    method: 'DELETE',
+    path: '/tokens/:id',
+    access: 'admin',
+    summary: 'Revokes a token; what it holds open ends',
+    answers: { 204: null },
+  },
+  {
+    method: 'GET',
     path: '/audit',
+    access: 'admin',
     summary: 'The audit log, newest first',
     query: pageQuerySchema,
     answers: { 200: z.object({ lines: z.array(auditLineSchema), nextCursor }) },
@@ -293,6 +390,7 @@ export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
     path: '/openapi.json',
+    access: 'read',
     summary: 'This description',
     answers: { 200: z.record(z.string(), z.unknown()) },
   },
@@ -313,6 +411,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/status',
+    access: 'agent',
     summary: 'The node, its metrics and its processes',
     query: agentStatusQuerySchema,
     answers: { 200: agentStatusSchema },
@@ -320,6 +419,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/start',
+    access: 'agent',
     summary: 'Starts one instance, or several',
     body: z.union([startInstanceSchema, startBatchSchema]),
     answers: { 201: startedSchema, 200: z.object({ results: z.array(z.unknown()) }) },
@@ -327,6 +427,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/stop',
+    access: 'agent',
     summary: 'Stops one instance and waits, or begins to stop several',
     body: z.union([stopInstanceSchema, stopBatchSchema]),
     answers: { 200: stoppedSchema },
@@ -334,6 +435,7 @@ export const AGENT_ROUTES = [
   {
     method: 'POST',
     path: '/drill',
+    access: 'agent',
     summary: 'Ends in a crash, or falls silent, on purpose; of its scheduler only',
     body: drillCommandSchema,
     answers: { 202: drillAcceptedSchema },
@@ -341,6 +443,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/instances',
+    access: 'agent',
     summary: 'What its scheduler has had started, with all that is needed to learn the workloads again',
     query: agentInstancesQuerySchema,
     answers: { 200: keptInstancesSchema },
@@ -348,6 +451,7 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/instances/:id/logs',
+    access: 'agent',
     summary: 'Output of one instance',
     query: agentLogsQuerySchema,
     answers: { 200: null },
@@ -356,10 +460,25 @@ export const AGENT_ROUTES = [
   {
     method: 'GET',
     path: '/events',
+    access: 'agent',
     summary: 'Heartbeats and exits (WebSocket only)',
     answers: { 101: null },
     webSocket: true,
   },
-  { method: 'GET', path: '/livez', summary: 'Whether the process serves', answers: { 200: null }, media: 'text/plain' },
-  { method: 'GET', path: '/readyz', summary: 'Whether it takes work', answers: { 200: null }, media: 'text/plain' },
+  {
+    method: 'GET',
+    path: '/livez',
+    access: 'open',
+    summary: 'Whether the process serves',
+    answers: { 200: null },
+    media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/readyz',
+    access: 'open',
+    summary: 'Whether it takes work',
+    answers: { 200: null },
+    media: 'text/plain',
+  },
 ] as const satisfies readonly Route[];

@@ -144,9 +144,9 @@ export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
 }
 
 /** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
-export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs' | 'onDisconnect' | 'secrets'>>(
-  spec: S,
-) {
+export function withProcessDefaults<
+  S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs' | 'onDisconnect' | 'secrets'>,
+>(spec: S) {
   const { nice = 0, umask = '022', limits = {}, logs, onDisconnect = 'replace', secrets = [] } = spec;
   const { coreBytes = 0 } = limits;
   return {

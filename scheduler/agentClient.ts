@@ -21,12 +21,23 @@ export type ProbeResult =
   /** Nobody listens there, the connection was reset, or there is no way to the host. */
   | { kind: 'refused'; error: string; system: SystemFailure | undefined; latencyMs: number }
   | { kind: 'timedOut'; error: string; latencyMs: number }
-  /** It answered, but not as an agent does. */
-  | { kind: 'strange'; error: string; latencyMs: number };
+  /** It answered, but not as an agent does. `needsToken`: it does not take the one that is known, if one is. */
+  | { kind: 'strange'; error: string; needsToken?: boolean; latencyMs: number };
 
+/** Where an agent is, and what it asks of whoever calls it. */
 export interface AgentAddress {
   host: string;
   port: number;
+  /** None for one that asks for none. */
+  token?: string | undefined;
+}
+
+export function isSameAddress(a: AgentAddress, b: AgentAddress): boolean {
+  return a.host === b.host && a.port === b.port && a.token === b.token;
+}
+
+export function credentialsFor({ token }: AgentAddress): { authorization?: string } {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
 /** An IPv6 address in brackets, as URLs want it. */
@@ -44,7 +55,7 @@ export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<Pr
       port: address.port,
       path: '/status?processes=false',
       agent: false,
-      headers: { connection: 'close' },
+      headers: { connection: 'close', ...credentialsFor(address) },
     });
     const timer = setTimeout(() => {
       request.destroy();
@@ -74,6 +85,8 @@ function systemFailureOf({ syscall, errno, code }: NodeJS.ErrnoException): Syste
 }
 
 function readStatus(code: number, text: string, latencyMs: number): ProbeResult {
+  if (code === 401)
+    return { kind: 'strange', error: 'does not take the token known of it', needsToken: true, latencyMs };
   if (code !== 200) return { kind: 'strange', error: `answered ${code}`, latencyMs };
   let body: unknown;
   try {
@@ -117,6 +130,7 @@ export class AgentClient {
     const { body, statusCode } = await this.pool.request({
       method: 'GET',
       path: `/instances?${query}`,
+      headers: credentialsFor(this.address),
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,
     });
@@ -148,7 +162,7 @@ export class AgentClient {
       const response = await this.pool.request({
         method: 'POST',
         path,
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': 'application/json', ...credentialsFor(this.address) },
         body: JSON.stringify(command),
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,

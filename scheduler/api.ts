@@ -9,6 +9,8 @@ import type { Node, NodeDetail, RegisterNode } from '../contract/node';
 import type { Secret } from '../contract/secrets';
 import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
+import type { Caller } from './access/guard';
+import type { AgentAddress } from './agentClient';
 
 export type SubmitInput = z.output<typeof workloadInputSchema>;
 
@@ -41,7 +43,7 @@ export interface IdempotencyKey {
 export interface LogSource {
   instanceId: string;
   uid: string;
-  nodes: { id: string; host: string; port: number; reachable: boolean }[];
+  nodes: (AgentAddress & { id: string; reachable: boolean })[];
 }
 
 /** Every method that names an id throws MorchError WORKLOAD_NOT_FOUND or NODE_NOT_FOUND where there is none. */
@@ -56,7 +58,8 @@ export interface SchedulerApi {
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null };
   node(id: string): NodeDetail;
-  registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }>;
+  /** @throws MorchError as nodeRegistry.ts tells */
+  registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }>;
   forgetNode(id: string, force: boolean): Promise<void>;
   cordonNode(id: string): Promise<Node>;
   uncordonNode(id: string): Promise<Node>;

@@ -5,6 +5,13 @@ import path from 'node:path';
 import pino from 'pino';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
+import { Guard } from './access/guard';
+import { NodeTokens } from './access/nodeTokens';
+import { provideTokenFiles } from './access/tokenFiles';
+import { TokenService } from './access/tokenService';
+import { Tokens } from './access/tokens';
+import { AuditLog } from './audit/log';
+import { AuditTrail } from './audit/trail';
 import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
@@ -20,6 +27,9 @@ import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
 import { type OpenedStore, openLevelStore } from './store/open';
+
+/** How soon at most what an expired token has opened ends. */
+const TOKENS_LOOKED_AT_MS = 1_000;
 
 /** A log that cannot be written, its disk being full, is no reason to end. */
 function logDestination(): ReturnType<typeof pino.destination> {
@@ -39,9 +49,15 @@ export async function runScheduler(input: unknown): Promise<void> {
   const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
+  const vault = await Vault.open(options.dataDir);
+  const nodeTokens = new NodeTokens(vault);
+  const closed = nodeTokens.load(state.nodes.values());
+  const tokens = await Tokens.load(store, state, notes);
   for (const note of [...notes, ...state.notes]) log.warn(note);
+  if (closed.length > 0) log.warn({ nodes: closed }, 'secret.key is another one: these agents have to register anew');
+  await provideTokenFiles(options.dataDir, tokens, Date.now());
 
-  const secrets = await Secrets.load(store, state, await Vault.open(options.dataDir));
+  const secrets = await Secrets.load(store, state, vault);
   if (secrets.unreadableCount > 0) {
     log.error(
       { unreadable: secrets.unreadableCount, file: path.join(options.dataDir, 'secret.key') },
@@ -73,22 +89,30 @@ export async function runScheduler(input: unknown): Promise<void> {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
-  const service = new Service(state, journal, loop, registry, blackBox, secrets, store, startedAtMs);
-  const sockets = createEventSockets({ events, log });
-  const app = createApp({ api: service, events, log });
-  const server = await startHttpServer({ host: options.host, port: options.port, app, upgrade: sockets.upgrade });
+  const auditLog = await AuditLog.open(options.auditDir ?? options.dataDir, log);
+  const audit = new AuditTrail(auditLog);
+  const service = new Service(state, journal, loop, registry, blackBox, secrets, auditLog, store, startedAtMs);
+  const { host, auth } = options;
+  const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
+  const guard = new Guard({ tokens, nodeTokens, allowedHosts, auth });
+  const tokenService = new TokenService(tokens, journal, options.dataDir, () => guard.endGone(Date.now()));
+  if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
+  const sockets = createEventSockets({ events, guard, audit, log });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, audit, log });
+  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade });
+  const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();
   const housekeeping = startHousekeeping(store, state, journal, events, () => loop.wake(), log);
   log.info(
     {
-      url: `http://${options.host}:${server.port}`,
+      url: `http://${host}:${server.port}`,
       dataDir: options.dataDir,
       clusterId: state.meta.clusterId,
       epoch: state.meta.epoch,
@@ -101,10 +125,12 @@ export async function runScheduler(input: unknown): Promise<void> {
 
   await untilSignal();
   log.info('scheduler stopping; agents and workloads go on');
+  clearInterval(ending);
   loop.close();
   housekeeping.stop();
   sockets.close();
   await Promise.all([server.close(), registry.close()]);
+  await audit.close();
   await blackBox.close();
   await journal.close();
   await store.close();

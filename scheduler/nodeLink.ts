@@ -18,7 +18,7 @@ import {
   type WorkloadsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
-import { type AgentAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
+import { type AgentAddress, credentialsFor, isSameAddress, type ProbeResult, probeAgent, urlHost } from './agentClient';
 import {
   applyAnswer,
   applyDisconnect,
@@ -67,7 +67,6 @@ export class NodeLink {
   /** It has begun on the present connection. */
   private hasSession = false;
   private status: NodeStatus;
-  private address: AgentAddress;
 
   /** @param node its id, and the key that proves an agent to be it, are read as they are when needed */
   constructor(
@@ -75,7 +74,8 @@ export class NodeLink {
       readonly id: string;
       readonly nodeKey: string;
       readonly status: NodeStatus;
-    } & AgentAddress,
+    },
+    private address: AgentAddress,
     /** Read as it is whenever a connection is begun. */
     private readonly identity: {
       readonly clusterId: string;
@@ -89,7 +89,6 @@ export class NodeLink {
   ) {
     this.health = initialHealth(performance.now());
     this.status = node.status;
-    this.address = { host: node.host, port: node.port };
   }
 
   start(): void {
@@ -99,8 +98,8 @@ export class NodeLink {
 
   /** The agent is reached elsewhere now. */
   moveTo(address: AgentAddress): void {
-    if (address.host === this.address.host && address.port === this.address.port) return;
-    this.address = { host: address.host, port: address.port };
+    if (isSameAddress(address, this.address)) return;
+    this.address = address;
     this.disconnect();
   }
 
@@ -148,6 +147,7 @@ export class NodeLink {
     const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id });
     const connectStartedAtMs = performance.now();
     const socket = new WebSocket(`ws://${urlHost(this.address)}/events?${query}`, {
+      headers: credentialsFor(this.address),
       handshakeTimeout: this.policy.probeTimeoutMs,
       perMessageDeflate: false,
       maxPayload: 256 * 2 ** 20,
@@ -232,7 +232,10 @@ export class NodeLink {
 
   /** Another agent listens at the node's address: as good as nobody. It is told so when it registers itself. */
   private foundStranger(): void {
-    this.log.warn({ node: this.node.id, ...this.address }, "another agent listens at the node's address");
+    this.log.warn(
+      { node: this.node.id, host: this.address.host, port: this.address.port },
+      "another agent listens at the node's address",
+    );
     applyRefusal(this.health, performance.now());
     this.disconnect();
   }

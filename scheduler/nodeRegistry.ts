@@ -11,7 +11,11 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
-import { AgentClient, probeAgent } from './agentClient';
+import { type Holder, isNewcomer, refusalOfClaim } from './access/claims';
+import type { Caller } from './access/guard';
+import type { NodeTokens } from './access/nodeTokens';
+import type { Tokens } from './access/tokens';
+import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -50,6 +54,7 @@ export class NodeRegistry {
     /** The longest lease that an agent may hold from an earlier term. */
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
+    private readonly access: { tokens: Pick<Tokens, 'takeUse'>; nodeTokens: NodeTokens },
     private readonly log: Logger,
   ) {
     this.brake = new Brake(state, policy, () => this.loop?.wake(), log);
@@ -101,12 +106,17 @@ export class NodeRegistry {
 
   private clientOf(node: NodeRecord): AgentClient {
     let client = this.clients.get(node.id);
-    if (client === undefined || client.address.host !== node.host || client.address.port !== node.port) {
+    const address = this.addressOf(node);
+    if (client === undefined || !isSameAddress(client.address, address)) {
       void client?.close();
-      client = new AgentClient({ host: node.host, port: node.port });
+      client = new AgentClient(address);
       this.clients.set(node.id, client);
     }
     return client;
+  }
+
+  addressOf({ id, host, port }: NodeRecord): AgentAddress {
+    return { host, port, token: this.access.nodeTokens.of(id) };
   }
 
   /** It was changed, durably: agents that run some of it keep what it is now. */
@@ -132,12 +142,21 @@ export class NodeRegistry {
 
   // ---- what users and agents ask for
 
-  /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS; nothing is stored then */
-  async register(input: RegisterNode): Promise<{ created: boolean; node: NodeRecord }> {
+  /** @throws MorchError NODE_UNREACHABLE, WRONG_CLUSTER, NODE_EXISTS, FORBIDDEN, UNAUTHENTICATED; nothing is stored then */
+  async register(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
-    const probe = await probeAgent(input, this.policy.probeTimeoutMs);
+    const { host, port, agentToken: token } = input;
+    const probe = await probeAgent({ host, port, token }, this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const system = probe.kind === 'refused' ? probe.system : undefined;
+      if (probe.kind === 'strange' && probe.needsToken) {
+        const lack =
+          token === undefined
+            ? 'asks for a token: give it as agentToken'
+            : 'does not take that agentToken: give the one';
+        const detail = `The agent at ${where} ${lack}, from agent.token in its data directory.`;
+        throw new MorchError('NODE_UNREACHABLE', detail);
+      }
       const detail =
         probe.kind === 'strange'
           ? `What listens at ${where} is not an agent: it ${probe.error}. Check host and port.`
@@ -145,6 +164,33 @@ export class NodeRegistry {
       throw new MorchError('NODE_UNREACHABLE', detail, { system });
     }
     const { status } = probe;
+    const id = input.name ?? status.name;
+    const claim = { id, where, agentToken: token };
+    const holder = this.holderOf(id);
+    const refusal = refusalOfClaim(caller, claim, holder);
+    if (refusal !== null) throw refusal;
+    const giveBack = isNewcomer(caller, claim, holder) ? this.access.tokens.takeUse(caller.id) : () => {};
+    try {
+      return await this.admit(id, input, status);
+    } catch (error) {
+      giveBack();
+      throw error;
+    }
+  }
+
+  private holderOf(id: string): Holder | undefined {
+    const node = this.state.nodes.get(id);
+    if (node === undefined) return undefined;
+    const agentToken = this.access.nodeTokens.of(id);
+    return { where: `${node.host}:${node.port}`, isHeard: isHeard(node), agentToken };
+  }
+
+  private async admit(
+    id: string,
+    input: RegisterNode,
+    status: AgentStatus,
+  ): Promise<{ created: boolean; node: NodeRecord }> {
+    const where = `${input.host}:${input.port}`;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
       // A scheduler that commands it now is alive: whoever registers it here has the wrong address.
       if (this.takesOver && !status.hasSession) await this.takeOver(status.clusterId, status.epoch);
@@ -157,7 +203,6 @@ export class NodeRegistry {
     }
     if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession)
       await this.succeed(status.epoch);
-    const id = input.name ?? status.name;
     const existing = this.state.nodes.get(id);
     this.assertNameFree(id, existing, status, where);
     if (existing === undefined) {
@@ -241,6 +286,7 @@ export class NodeRegistry {
       statusReason: 'joining',
       lastContactAt: new Date().toISOString(),
     };
+    this.access.nodeTokens.set(node, input.agentToken);
     this.state.addNode(node);
     this.state.meta.joined = true;
     this.state.saveMeta();
@@ -258,6 +304,7 @@ export class NodeRegistry {
       node.nodeKey = status.nodeKey;
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
+    this.access.nodeTokens.set(node, input.agentToken);
     node.agentLabels = status.labels;
     if (input.labels !== undefined) node.givenLabels = input.labels;
     node.capacity = status.capacity;
@@ -265,7 +312,7 @@ export class NodeRegistry {
     node.version = status.version;
     this.state.saveNode(node);
     const link = this.links.get(node.id);
-    link?.moveTo(node);
+    link?.moveTo(this.addressOf(node));
     // The agent before it may still be connected, from the same address: its lease is not to be renewed any more.
     if (isOther) link?.reconnect();
     link?.nudge();
@@ -325,6 +372,7 @@ export class NodeRegistry {
     this.quarantine.end(node.id);
     this.loop!.nodeGone(node, 'its node was forgotten');
     this.blackBox.forgetNode(node.id);
+    this.access.nodeTokens.forget(node.id);
     this.state.removeNode(node);
     this.changed();
   }
@@ -385,7 +433,7 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, this.state.term, this.policy, listener, this.log);
+    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.log);
     this.links.set(node.id, link);
     link.start();
   }

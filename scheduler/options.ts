@@ -1,5 +1,6 @@
 /** The scheduler's settings, checked; the command line makes them from flags and variables. */
 import { z } from 'zod';
+import { isLoopbackHost } from '../access/loopback';
 import { MorchError, parseInput } from '../contract/errors';
 import { hostSchema, positiveMsSchema } from '../contract/fields';
 import { findPolicyFault, HEALTH_PROFILES, type HealthPolicy } from './core/healthPolicy';
@@ -8,6 +9,12 @@ const schedulerOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
   port: z.int().min(0).max(65_535).default(5_000),
   dataDir: z.string().min(1),
+  /** Of the audit log; absent: the data directory. */
+  auditDir: z.string().min(1).optional(),
+  /** Whether callers are asked who they are. */
+  auth: z.boolean().default(true),
+  /** Names under which it is called, beside localhost, addresses and the host itself. */
+  allowedHosts: z.array(hostSchema).default([]),
   profile: z.enum(['default', 'fast']).default('default'),
   /** What differs from the profile. */
   health: z
@@ -36,11 +43,11 @@ export interface SchedulerOptions extends Omit<z.output<typeof schedulerOptionsS
 export function parseSchedulerOptions(value: unknown): SchedulerOptions {
   const { profile, health, ...options } = parseInput(schedulerOptionsSchema, value, 'options');
   const { host } = options;
-  // Nobody is asked who they are yet, so nobody from outside may come.
-  if (host !== 'localhost' && host !== '::1' && !/^127\.\d+\.\d+\.\d+$/.test(host)) {
+  // What is said would go over the network in the clear.
+  if (!isLoopbackHost(host)) {
     throw new MorchError(
       'INVALID_INPUT',
-      `--host ${host} is not a loopback address. There is no access control yet, so only 127.0.0.1, ::1 and localhost are served.`,
+      `--host ${host} is not a loopback address. There is no TLS yet, so only 127.0.0.1, ::1 and localhost are served.`,
     );
   }
   const given = Object.fromEntries(Object.entries(health).filter(([, ms]) => ms !== undefined));

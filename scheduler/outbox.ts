@@ -313,8 +313,7 @@ export class Outbox {
     const secretValues = this.secrets.valuesOf(workload.spec);
     if (typeof secretValues === 'string') {
       // Its records have lost them since it was placed. A start of it may be on its way, so it stays where it is.
-      if (instance.statusReason !== secretValues)
-        this.state.updateInstance(instance, { statusReason: secretValues });
+      if (instance.statusReason !== secretValues) this.state.updateInstance(instance, { statusReason: secretValues });
       return null;
     }
     const { clusterId, epoch } = this.state.term;

@@ -9,11 +9,13 @@ import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeDetail, RegisterNode } from '../contract/node';
-import type { Secret, SecretReference } from '../contract/secrets';
+import type { Secret } from '../contract/secrets';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
+import type { Caller } from './access/guard';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import type { AuditLog } from './audit/log';
 import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
 import type { ControlLoop } from './controlLoop';
@@ -33,6 +35,7 @@ import type { Store } from './store/store';
 import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
 
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
+const SECRET_USERS_TOLD = 100;
 
 interface IdempotencyRecord {
   bodyHash: string;
@@ -56,6 +59,7 @@ export class Service implements SchedulerApi {
     private readonly registry: NodeRegistry,
     private readonly blackBox: BlackBox,
     private readonly secrets: Secrets,
+    private readonly audit: Pick<AuditLog, 'unwritable'>,
     private readonly store: Store,
     private readonly startedAtMs: number,
   ) {
@@ -70,6 +74,8 @@ export class Service implements SchedulerApi {
       unwritable: this.journal.unwritable,
       deposedBy: this.registry.deposedBy,
       takesOver: this.registry.takesOver,
+      unreadableSecrets: this.secrets.unreadableCount,
+      auditUnwritable: this.audit.unwritable,
       version: VERSION,
       uptimeMs: Date.now() - this.startedAtMs,
     });
@@ -85,9 +91,15 @@ export class Service implements SchedulerApi {
 
   readyChecks(): ReadyCheck[] {
     const { unwritable } = this.journal;
+    const auditUnwritable = this.audit.unwritable;
     return [
       { name: 'state loaded', ok: true },
       { name: 'store', ok: unwritable === null, ...(unwritable === null ? {} : { detail: unwritable }) },
+      {
+        name: 'audit log',
+        ok: auditUnwritable === null,
+        ...(auditUnwritable === null ? {} : { detail: auditUnwritable }),
+      },
     ];
   }
 
@@ -116,9 +128,9 @@ export class Service implements SchedulerApi {
     return nodeDetailView(this.state, this.nodeRecord(id));
   }
 
-  async registerNode(input: RegisterNode): Promise<{ created: boolean; node: Node }> {
+  async registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }> {
     this.journal.assertWritable();
-    const { created, node } = await this.registry.register(input);
+    const { created, node } = await this.registry.register(input, caller);
     await this.journal.commit();
     return { created, node: nodeView(this.state, node) };
   }
@@ -410,7 +422,7 @@ export class Service implements SchedulerApi {
         const node = this.state.nodes.get(nodeId);
         return node === undefined
           ? []
-          : [{ id: node.id, host: node.host, port: node.port, reachable: node.status !== 'lost' }];
+          : [{ ...this.registry.addressOf(node), id: node.id, reachable: node.status !== 'lost' }];
       }),
     }));
   }
@@ -424,28 +436,31 @@ export class Service implements SchedulerApi {
 
   listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null } {
     const { items, nextCursor } = paginate(this.secrets.all, ({ name }) => name, page);
+    const users = this.usersOfSecrets();
     const secrets = items.map(({ name, version, updatedAt }) => ({
       name,
       version,
       updatedAt,
       readable: this.secrets.isReadable(name),
-      usedBy: this.usersOf(name).map(({ workload }) => workload.spec.id),
+      usedBy: (users.get(name) ?? []).slice(0, SECRET_USERS_TOLD).map(({ spec }) => spec.id),
     }));
     return { secrets, nextCursor };
   }
 
   async setSecret(name: string, value: Buffer): Promise<boolean> {
     this.journal.assertWritable();
-    const users = this.usersOf(name);
-    const asVariable = users.find(({ reference }) => reference.env !== undefined);
-    if (asVariable !== undefined && !isText(value)) {
+    const users = this.usersOfSecrets().get(name) ?? [];
+    const variable = users
+      .flatMap(({ spec }) => spec.secrets ?? [])
+      .find((s) => s.name === name && s.env !== undefined);
+    if (variable !== undefined && !isText(value)) {
       throw new MorchError(
         'NOT_POSSIBLE',
-        `Workload ${asVariable.workload.spec.id} takes secret ${name} as the variable ${asVariable.reference.env}, which must be UTF-8 text without NUL; this value is not. Have it refer to a file, then set the value.`,
+        `Secret ${name} is given to workloads as the variable ${variable.env}, so it must be UTF-8 text without NUL; this value is not. Have them refer to it as a file, then set it.`,
       );
     }
     const created = this.secrets.put(name, value, new Date().toISOString());
-    for (const { workload } of users) {
+    for (const workload of users) {
       for (const instance of this.state.instancesOf(workload).values()) this.state.instancesToVisit.add(instance);
     }
     this.loop.wake();
@@ -458,9 +473,9 @@ export class Service implements SchedulerApi {
     if (!this.secrets.has(name)) {
       throw new MorchError('SECRET_NOT_FOUND', `There is no secret ${name}. GET /secrets lists them.`);
     }
-    const users = this.usersOf(name);
+    const users = this.usersOfSecrets().get(name) ?? [];
     if (users.length > 0) {
-      const ids = users.slice(0, 5).map(({ workload }) => workload.spec.id);
+      const ids = users.slice(0, 5).map(({ spec }) => spec.id);
       const more = users.length > ids.length ? ` and ${users.length - ids.length} more` : '';
       throw new MorchError(
         'SECRET_IN_USE',
@@ -471,15 +486,18 @@ export class Service implements SchedulerApi {
     await this.journal.commit();
   }
 
-  /** Workloads that have not ended and refer to it, in the order of their ids. */
-  private usersOf(name: string): { workload: WorkloadRecord; reference: SecretReference }[] {
-    return [...this.state.workloads.values()]
-      .flatMap((workload) => {
-        const references = workload.spec.secrets?.filter((secret) => secret.name === name) ?? [];
-        const reference = references.find(({ env }) => env !== undefined) ?? references[0];
-        return reference === undefined || isTerminal(this.statusOf(workload)) ? [] : [{ workload, reference }];
-      })
-      .sort((a, b) => (a.workload.spec.id < b.workload.spec.id ? -1 : 1));
+  /** By secret: workloads that have not ended and refer to it, in the order of their ids. */
+  private usersOfSecrets(): Map<string, WorkloadRecord[]> {
+    const users = new Map<string, WorkloadRecord[]>();
+    const workloads = [...this.state.workloads.values()].filter(
+      (workload) => workload.spec.secrets !== undefined && !isTerminal(workloadView(this.state, workload).status),
+    );
+    for (const workload of workloads.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))) {
+      for (const name of new Set(workload.spec.secrets?.map((secret) => secret.name))) {
+        users.set(name, [...(users.get(name) ?? []), workload]);
+      }
+    }
+    return users;
   }
 
   backup(): AsyncIterable<string> {

@@ -1,6 +1,7 @@
 /** Error answers: `application/problem+json` for every request, malformed ones included. */
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { type Problem, problemOf } from '../../contract/errors';
 
 const MEDIA_TYPE = 'application/problem+json; charset=utf-8';
@@ -8,6 +9,7 @@ const MEDIA_TYPE = 'application/problem+json; charset=utf-8';
 export function sendProblem(response: ServerResponse, error: unknown, requestId: string): void {
   const problem = problemOf(error, requestId);
   const body = JSON.stringify(problem);
+  if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
   response.writeHead(problem.status, { 'Content-Type': MEDIA_TYPE, 'Content-Length': Buffer.byteLength(body) });
   response.end(body);
 }
@@ -25,7 +27,8 @@ export function endWithProblem(socket: Duplex, error: unknown, headers: Record<s
     `Content-Type: ${MEDIA_TYPE}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
-    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    ...(problem.status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...Object.entries({ ...SECURITY_HEADERS, ...headers }).map(([name, value]) => `${name}: ${value}`),
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
 }

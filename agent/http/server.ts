@@ -1,21 +1,27 @@
-/** The HTTP server: request ids, routing, errors. What a route does is in handlers.ts. */
+/** The HTTP server: request ids, who may ask, routing, errors. What a route does is in handlers.ts. */
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { MorchError } from '../../contract/errors';
+import type { Guard } from '../access';
 import { endWithProblem, sendProblem } from './problem';
 import { type Handlers, parseQuery, Router } from './router';
 
 /** Longer than a scheduler's pooled connection rests, so that it is never closed under a command. */
 const KEEP_ALIVE_MS = 60_000;
 
-export function createAgentServer(handlers: Handlers, log: Logger): Server {
+const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
+
+export function createAgentServer(handlers: Handlers, guard: Guard, log: Logger): Server {
   const router = new Router();
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const requestId = requestIdOf(request);
     response.setHeader('X-Request-Id', requestId);
+    response.setHeaders(securityHeaders);
     try {
+      guard.admit(request);
       const url = urlOf(request);
       const match = router.match(request.method ?? '', url.pathname, (allow) => response.setHeader('Allow', allow));
       const query = parseQuery(match.route, url.searchParams);

@@ -137,7 +137,9 @@ export class AuditLog {
     }
     current.bytes += Buffer.byteLength(text);
     this.end = end;
-    await writeHead(this.directory, end).catch((error) => this.log.warn({ err: error }, 'audit.head cannot be written'));
+    await writeHead(this.directory, end).catch((error) =>
+      this.log.warn({ err: error }, 'audit.head cannot be written'),
+    );
     if (this.failure !== null) this.log.info('the audit log can be written again');
     this.failure = null;
     this.dropped = 0;

@@ -50,7 +50,9 @@ export async function runVerify(input: unknown): Promise<void> {
   const found = await readAll(files, [head, expected]);
   if (head !== null && (found.last === null || found.last.seq < head.seq)) {
     const last = found.last === null ? 'it has no line' : `it ends with seq ${found.last.seq}`;
-    throw broken(`${files.at(-1) ?? directory}: after its line ${found.lines}: ${last}, but seq ${head.seq} had been written: the end was cut off`);
+    throw broken(
+      `${files.at(-1) ?? directory}: after its line ${found.lines}: ${last}, but seq ${head.seq} had been written: the end was cut off`,
+    );
   }
   if (expected !== null && (found.last === null || found.last.seq < expected.seq || found.first!.seq > expected.seq)) {
     throw broken(`seq ${expected.seq}, which is to be in it, is not`);
@@ -70,7 +72,9 @@ async function readAll(files: readonly string[], marks: readonly (ChainEnd | nul
       const { seq, at, hash, result } = entry;
       const mark = marks.find((known) => known?.seq === seq);
       if (mark && mark.hash !== hash) {
-        throw broken(`${file}: line ${found.lines}: seq ${seq} had another hash: what comes up to here was written anew`);
+        throw broken(
+          `${file}: line ${found.lines}: seq ${seq} had another hash: what comes up to here was written anew`,
+        );
       }
       found.first ??= { seq, at };
       found.last = { seq, at, hash };
@@ -88,7 +92,8 @@ function broken(what: string): MorchError {
 function reportOf({ first, last, open }: Found): string {
   if (first === null || last === null) return 'the audit log has no line yet\n';
   const before = first.seq === 1 ? '' : `; seq 1 to ${first.seq - 1} are in files that are not here`;
-  const unknown = open.size === 0 ? '' : `${open.size} of its changes have no result: under way, or the scheduler ended meanwhile\n`;
+  const unknown =
+    open.size === 0 ? '' : `${open.size} of its changes have no result: under way, or the scheduler ended meanwhile\n`;
   return (
     `unbroken: seq ${first.seq} to ${last.seq}, ${first.at} to ${last.at}${before}\n${unknown}` +
     `note it elsewhere, and give it to --expect later: ${last.seq}:${last.hash}\n`

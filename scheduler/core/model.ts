@@ -75,6 +75,8 @@ export interface NodeRecord {
   host: string;
   port: number;
   nodeKey: string;
+  /** What its agent asks of whoever calls it; see access/nodeTokens.ts. */
+  sealedToken?: string;
   /** The agent's own, and those given at registration, which win. */
   agentLabels: Record<string, string>;
   givenLabels: Record<string, string>;

@@ -7,9 +7,13 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { MorchError, parseInput } from '../../contract/errors';
-import { CLOSE_EVENTS_GONE, CLOSE_TOO_SLOW } from '../../contract/events';
+import { CLOSE_EVENTS_GONE, CLOSE_TOKEN_GONE, CLOSE_TOO_SLOW } from '../../contract/events';
 import { eventsQuerySchema, SCHEDULER_ROUTES } from '../../contract/routes';
+import type { Caller, Guard } from '../access/guard';
 import type { EventFeed } from '../api';
+import type { AuditTrail } from '../audit/trail';
+import { askedOf } from '../http/audited';
+import { isRefusal } from '../http/problems';
 import { requestIdOf } from '../http/requestId';
 import { answerOnSocket } from '../http/server';
 import { assertPosition } from './feed';
@@ -21,6 +25,8 @@ const BUFFERED_BYTES = 1024 * 1024;
 
 export interface EventSocketOptions {
   events: EventFeed;
+  guard: Guard;
+  audit: Pick<AuditTrail, 'refused'>;
   log: Logger;
   pingMs?: number;
   /** How long a listener may take no byte before it is closed with CLOSE_TOO_SLOW. */
@@ -35,6 +41,8 @@ export interface EventSockets {
 
 export function createEventSockets({
   events,
+  guard,
+  audit,
   log,
   pingMs = PING_MS,
   stuckMs = STUCK_MS,
@@ -47,17 +55,22 @@ export function createEventSockets({
 
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     let since: number;
+    let caller: Caller;
     try {
+      caller = guard.admit(req);
+      guard.demand('read', caller);
       since = sinceOf(req) ?? events.lastSeq;
       if (since > events.lastSeq) assertPosition(events, since);
     } catch (error) {
       const status = error instanceof MorchError ? error.status : 500;
       if (status === 500) log.error({ err: error, url: req.url }, 'upgrade failed');
+      if (error instanceof MorchError && isRefusal(error)) audit.refused(askedOf(req, guard.callerOf(req)), error);
       answerOnSocket(socket, status, error, requestIdOf(req));
       return;
     }
     sockets.handleUpgrade(req, socket, head, (webSocket) => {
       webSocket.on('error', (error) => log.debug({ err: error }, 'event listener'));
+      guard.hold(caller, webSocket, () => webSocket.close(CLOSE_TOKEN_GONE, 'the token is good no more'));
       keepAlive(webSocket, pingMs);
       tell(webSocket, events, since, stuckMs).catch((error: unknown) => {
         if (error instanceof MorchError && error.code === 'EVENTS_GONE') {

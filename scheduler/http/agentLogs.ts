@@ -1,6 +1,7 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
 import { Agent, request } from 'undici';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
+import { credentialsFor, urlHost } from '../agentClient';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -62,15 +63,15 @@ export async function askForPiece(
   for (const [name, value] of Object.entries({ uid, ...query })) {
     if (value !== undefined && value !== false) parameters.set(name, String(value));
   }
-  const host = node.host.includes(':') ? `[${node.host}]` : node.host;
   // undici counts its own limits in coarse ticks
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   try {
     const { statusCode, headers, body } = await request(
-      `http://${host}:${node.port}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
+      `http://${urlHost(node)}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
       {
         method,
+        headers: credentialsFor(node),
         dispatcher: agents,
         bodyTimeout: query.follow ? 0 : BODY_MS,
         signal: AbortSignal.any([signal, late.signal]),

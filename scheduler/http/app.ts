@@ -1,13 +1,17 @@
 /**
  * The scheduler's HTTP application: every route of the contract, and nothing else. Made by main.ts, served by
- * server.ts. The order for each request: id and log, route, query, body, handler, answer or problem.
+ * server.ts. The order for each request: id and log, who asks, route, whether they may, query, body, the audit log for what
+ * changes something, handler, answer or problem.
  */
 import express from 'express';
 import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
-import { parseInput } from '../../contract/errors';
-import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
+import { SECURITY_HEADERS } from '../../access/browser';
+import { parseInput, problemOf } from '../../contract/errors';
+import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
+import { auditHandlers } from './audit';
+import { askedOf, madeBy } from './audited';
 import { backupHandlers } from './backup';
 import { parseBody, readBody } from './body';
 import { eventHandlers } from './events';
@@ -19,6 +23,7 @@ import { openapiHandlers } from './openapi';
 import { methodNotAllowed, notFound, problems } from './problems';
 import { requestIdOf } from './requestId';
 import { secretHandlers } from './secrets';
+import { tokenHandlers } from './tokens';
 import { workloadHandlers } from './workloads';
 
 const handlers: AllHandlers = {
@@ -29,8 +34,12 @@ const handlers: AllHandlers = {
   ...eventHandlers,
   ...backupHandlers,
   ...secretHandlers,
+  ...tokenHandlers,
+  ...auditHandlers,
   ...openapiHandlers,
 };
+
+const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
 
 const noParameters = z.strictObject({});
 
@@ -47,9 +56,14 @@ export function createApp(context: HttpContext): express.Express {
   app.set('query parser', 'simple');
   app.use((req, res, next) => {
     res.setHeader('X-Request-Id', requestIdOf(req));
+    res.setHeaders(securityHeaders);
     next();
   });
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
+  app.use((req, res, next) => {
+    context.guard.hold(context.guard.admit(req), res, () => res.destroy());
+    next();
+  });
   for (const route of SCHEDULER_ROUTES as readonly Route[]) {
     const handler = handlers[`${route.method} ${route.path}` as keyof AllHandlers] as AnyHandler;
     app[verbs[route.method]](route.path, serve(route, handler, context));
@@ -59,19 +73,32 @@ export function createApp(context: HttpContext): express.Express {
     app.all(path, methodNotAllowed(path, methods));
   }
   app.use(notFound);
-  app.use(problems(context.log));
+  app.use(problems(context));
   return app;
 }
 
 const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as const;
 
 function serve(route: Route, handler: AnyHandler, context: HttpContext): express.RequestHandler {
+  const isAudited = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
   return async (req, res) => {
+    const caller = context.guard.callerOf(req);
+    context.guard.demand(route.access, caller);
     const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
     const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
     const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers) : undefined;
-    const answer = await handler({ id: req.params.id, query, body, rawBody, req, res }, context);
+    if (isAudited) res.locals.isAudited = true;
+    const end = isAudited ? await context.audit.begin(askedOf(req, caller, body, query)) : undefined;
+    let answer: Awaited<ReturnType<AnyHandler>>;
+    try {
+      answer = await handler({ id: req.params.id, query, body, rawBody, caller, req, res }, context);
+    } catch (error) {
+      const { status, code } = problemOf(error);
+      end?.({ status, code });
+      throw error;
+    }
+    end?.({ status: answer?.status ?? res.statusCode, what: madeBy(answer?.body) });
     if (answer === undefined) return;
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);

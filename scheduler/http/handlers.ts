@@ -6,7 +6,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { SCHEDULER_ROUTES } from '../../contract/routes';
+import type { Caller, Guard } from '../access/guard';
+import type { TokenService } from '../access/tokenService';
 import type { EventFeed, SchedulerApi } from '../api';
+import type { AuditTrail } from '../audit/trail';
 
 export type SchedulerRoute = (typeof SCHEDULER_ROUTES)[number];
 type NameOf<R> = R extends SchedulerRoute ? `${R['method']} ${R['path']}` : never;
@@ -18,6 +21,9 @@ type RouteNamed<N extends RouteName> = N extends `${infer M} ${infer P}`
 export interface HttpContext {
   api: SchedulerApi;
   events: EventFeed;
+  guard: Guard;
+  tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
+  audit: Pick<AuditTrail, 'begin' | 'refused' | 'page'>;
   log: Logger;
 }
 
@@ -32,6 +38,8 @@ export interface HandlerInput<N extends RouteName> {
   body: OutputOf<RouteNamed<N>, 'body'>;
   /** The body's bytes as they came. */
   rawBody: Buffer;
+  /** Who asks; they may. */
+  caller: Caller;
   req: IncomingMessage;
   res: ServerResponse;
 }

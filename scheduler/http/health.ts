@@ -1,4 +1,5 @@
 /** `/health`, `/livez`, `/readyz`, `/recovery`. */
+import { mayUse } from '../access/guard';
 import type { ReadyCheck } from '../api';
 import { sendText } from './answer';
 import type { HandlersOf } from './handlers';
@@ -12,7 +13,12 @@ export const healthHandlers: HandlersOf<
   | 'GET /recovery/metrics'
   | 'POST /recovery/release'
 > = {
-  'GET /health': (_input, { api }) => ({ status: 200, body: api.health() }),
+  'GET /health': ({ caller }, { api }) => {
+    const health = api.health();
+    if (mayUse('read', caller)) return { status: 200, body: health };
+    const { status, version, clusterId, epoch, takesOver } = health;
+    return { status: 200, body: { status, version, clusterId, epoch, takesOver } };
+  },
 
   'GET /livez': ({ query, res }) => {
     sendText(res, 200, query.verbose ? linesOf([{ name: 'process', ok: true }]) : 'ok\n');

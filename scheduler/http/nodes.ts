@@ -14,8 +14,8 @@ export const nodeHandlers: HandlersOf<
 > = {
   'GET /nodes': ({ query }, { api }) => ({ status: 200, body: api.listNodes(query) }),
 
-  'POST /nodes': async ({ body }, { api }) => {
-    const { created, node } = await api.registerNode(body);
+  'POST /nodes': async ({ body, caller }, { api }) => {
+    const { created, node } = await api.registerNode(body, caller);
     if (!created) return { status: 200, body: node };
     return { status: 201, body: node, headers: { Location: `/nodes/${node.id}` } };
   },

@@ -1,6 +1,7 @@
 /** Opens the port and closes it: the one HTTP server of the scheduler, with the application and the WebSocket upgrade on it. */
 import { createServer, type IncomingMessage, type RequestListener, type Server, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { SECURITY_HEADERS } from '../../access/browser';
 import { MorchError, problemOf } from '../../contract/errors';
 
 export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -107,6 +108,8 @@ export function answerOnSocket(socket: Duplex, status: number, error: unknown, r
     'Content-Type: application/problem+json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
+    ...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
     ...(requestId === undefined ? [] : [`X-Request-Id: ${requestId}`]),
   ];
   socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());

@@ -27,10 +27,14 @@ export class Secrets {
 
   private constructor(
     private readonly state: Pick<State, 'put' | 'delete'>,
-    private readonly vault: Vault,
+    private readonly vault: Pick<Vault, 'seal' | 'open'>,
   ) {}
 
-  static async load(store: Pick<Store, 'range'>, state: Pick<State, 'put' | 'delete'>, vault: Vault): Promise<Secrets> {
+  static async load(
+    store: Pick<Store, 'range'>,
+    state: Pick<State, 'put' | 'delete'>,
+    vault: Pick<Vault, 'seal' | 'open'>,
+  ): Promise<Secrets> {
     const secrets = new Secrets(state, vault);
     for await (const [, value] of store.range(prefixes.secret)) {
       const record = value as SecretRecord;

@@ -19,6 +19,7 @@ export const keys = {
     `blackbox/${uid}/${slot}/${pad(generation)}`,
   /** In which order those were written; the value says which it is. */
   blackBoxOrder: (n: number): string => `blackbox-order/${pad(n)}`,
+  token: (id: string): string => `token/${id}`,
   /** What is known of a damage that has not been dealt with. */
   damage: 'damage',
   /** A record that cannot be used as it is, by the key that it had. */
@@ -36,6 +37,7 @@ export const prefixes = {
   secret: 'secret/',
   idempotency: 'idempotency/',
   blackBoxOrder: 'blackbox-order/',
+  token: 'token/',
   batch: '!journal/',
 };
 

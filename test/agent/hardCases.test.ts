@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { WebSocket } from 'ws';
+import { Guard } from '../../agent/access';
 import { Events } from '../../agent/events';
 import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
@@ -45,6 +46,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     {
       native: { lookUpUser: async () => null },
       cgroups: null,
+      secrets: null,
       orphanAfterMs: 0,
       allowNewPrivileges: false,
       host,
@@ -89,6 +91,7 @@ test('a reader that does not read is cut off', async () => {
   const page = { read: () => ({ endsAtMs: 0, term: 0 }), refresh: () => {}, close: () => {} };
   const nowMs = () => performance.now();
   const events = new Events({
+    guard: new Guard(null, new Set()),
     membership,
     session: new Session(page, nowMs, () => false),
     nowMs,

@@ -5,9 +5,11 @@ import { ControlLoop } from '../../scheduler/controlLoop';
 import { HEALTH_PROFILES, type HealthPolicy } from '../../scheduler/core/healthPolicy';
 import { Journal } from '../../scheduler/journal';
 import { NodeRegistry } from '../../scheduler/nodeRegistry';
+import { Secrets } from '../../scheduler/secrets/secrets';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import { until } from '../support/until';
+import { ADMIN, OPEN_VAULT, openAccess } from './openAccess';
 import { Switchboard } from './switchboard';
 
 const log = pino({ level: 'silent' });
@@ -29,8 +31,9 @@ beforeEach(async () => {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, log);
-  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, log);
+  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, openAccess(), log);
+  const secrets = await Secrets.load(store, state, OPEN_VAULT);
+  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, secrets, log);
   registry.start(loop, journal);
   close = async () => {
     loop.close();
@@ -45,7 +48,7 @@ afterEach(async () => {
 });
 
 test('an agent whose name another takes over, at its own address, has its lease renewed no more', async () => {
-  await registry.register(board.address);
+  await registry.register(board.address, ADMIN);
   const node = state.nodes.get('n1')!;
   await until(() => board.lines[0]?.acks !== undefined && board.lines[0].acks > 2, { what: 'it is acknowledged' });
   // It is half dead: heard, but without an answer.
@@ -55,7 +58,7 @@ test('an agent whose name another takes over, at its own address, has its lease 
   board.answers = true;
   await until(
     () =>
-      registry.register(board.address).then(
+      registry.register(board.address, ADMIN).then(
         () => true,
         () => false,
       ),

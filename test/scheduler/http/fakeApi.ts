@@ -151,6 +151,9 @@ export function fakeApi(): FakeApi {
       yield* api.backupChunks;
       if (api.failure !== undefined) throw api.failure;
     },
+    listSecrets: () => ({ secrets: [], nextCursor: null }),
+    setSecret: (name, value) => act('setSecret', [name, value.toString('latin1')], () => name !== 'known'),
+    removeSecret: (name) => act('removeSecret', [name], () => undefined),
     listNodes: (page) => {
       api.calls.push({ method: 'listNodes', args: [page] });
       return { nodes: [NODE], nextCursor: null };

@@ -1,16 +1,29 @@
-/** Serves a fake scheduler on a real port, for one test file. */
+/** Serves a fake scheduler on a real port, for one test file; nobody is asked who they are unless `auth` is set. */
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { pino } from 'pino';
+import { Guard } from '../../../scheduler/access/guard';
+import type { NodeTokens } from '../../../scheduler/access/nodeTokens';
+import { TokenService } from '../../../scheduler/access/tokenService';
+import { Tokens } from '../../../scheduler/access/tokens';
+import { AuditLog } from '../../../scheduler/audit/log';
+import { AuditTrail } from '../../../scheduler/audit/trail';
 import { EventLog } from '../../../scheduler/events/feed';
 import { createEventSockets } from '../../../scheduler/events/webSocket';
 import { createApp } from '../../../scheduler/http/app';
 import { type HttpServer, startHttpServer } from '../../../scheduler/http/server';
 import { openMemoryStore } from '../../../scheduler/store/memory';
 import type { Store } from '../../../scheduler/store/store';
+import { openAccess } from '../openAccess';
 import { type FakeApi, fakeApi } from './fakeApi';
 
 export interface Served {
   api: FakeApi;
+  tokens: Tokens;
+  nodeTokens: NodeTokens;
+  audit: AuditTrail;
   store: Store;
   events: EventLog;
   http: HttpServer;
@@ -21,18 +34,25 @@ export interface Served {
 }
 
 export async function serveFake(
-  options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number } = {},
+  options: { pingMs?: number; stuckMs?: number; firstSeq?: number; lastSeq?: number; auth?: boolean } = {},
 ): Promise<Served> {
-  const { firstSeq = 1, lastSeq = 0, ...limits } = options;
+  const { firstSeq = 1, lastSeq = 0, auth = false, ...limits } = options;
   const api = fakeApi();
   const store = openMemoryStore();
   const events = new EventLog(store, { firstSeq, lastSeq });
   const log = pino({ level: 'silent' });
-  const eventSockets = createEventSockets({ events, log, ...limits });
+  const tokens = await Tokens.load(store, { put: () => {}, delete: () => {} }, []);
+  const { nodeTokens } = openAccess();
+  const guard = new Guard({ tokens, nodeTokens, allowedHosts: new Set(), auth });
+  const journal = { assertWritable: () => {}, commit: async () => {} };
+  const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
+  const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));
+  const audit = new AuditTrail(await AuditLog.open(auditDirectory, log));
+  const eventSockets = createEventSockets({ events, guard, audit, log, ...limits });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
-    app: createApp({ api, events, log }),
+    app: createApp({ api, events, guard, tokens: tokenService, audit, log }),
     upgrade: eventSockets.upgrade,
   });
   const sockets = new Set<Socket>();
@@ -42,6 +62,9 @@ export async function serveFake(
   });
   return {
     api,
+    tokens,
+    nodeTokens,
+    audit,
     store,
     events,
     http,
@@ -50,6 +73,8 @@ export async function serveFake(
     close: async () => {
       eventSockets.close();
       await http.close(50);
+      await audit.close();
+      await rm(auditDirectory, { recursive: true });
     },
   };
 }

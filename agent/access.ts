@@ -1,0 +1,64 @@
+/**
+ * Who may command this agent: whoever has its token, which is `<dataDir>/agent.token`, and which its scheduler is told at
+ * the registration. Refuses what comes from the pages of other sites first.
+ */
+import type { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import { refusalOfBrowser } from '../access/browser';
+import { readPrivateFile, writePrivateFile } from '../access/privateFile';
+import { bearerOf, isSameText, makeToken, tokenText } from '../access/tokenText';
+import { agentTokenSchema } from '../contract/access';
+import { MorchError } from '../contract/errors';
+import { AGENT_ROUTES } from '../contract/routes';
+
+/**
+ * Made at the first start.
+ *
+ * @throws MorchError INVALID_INPUT for a file that holds no such token
+ */
+export async function provideAgentToken(dataDir: string): Promise<string> {
+  const file = join(dataDir, 'agent.token');
+  const known = await readPrivateFile(file);
+  if (known !== null && agentTokenSchema.safeParse(known).success) return known;
+  if (known !== null) {
+    const detail = `${file} does not hold the token of an agent. Remove it: the next start makes another, and registers anew with it.`;
+    throw new MorchError('INVALID_INPUT', detail);
+  }
+  const text = tokenText(makeToken('agent'));
+  await writePrivateFile(file, text);
+  return text;
+}
+
+const OPEN_PATHS = new Set<string>(AGENT_ROUTES.filter(({ access }) => access === 'open').map(({ path }) => path));
+
+export class Guard {
+  /**
+   * @param token null: nobody is asked for one
+   * @param allowedHosts names of this agent beside localhost, in lower case
+   */
+  constructor(
+    private readonly token: string | null,
+    private readonly allowedHosts: ReadonlySet<string>,
+  ) {}
+
+  /** Before anything else of a request is looked at. @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED */
+  admit(request: IncomingMessage): void {
+    const refusal = refusalOfBrowser(request.headers, this.allowedHosts);
+    if (refusal !== null) throw refusal;
+    if (this.token === null) return;
+    const given = bearerOf(request.headers);
+    if (given === undefined && isOpen(request)) return;
+    if (given !== undefined && isSameText(this.token, given)) return;
+    throw new MorchError(
+      'UNAUTHENTICATED',
+      given === undefined
+        ? 'A token is needed: Authorization: Bearer <token>, as in agent.token of the data directory.'
+        : 'The token is not that of this agent.',
+    );
+  }
+}
+
+/** By the text alone. */
+function isOpen({ method, url = '' }: IncomingMessage): boolean {
+  return (method === 'GET' || method === 'HEAD') && OPEN_PATHS.has(url.split('?')[0]!);
+}

@@ -1,0 +1,127 @@
+/**
+ * Who asks, and whether they may: for every request and every WebSocket upgrade, before anything else of it is looked at.
+ * Refuses what comes from the pages of other sites first. Used by http/app.ts and events/webSocket.ts.
+ */
+import type { IncomingMessage } from 'node:http';
+import { refusalOfBrowser } from '../../access/browser';
+import { bearerOf } from '../../access/tokenText';
+import { type Access, ROLES, type Role, type TokenRole } from '../../contract/access';
+import { MorchError } from '../../contract/errors';
+import { SCHEDULER_ROUTES } from '../../contract/routes';
+import type { NodeTokens } from './nodeTokens';
+import type { Tokens } from './tokens';
+
+export interface Caller {
+  kind: 'token' | 'node' | 'anonymous';
+  role: TokenRole | null;
+  /** The token's, or the node's id. */
+  name: string;
+  /** The token's; `''` without one. */
+  id: string;
+}
+
+const STRANGER: Caller = { kind: 'anonymous', role: null, name: 'anonymous', id: '' };
+/** Everybody, where nobody is asked. */
+const ANYBODY: Caller = { kind: 'anonymous', role: 'admin', name: 'no-auth', id: '' };
+
+export interface GuardOptions {
+  tokens: Pick<Tokens, 'verify' | 'isGood'>;
+  nodeTokens: Pick<NodeTokens, 'nodeOf'>;
+  /** Names of this scheduler beside localhost. */
+  allowedHosts: ReadonlySet<string>;
+  /** Whether anybody is asked who they are. */
+  auth: boolean;
+}
+
+export class Guard {
+  private readonly callers = new WeakMap<IncomingMessage, Caller>();
+  /** What is under way by the id of the token that opened it. */
+  private readonly held = new Map<string, Set<() => void>>();
+
+  constructor(private readonly options: GuardOptions) {}
+
+  /**
+   * @returns who asks; a stranger for open routes only
+   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED
+   */
+  admit(req: IncomingMessage): Caller {
+    const refusal = refusalOfBrowser(req.headers, this.options.allowedHosts);
+    if (refusal !== null) throw refusal;
+    const caller = this.options.auth ? this.recognise(bearerOf(req.headers)) : ANYBODY;
+    if (caller === STRANGER && !isOpen(req)) {
+      throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
+    }
+    this.callers.set(req, caller);
+    return caller;
+  }
+
+  /** Of a request that was admitted. */
+  callerOf(req: IncomingMessage): Caller {
+    return this.callers.get(req) ?? STRANGER;
+  }
+
+  /** @throws MorchError FORBIDDEN; UNAUTHENTICATED for a stranger */
+  demand(access: Access, caller: Caller): void {
+    if (mayUse(access, caller)) return;
+    if (caller === STRANGER)
+      throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
+    const own = caller.kind === 'node' ? `the credential of node ${caller.name}` : `the role ${caller.role}`;
+    throw new MorchError('FORBIDDEN', `This needs ${NEEDED[access]}; ${caller.name} has ${own}.`);
+  }
+
+  /** What a token has opened ends when the token does: streams go on for ever otherwise. */
+  hold({ kind, id }: Caller, opened: { once(event: 'close', listener: () => void): unknown }, end: () => void): void {
+    if (kind !== 'token') return;
+    const ends = this.held.get(id) ?? new Set();
+    this.held.set(id, ends.add(end));
+    opened.once('close', () => {
+      ends.delete(end);
+      if (ends.size === 0 && this.held.get(id) === ends) this.held.delete(id);
+    });
+  }
+
+  /** Ends what was opened with tokens that are good no more. */
+  endGone(nowMs: number): void {
+    for (const [id, ends] of this.held) {
+      if (this.options.tokens.isGood(id, nowMs)) continue;
+      for (const end of ends) end();
+    }
+  }
+
+  private recognise(text: string | undefined): Caller {
+    if (text === undefined) return STRANGER;
+    const node = this.options.nodeTokens.nodeOf(text);
+    if (node !== undefined) return { kind: 'node', role: null, name: node, id: '' };
+    const { id, name, role } = this.options.tokens.verify(text, Date.now());
+    return { kind: 'token', role, name, id };
+  }
+}
+
+const NEEDED: Record<Access, string> = {
+  open: 'nothing',
+  read: 'the role read',
+  operator: 'the role operator',
+  admin: 'the role admin',
+  node: "a join token, or the node's own",
+  agent: "the agent's token",
+};
+
+export function mayUse(access: Access, { kind, role }: Caller): boolean {
+  switch (access) {
+    case 'open':
+      return true;
+    case 'node':
+      return kind === 'node' || role === 'join' || role === 'admin';
+    case 'agent':
+      return false;
+    default:
+      return role !== null && ROLES.indexOf(role as Role) >= ROLES.indexOf(access);
+  }
+}
+
+const OPEN_PATHS = new Set<string>(SCHEDULER_ROUTES.filter(({ access }) => access === 'open').map(({ path }) => path));
+
+/** By the text alone: what the router would take for one of them in another spelling is not. */
+function isOpen({ method, url = '' }: IncomingMessage): boolean {
+  return (method === 'GET' || method === 'HEAD') && OPEN_PATHS.has(url.split('?')[0]!);
+}

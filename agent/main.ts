@@ -217,6 +217,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       host.close();
       clearInterval(refreshing);
       lease.close();
+      await secrets?.close();
       await cgroups?.close();
     },
   };

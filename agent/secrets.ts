@@ -8,7 +8,7 @@
  * Everything is there before the first run and never written to again, because the files become the workload's own.
  */
 import { createHash } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, readFile, rm, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { MorchError } from '../contract/errors';
@@ -39,7 +39,7 @@ export class SecretFiles {
     const root = join(SHARED_MEMORY, `morch-${name}`);
     try {
       if ((await statfs(SHARED_MEMORY)).type !== TMPFS_MAGIC) throw new Error(`${SHARED_MEMORY} is not a tmpfs`);
-      await makePassable(root);
+      await assertOwn(root).catch(unlessMissing);
       return new SecretFiles(root);
     } catch (error) {
       log.warn({ err: error, path: root }, 'this node takes no workloads with secrets');
@@ -59,6 +59,7 @@ export class SecretFiles {
     try {
       await storing('keep the secrets of an instance', SHARED_MEMORY, async () => {
         await rm(directory, { recursive: true, force: true });
+        await makePassable(this.root);
         await makePassable(directory);
         const env = Object.fromEntries(
           secrets.flatMap((s) => (s.env === undefined ? [] : [[s.env, bytesOf(s).toString()]])),
@@ -112,9 +113,15 @@ export class SecretFiles {
   /** At the start: what an earlier agent has left of generations that have ended. @param keys that have not */
   async removeUnknown(keys: readonly string[]): Promise<void> {
     const known = new Set(keys);
-    for (const name of await readdir(this.root)) {
+    const names = (await readdir(this.root).catch(unlessMissing)) ?? [];
+    for (const name of names) {
       if (!known.has(name)) await rm(join(this.root, name), { recursive: true, force: true });
     }
+  }
+
+  /** Leaves nothing behind of an agent whose instances have ended. */
+  async close(): Promise<void> {
+    await rmdir(this.root).catch(() => {}); // it is not empty, or was never needed
   }
 
   #directoryOf(generation: GenerationId): string {
@@ -130,11 +137,18 @@ async function makePassable(path: string): Promise<void> {
   await mkdir(path, { mode: PASSABLE }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error;
   });
-  const found = await lstat(path);
-  if (!found.isDirectory() || found.uid !== process.geteuid!() || (found.mode & 0o022) !== 0) {
-    throw new Error(`${path} is there and is not a directory of this agent's alone; remove it`);
-  }
+  await assertOwn(path);
   await chmod(path, PASSABLE);
+}
+
+async function assertOwn(path: string): Promise<void> {
+  const found = await lstat(path);
+  if (found.isDirectory() && found.uid === process.geteuid!() && (found.mode & 0o022) === 0) return;
+  throw new Error(`${path} is there and is not a directory of this agent's alone; remove it`);
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
 }
 
 /** @throws MorchError INVALID_INPUT when a start command lacks a value, or one cannot be a variable */

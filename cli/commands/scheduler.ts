@@ -33,6 +33,7 @@ interface SchedulerFlags {
   host: string;
   port: number;
   dataDir: string;
+  auditDir?: string;
   profile: 'default' | 'fast';
   flapLosses?: number;
   [time: string]: unknown;
@@ -48,6 +49,9 @@ export function registerScheduler(program: Command): void {
       new Option('--data-dir <path>', 'where its store is')
         .default(defaultDataDir('scheduler'), describeDataDir('scheduler'))
         .env('MORCH_DATA_DIR'),
+    )
+    .addOption(
+      new Option('--audit-dir <path>', 'where its audit log is (default: the data directory)').env('MORCH_AUDIT_DIR'),
     )
     .addOption(
       new Option('--profile <name>', 'how fast failures are seen; what follows changes single times of it')
@@ -76,11 +80,11 @@ export function registerScheduler(program: Command): void {
     )
     .action(async (options: SchedulerFlags, self: Command) => {
       refuseAddress(self);
-      const { host, port: listenOn, dataDir, profile, flapLosses } = options;
+      const { host, port: listenOn, dataDir, auditDir, profile, flapLosses } = options;
       demandLoopback(host);
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
-      await runPart('scheduler', { host, port: listenOn, dataDir, profile, health });
+      await runPart('scheduler', { host, port: listenOn, dataDir, auditDir, profile, health });
     });
 }
 

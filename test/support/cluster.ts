@@ -108,6 +108,7 @@ export class Cluster {
       dataDir,
       name,
       scheduler: this.url,
+      joinTokenFile: path.join(this.scheduler.dataDir, 'join.token'),
       labels: {},
       cpuMillis: 4_000,
       memoryBytes: 4 * 2 ** 30,
@@ -140,6 +141,10 @@ export class Cluster {
     return child;
   }
 
+  async adminToken(): Promise<string> {
+    return (await readFile(path.join(this.scheduler.dataDir, 'admin.token'), 'utf8')).trim();
+  }
+
   logOf(name: string): Promise<string> {
     return readFile(path.join(this.directory, `${name}.log`), 'utf8');
   }
@@ -152,7 +157,11 @@ export class Cluster {
   ): Promise<Answer<T>> {
     const response = await fetch(`${this.url}${route}`, {
       method,
-      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      headers: {
+        authorization: `Bearer ${await this.adminToken()}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();

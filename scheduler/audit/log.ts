@@ -89,13 +89,15 @@ export class AuditLog {
     this.note(ofSelf('the scheduler stopped'));
     this.closed = true;
     if (this.retry !== null) clearTimeout(this.retry);
-    await this.working;
+    while (this.working !== null) await this.working;
     await this.letGo();
   }
 
   private work(): void {
     this.working ??= this.writeAll().finally(() => {
       this.working = null;
+      // Whoever was answered last may have asked again before this.
+      if (this.waiting.length > 0 && this.failure === null) this.work();
     });
   }
 

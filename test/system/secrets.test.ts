@@ -233,9 +233,9 @@ it(
     const token = (await readFile(path.join(cluster.agents.get(node)!.dataDir, 'agent.token'), 'utf8')).trim();
     await until(
       async () => {
-        const answer = await fetch(`http://127.0.0.1:${port}/status`, {
-          headers: { authorization: `Bearer ${token}` },
-        });
+        const headers = { authorization: `Bearer ${token}` };
+        const answer = await fetch(`http://127.0.0.1:${port}/status`, { headers }).catch(() => null);
+        if (answer === null) return false;
         const { processes } = (await answer.json()) as { processes: { run: number; status: string }[] };
         return processes.some(({ run, status }) => run === 2 && status === 'running');
       },

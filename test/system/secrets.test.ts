@@ -168,7 +168,7 @@ it(
   120 * SECONDS,
 );
 
-/** Tells its value by the exit code of a check, so that nothing is written. */
+/** The variable as the running process has it. */
 async function valueIn({ pid }: Instance): Promise<string | undefined> {
   const environ = await readFile(`/proc/${pid}/environ`, 'utf8');
   return environ
@@ -177,10 +177,13 @@ async function valueIn({ pid }: Instance): Promise<string | undefined> {
     ?.slice('CANARY='.length);
 }
 
+const runs = ({ instances: [i] }: { instances: Instance[] }, run: number): boolean =>
+  i?.status === 'running' && i.run === run && i.pid !== null;
+
 async function killAndAwaitRun(id: string): Promise<Instance> {
   const before = only(await cluster.untilRunning(id, 1));
   process.kill(before.pid!, 'SIGKILL');
-  return only(await cluster.untilWorkload(id, 'runs again', (w) => w.instances[0]?.run === before.run + 1));
+  return only(await cluster.untilWorkload(id, 'runs again', (w) => runs(w, before.run + 1)));
 }
 
 it(
@@ -242,7 +245,7 @@ it(
       { what: 'the agent alone has started it again', timeoutMs: 15 * SECONDS },
     );
     await cluster.startScheduler();
-    const again = only(await cluster.untilWorkload('web', 'is known again', (w) => w.instances[0]?.run === 2));
+    const again = only(await cluster.untilWorkload('web', 'is known again', (w) => runs(w, 2)));
     expect([await valueIn(again), again.generation]).toEqual(['first', begun.generation]);
 
     // Another value comes with the next generation, not with a restart in place.

@@ -9,7 +9,7 @@ import type { Command } from 'commander';
 import { Agent, type Dispatcher, request } from 'undici';
 import { errorOfProblem, MorchError, problemSchema } from '../contract/errors';
 import type { Workload, WorkloadInput } from '../contract/workload';
-import { type Address, chooseAddress } from './context';
+import { type Address, type Credential, chooseTarget, type Target, type TargetFlags } from './context';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -60,17 +60,20 @@ interface Call {
   endless?: boolean;
 }
 
-/** The client for the address that a verb was given or finds. */
+/** The client for the scheduler that a verb was given or finds. */
 export function clientOf(command: Command): Client {
-  return new Client(chooseAddress(command.optsWithGlobals<{ address?: string }>().address));
+  return new Client(chooseTarget(command.optsWithGlobals<TargetFlags>()));
 }
 
 export class Client {
   readonly address: Address;
+  /** The first is the one in use: those before it were refused. */
+  private readonly credentials: Credential[];
   private readonly dispatcher = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS } });
 
-  constructor(address: Address) {
+  constructor({ address, credentials }: Target) {
     this.address = address;
+    this.credentials = [...credentials];
   }
 
   get<T>(path: string, query?: Query): Promise<T> {
@@ -156,13 +159,29 @@ export class Client {
 
   /** @returns a successful answer, its body unread */
   private async call(call: Call): Promise<Dispatcher.ResponseData> {
-    let answer: Dispatcher.ResponseData;
+    const credential = this.credentials[0];
+    const answer = await this.send(call, credential);
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
+    const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
+    if (!problem.success) throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);
+    const error = errorOfProblem(problem.data);
+    if (error.code !== 'UNAUTHENTICATED') throw error.code === 'FORBIDDEN' ? forbidden(error, credential) : error;
+    // Another call may have found that out already.
+    if (this.credentials[0] === credential) {
+      if (this.credentials.length < 2) throw this.unauthenticated(error, credential);
+      this.credentials.shift();
+    }
+    return this.call(call);
+  }
+
+  private async send(call: Call, credential: Credential | undefined): Promise<Dispatcher.ResponseData> {
     try {
-      answer = await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
+      return await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
         method: call.method,
         headers: {
           accept: 'application/json, application/problem+json, text/plain, text/event-stream',
           ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(credential === undefined ? {} : { authorization: `Bearer ${credential.token}` }),
           ...call.headers,
         },
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
@@ -173,10 +192,21 @@ export class Client {
     } catch (error) {
       throw this.unreachable(error);
     }
-    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
-    const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
-    if (problem.success) throw errorOfProblem(problem.data);
-    throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);
+  }
+
+  /** Of an answer that tells strangers less. */
+  needsToken(): MorchError {
+    return this.unauthenticated(new MorchError('UNAUTHENTICATED', 'A token is needed.'), this.credentials[0]);
+  }
+
+  private unauthenticated(error: MorchError, credential: Credential | undefined): MorchError {
+    const given = credential === undefined ? '' : ` The token was from ${credential.source}.`;
+    return new MorchError(
+      'UNAUTHENTICATED',
+      `${this.address.url} does not let this in: ${error.message}${given}\n` +
+        'Give a token with --token-file or MORCH_TOKEN, or in a context (morch context --help). The first one of a scheduler is in admin.token of its data directory; an admin makes others with `morch token create`.',
+      { cause: error },
+    );
   }
 
   private async text(answer: Dispatcher.ResponseData): Promise<string> {
@@ -206,6 +236,12 @@ export class Client {
       `What listens at ${this.address.url} does not seem to be a morch scheduler: ${why}. Check --address.`,
     );
   }
+}
+
+function forbidden(error: MorchError, credential: Credential | undefined): MorchError {
+  const from = credential === undefined ? '' : ` The token is from ${credential.source}.`;
+  const detail = `${error.message}${from}\nUse another one, with --token-file or MORCH_TOKEN; an admin makes them with \`morch token create\`.`;
+  return new MorchError('FORBIDDEN', detail, { cause: error });
 }
 
 export function isUnreachable(error: unknown): error is MorchError {

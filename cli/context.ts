@@ -1,67 +1,119 @@
 /**
- * Where the scheduler is: `--address`, MORCH_ADDRESS, the context file, the default, in that order.
+ * Which scheduler, and with which token. The address: `--address`, MORCH_ADDRESS, the current context, the default, in
+ * that order. The token: `--token-file`, MORCH_TOKEN, then what is found: that of a context with this address, and on this
+ * machine those of the data directories that schedulers have by default. A token of a context goes to no other address.
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
-import { homedir } from 'node:os';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { isLoopbackHost } from '../access/loopback';
 import { MorchError } from '../contract/errors';
+import { type Contexts, contextFile, loadContexts } from './contextFile';
+import { defaultDataDir } from './dataDir';
 
 export const DEFAULT_ADDRESS = 'http://127.0.0.1:5000';
 
 export interface Address {
   /** Without a slash at its end. */
   url: string;
-  /** Where it was found, for messages: `--address`, `MORCH_ADDRESS`, the file's path, `default`. */
+  /** Where it was found, for messages: `--address`, `MORCH_ADDRESS`, `context NAME`, `default`. */
   source: string;
 }
 
-/** @throws MorchError INVALID_INPUT for an address that is no http URL, or a context file that cannot be used */
-export function chooseAddress(flag: string | undefined, env: NodeJS.ProcessEnv = process.env): Address {
-  if (flag !== undefined) return { url: parseAddress(flag, '--address'), source: '--address' };
-  const fromEnv = env.MORCH_ADDRESS;
-  if (fromEnv !== undefined && fromEnv !== '') {
-    return { url: parseAddress(fromEnv, 'MORCH_ADDRESS'), source: 'MORCH_ADDRESS' };
-  }
+export interface Credential {
+  token: string;
+  /** Where it was found, for messages. */
+  source: string;
+}
+
+export interface Target {
+  address: Address;
+  /** In the order in which they are tried; none: there is no token. */
+  credentials: readonly Credential[];
+}
+
+export interface TargetFlags {
+  address?: string | undefined;
+  tokenFile?: string | undefined;
+}
+
+/** @throws MorchError INVALID_INPUT for an address that is no http URL, or a file that cannot be used */
+export function chooseTarget(flags: TargetFlags, env: NodeJS.ProcessEnv = process.env): Target {
   const file = contextFile(env);
-  const fromFile = loadAddress(file);
-  if (fromFile !== undefined) return { url: parseAddress(fromFile, file), source: file };
+  // What was said is enough: a context file that is broken is no reason to refuse it.
+  const isAllSaid = said(flags.address, env.MORCH_ADDRESS) && said(flags.tokenFile, env.MORCH_TOKEN);
+  const contexts = isAllSaid ? { current: undefined, contexts: {} } : loadContexts(file);
+  const address = chooseAddress(flags.address, env.MORCH_ADDRESS, contexts);
+  return { address, credentials: chooseCredentials(flags.tokenFile, address, contexts, env) };
+}
+
+const said = (flag: string | undefined, variable: string | undefined) =>
+  flag !== undefined || (variable !== undefined && variable !== '');
+
+function chooseAddress(
+  flag: string | undefined,
+  variable: string | undefined,
+  { current, contexts }: Contexts,
+): Address {
+  if (flag !== undefined) return { url: parseAddress(flag, '--address'), source: '--address' };
+  if (variable !== undefined && variable !== '') {
+    return { url: parseAddress(variable, 'MORCH_ADDRESS'), source: 'MORCH_ADDRESS' };
+  }
+  const source = `context ${current}`;
+  if (current !== undefined) return { url: parseAddress(contexts[current]!.address, source), source };
   return { url: DEFAULT_ADDRESS, source: 'default' };
 }
 
-export function contextFile(env: NodeJS.ProcessEnv = process.env): string {
-  const base = env.XDG_CONFIG_HOME;
-  // The XDG specification: a relative path in the variable is to be ignored.
-  const folder = base !== undefined && path.isAbsolute(base) ? base : path.join(env.HOME ?? homedir(), '.config');
-  return path.join(folder, 'morch', 'config.yaml');
+function chooseCredentials(
+  tokenFile: string | undefined,
+  address: Address,
+  { current, contexts }: Contexts,
+  env: NodeJS.ProcessEnv,
+): Credential[] {
+  if (tokenFile !== undefined) return [{ token: readToken(tokenFile, '--token-file'), source: tokenFile }];
+  const { MORCH_TOKEN: variable } = env;
+  if (variable !== undefined && variable !== '') return [{ token: variable.trim(), source: 'MORCH_TOKEN' }];
+  const found: Credential[] = [];
+  const names = Object.keys(contexts).sort((a, b) => Number(b === current) - Number(a === current));
+  for (const name of names) {
+    const { address: its, tokenFile: file, token } = contexts[name]!;
+    if (parseAddress(its, `context ${name}`) !== address.url) continue;
+    const source = `context ${name}`;
+    if (token !== undefined) found.push({ token, source });
+    else if (file !== undefined) found.push(...tokenIn(file, `${file}, of ${source}`));
+  }
+  if (isOnLoopback(address)) {
+    const dirs = [defaultDataDir('scheduler', env), path.join(defaultDataDir('dev', env), 'scheduler')];
+    for (const dir of dirs) {
+      const file = path.join(dir, 'admin.token');
+      found.push(...tokenIn(file, file));
+    }
+  }
+  return found.filter(({ token }, at) => found.findIndex((other) => other.token === token) === at);
 }
 
-function loadAddress(file: string): string | undefined {
-  let text: string;
+/** None where it cannot be read: somebody else's, or gone with a data directory. */
+function tokenIn(file: string, source: string): Credential[] {
   try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new MorchError('INVALID_INPUT', `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
+    return [{ token: readFileSync(file, 'utf8').trim(), source }];
+  } catch {
+    return [];
   }
-  let content: unknown;
+}
+
+/** @throws MorchError INVALID_INPUT */
+function readToken(file: string, flag: string): string {
+  let token: string;
   try {
-    content = parse(text);
-  } catch (error) {
-    throw new MorchError('INVALID_INPUT', `${file} is not valid YAML: ${(error as Error).message}`, { cause: error });
+    token = readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new MorchError('INVALID_INPUT', `${flag}: ${(cause as Error).message}`, { cause });
   }
-  if (content === null || content === undefined) return undefined;
-  const address = (content as { address?: unknown }).address;
-  if (typeof content !== 'object' || (address !== undefined && typeof address !== 'string')) {
-    throw new MorchError('INVALID_INPUT', `${file} must hold a line such as "address: ${DEFAULT_ADDRESS}"`);
-  }
-  return address;
+  if (/^\S+$/.test(token)) return token;
+  throw new MorchError('INVALID_INPUT', `${flag} ${file} does not hold one token.`);
 }
 
 /** Takes `host:port` too. */
-function parseAddress(text: string, source: string): string {
+export function parseAddress(text: string, source: string): string {
   const withScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   const url = URL.canParse(withScheme) ? new URL(withScheme) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.search !== '' || url.hash !== '') {
@@ -71,13 +123,6 @@ function parseAddress(text: string, source: string): string {
     );
   }
   return url.href.replace(/\/+$/, '');
-}
-
-/** True for an address or host name that never leaves this machine. */
-export function isLoopbackHost(host: string): boolean {
-  const bare = host.replace(/^\[|\]$/g, '').toLowerCase();
-  if (bare === 'localhost' || bare === '::1' || bare === '::ffff:127.0.0.1') return true;
-  return isIP(bare) === 4 && bare.startsWith('127.');
 }
 
 export function isOnLoopback(address: Address): boolean {

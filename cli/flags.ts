@@ -1,5 +1,5 @@
 /** Parsers of flag values for commander, which turns what they throw into a usage error naming the flag. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { MorchError } from '../contract/errors';
 import type { Constraint } from '../contract/workload';
@@ -42,6 +42,21 @@ export function text(schema: z.ZodType<string>): (typed: string) => string {
 }
 
 export const port = integer(1, 65_535);
+
+/** Of every part: several in the variable with commas between. */
+export function allowedHostOption(): Option {
+  return new Option('--allowed-host <name>', 'another name under which it is called, may be repeated')
+    .env('MORCH_ALLOWED_HOST')
+    .argParser((text: string, previous: string[] | undefined) => [
+      ...(previous ?? []),
+      ...text.split(',').filter(Boolean),
+    ]);
+}
+
+/** Of every part; its variable is read by `isAuthOff`. */
+export function noAuthOption(): Option {
+  return new Option('--no-auth', 'ask nobody for a token; on loopback only (env: MORCH_NO_AUTH=1)');
+}
 
 /** `K=V` → [K, V]; the value may be empty and hold more `=`. */
 export function parsePair(text: string): [string, string] {

@@ -8,6 +8,7 @@ import { registerAudit } from './commands/audit';
 import { registerBackup } from './commands/backup';
 import { registerBlackBox } from './commands/blackbox';
 import { registerCheck } from './commands/check';
+import { registerContext } from './commands/context';
 import { registerCordon } from './commands/cordon';
 import { registerDescribe } from './commands/describe';
 import { registerDev } from './commands/dev';
@@ -27,6 +28,7 @@ import { registerSecret } from './commands/secret';
 import { registerStatus } from './commands/status';
 import { registerStop } from './commands/stop';
 import { registerSubmit } from './commands/submit';
+import { registerToken } from './commands/token';
 import { registerUncordon } from './commands/uncordon';
 import { registerWait } from './commands/wait';
 import { registerWorkloads } from './commands/workloads';
@@ -42,7 +44,11 @@ function buildProgram(): Command {
     .helpOption('-h, --help', 'print help')
     .option(
       '--address <url>',
-      `the scheduler (env: MORCH_ADDRESS; else "address" in ~/.config/morch/config.yaml; else ${DEFAULT_ADDRESS})`,
+      `the scheduler (env: MORCH_ADDRESS; else that of the current context; else ${DEFAULT_ADDRESS})`,
+    )
+    .option(
+      '--token-file <path>',
+      'a file with the token to use (env: MORCH_TOKEN, the token itself; else what is found)',
     )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'morch: ')) })
@@ -52,7 +58,7 @@ function buildProgram(): Command {
       'after',
       '\nExamples:\n  $ morch dev                      a whole cluster on this machine\n' +
         '  $ morch submit ./job.sh --wait   run a script, end with its exit code\n  $ morch workloads -w             what runs, as it changes\n' +
-        '\nExit codes: 0 done, 1 failed, 2 cannot be placed, 3 not found, 4 invalid input, 5 unreachable.',
+        '\nExit codes: 0 done, 1 failed, 2 cannot be placed, 3 not found, 4 invalid input, 5 unreachable, 6 not allowed.',
     );
 
   program.commandsGroup('Parts:');
@@ -86,7 +92,7 @@ function buildProgram(): Command {
     register(program);
   }
   program.commandsGroup('Access:');
-  for (const register of [registerSecret, registerAudit]) register(program);
+  for (const register of [registerToken, registerContext, registerSecret, registerAudit]) register(program);
   program.commandsGroup('Records:');
   for (const register of [registerBackup, registerRestore]) register(program);
   return program;

@@ -3,14 +3,11 @@
  * `morch restore` and `morch audit verify`, which work on a scheduler's files. The one place where the CLI loads the scheduler or the agent, by a
  * path computed at run time, so that a daemon is one process; everything else about them goes over HTTP.
  */
-import { homedir } from 'node:os';
 import path from 'node:path';
 import { type Command, CommanderError } from 'commander';
+import { isLoopbackHost } from '../access/loopback';
 import { MorchError } from '../contract/errors';
-import { isLoopbackHost } from './context';
 import { say } from './output';
-
-export type PartName = 'scheduler' | 'agent';
 
 /** Set by `morch dev` for its children: they end when the channel to their parent closes. */
 export const PARENT_WATCH_VARIABLE = 'MORCH_PARENT_WATCH';
@@ -33,6 +30,10 @@ export const PART_VARIABLES = [
   'MORCH_ON_EXIT',
   'MORCH_ORPHAN_AFTER',
   'MORCH_ALLOW_NEW_PRIVILEGES',
+  'MORCH_JOIN_TOKEN',
+  'MORCH_JOIN_TOKEN_FILE',
+  'MORCH_NO_AUTH',
+  'MORCH_ALLOWED_HOST',
 ] as const;
 
 /** By the name of its verb: the module below dist/, and its function. */
@@ -78,34 +79,31 @@ function endWithParent(): void {
   process.channel.unref();
 }
 
-/** For help and documentation, the same for every user. */
-export function describeDataDir(part: PartName | 'dev'): string {
-  return `/var/lib/morch/${part} as root, else ~/.local/share/morch/${part}`;
-}
-
-/** As root /var/lib/morch/<part>, else below XDG_DATA_HOME. */
-export function defaultDataDir(part: PartName | 'dev', env: NodeJS.ProcessEnv = process.env): string {
-  if (process.getuid?.() === 0) return path.join('/var/lib/morch', part);
-  const base = env.XDG_DATA_HOME;
-  // The XDG specification: a relative path in the variable is to be ignored.
-  const folder = base !== undefined && path.isAbsolute(base) ? base : path.join(env.HOME ?? homedir(), '.local/share');
-  return path.join(folder, 'morch', part);
-}
-
-/** @throws MorchError INVALID_INPUT: without access control whoever reaches the port can run programs */
+/** @throws MorchError INVALID_INPUT: what is said, tokens included, would go over the network in the clear */
 export function demandLoopback(host: string): void {
   if (isLoopbackHost(host)) return;
   throw new MorchError(
     'INVALID_INPUT',
-    `--host ${host} is refused: there is no access control yet, so anyone who reaches the port could run programs. ` +
+    `--host ${host} is refused: there is no TLS yet, so tokens would go over the network in the clear. ` +
       'Use a loopback address (127.0.0.1, ::1, localhost).',
   );
 }
 
-/** `--address` is for clients; a part given it was meant to get --host or --scheduler. */
-export function refuseAddress(command: Command): void {
-  if (command.optsWithGlobals<{ address?: string }>().address === undefined) return;
-  const message = `morch: ${command.name()} takes no --address; see morch ${command.name()} --help`;
+/** `--address` and `--token-file` are for clients; a part given one was meant to get --host, --scheduler or another file. */
+export function refuseClientFlags(command: Command): void {
+  const { address, tokenFile } = command.optsWithGlobals<{ address?: string; tokenFile?: string }>();
+  if (address === undefined && tokenFile === undefined) return;
+  const flag = address === undefined ? '--token-file' : '--address';
+  const message = `morch: ${command.name()} takes no ${flag}; see morch ${command.name()} --help`;
   say(message);
-  throw new CommanderError(1, 'morch.address', message);
+  throw new CommanderError(1, 'morch.clientFlag', message);
+}
+
+/** `--no-auth`, whose variable, unlike a flag, can say no. @throws MorchError INVALID_INPUT */
+export function isAuthOff(flag: boolean, env: NodeJS.ProcessEnv = process.env): boolean {
+  const variable = env.MORCH_NO_AUTH ?? '';
+  if (!['', '0', '1', 'false', 'true'].includes(variable)) {
+    throw new MorchError('INVALID_INPUT', `MORCH_NO_AUTH is "${variable}"; it must be 1 or 0.`);
+  }
+  return !flag || variable === '1' || variable === 'true';
 }

@@ -1,4 +1,5 @@
-/** The columns of what is listed: nodes, workloads, instances, events. */
+/** The columns of what is listed: nodes, workloads, instances, events, tokens, contexts, secrets. */
+import type { Token } from '../contract/access';
 import type { MorchEvent } from '../contract/events';
 import type { Node } from '../contract/node';
 import type { Secret } from '../contract/secrets';
@@ -147,5 +148,43 @@ export const SECRETS: Listing<Secret> = {
     { title: 'AGE', value: (secret) => ago(secret.updatedAt), volatile: true, align: 'right' },
     { title: 'READABLE', value: (secret) => (secret.readable ? 'yes' : 'no: sealed under another secret.key') },
     { title: 'USED BY', value: (secret) => secret.usedBy.join(',') || '-' },
+  ],
+};
+
+export const TOKENS: Listing<Token> = {
+  noun: 'token',
+  id: (token) => token.id,
+  columns: [
+    { title: 'ID', value: (token) => token.id },
+    { title: 'NAME', value: (token) => token.name },
+    { title: 'ROLE', value: (token) => token.role },
+    { title: 'AGE', value: (token) => ago(token.createdAt), align: 'right', volatile: true },
+    { title: 'EXPIRES', value: (token) => token.expiresAt ?? 'never' },
+    {
+      title: 'USES',
+      value: ({ role, uses, maxUses }) => (role === 'join' ? `${uses}${maxUses === null ? '' : `/${maxUses}`}` : '-'),
+      align: 'right',
+    },
+    { title: 'LAST USED', value: (token) => ago(token.lastUsedAt), align: 'right', volatile: true },
+  ],
+};
+
+export interface ContextRow {
+  name: string;
+  current: boolean;
+  address: string;
+  tokenFile: string | undefined;
+  caFile: string | undefined;
+}
+
+export const CONTEXTS: Listing<ContextRow> = {
+  noun: 'context',
+  id: (context) => context.name,
+  columns: [
+    { title: '', value: (context) => (context.current ? '*' : '') },
+    { title: 'CONTEXT', value: (context) => context.name },
+    { title: 'ADDRESS', value: (context) => context.address },
+    { title: 'TOKEN FILE', value: (context) => context.tokenFile ?? '-' },
+    { title: 'CA FILE', value: (context) => context.caFile ?? '-', wide: true },
   ],
 };

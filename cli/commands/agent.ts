@@ -1,9 +1,12 @@
 /** `morch agent`: runs the agent of this node in this process. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, Option } from 'commander';
+import { isLoopbackHost } from '../../access/loopback';
 import { MorchError } from '../../contract/errors';
-import { collect, flag, parsePair, parsePairs, port } from '../flags';
-import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import { allowedHostOption, collect, flag, noAuthOption, parsePair, parsePairs, port } from '../flags';
+import { demandLoopback, isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -12,6 +15,9 @@ interface AgentFlags {
   advertise?: string;
   dataDir: string;
   scheduler?: string;
+  joinTokenFile?: string;
+  auth: boolean;
+  allowedHost?: string[];
   name?: string;
   label?: string[];
   cpuMillis?: number;
@@ -40,6 +46,12 @@ export function registerAgent(program: Command): void {
         .env('MORCH_DATA_DIR'),
     )
     .addOption(new Option('--scheduler <url>', 'the scheduler to join; none: used alone').env('MORCH_SCHEDULER'))
+    .addOption(
+      new Option(
+        '--join-token-file <path>',
+        "the scheduler's join.token, or another of its join tokens (env: MORCH_JOIN_TOKEN, the token itself)",
+      ).env('MORCH_JOIN_TOKEN_FILE'),
+    )
     .addOption(new Option('--name <id>', "the node's id (default: the host name)").env('MORCH_NAME'))
     .addOption(
       new Option('--label <key=value>', 'a label for placement, may be repeated (in MORCH_LABEL: a=1,b=2)')
@@ -87,28 +99,48 @@ export function registerAgent(program: Command): void {
         .default('auto')
         .env('MORCH_CGROUP'),
     )
+    .addOption(allowedHostOption())
+    .addOption(noAuthOption())
     .addHelpText(
       'after',
       '\nExamples:\n' +
         '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
         '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
-    .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
-      refuseAddress(command);
-      demandLoopback(options.host);
-      const fromEnv = command.getOptionValueSource('label') === 'env';
-      const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
-      if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
-        throw new MorchError(
-          'INVALID_INPUT',
-          `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
-        );
-      }
-      await runPart('agent', {
-        ...options,
-        dataDir: path.resolve(options.dataDir),
-        orphanAfterMs: orphanAfter,
-        labels: Object.fromEntries(pairs),
-      });
-    });
+    .action(
+      async (
+        { label = [], orphanAfter, auth, allowedHost: allowedHosts, ...options }: AgentFlags,
+        command: Command,
+      ) => {
+        refuseClientFlags(command);
+        demandLoopback(options.host);
+        const fromEnv = command.getOptionValueSource('label') === 'env';
+        const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
+        if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
+          throw new MorchError(
+            'INVALID_INPUT',
+            `--scheduler: "${options.scheduler}" is not a URL, such as http://127.0.0.1:5000`,
+          );
+        }
+        await runPart('agent', {
+          ...options,
+          dataDir: path.resolve(options.dataDir),
+          orphanAfterMs: orphanAfter,
+          auth: !isAuthOff(auth),
+          allowedHosts,
+          ...joinTokenOf(options),
+          labels: Object.fromEntries(pairs),
+        });
+      },
+    );
+}
+
+/** Given, or that of a scheduler which keeps its data where it does by default on this machine. */
+function joinTokenOf({ scheduler, joinTokenFile }: Pick<AgentFlags, 'scheduler' | 'joinTokenFile'>) {
+  if (joinTokenFile !== undefined) return { joinTokenFile: path.resolve(joinTokenFile) };
+  const { MORCH_JOIN_TOKEN: joinToken = '' } = process.env;
+  if (joinToken !== '') return { joinToken };
+  if (scheduler === undefined || !isLoopbackHost(new URL(scheduler).hostname)) return {};
+  const file = path.join(defaultDataDir('scheduler'), 'join.token');
+  return existsSync(file) ? { joinTokenFile: file } : {};
 }

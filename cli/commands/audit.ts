@@ -2,9 +2,10 @@
 import { type Command, Option } from 'commander';
 import type { AuditLine } from '../../contract/audit';
 import { clientOf } from '../client';
+import { defaultDataDir, describeDataDir } from '../dataDir';
 import { integer } from '../flags';
 import { addOutputOptions, outputOptionsOf, print, renderOne, say, visible } from '../output';
-import { defaultDataDir, describeDataDir, refuseAddress, runPart } from '../parts';
+import { refuseClientFlags, runPart } from '../parts';
 
 const PAGE = 1_000;
 
@@ -72,7 +73,7 @@ function registerVerify(parent: Command): void {
     )
     .option('--expect <seq:hash>', 'what an earlier verify printed: it must still be in the log')
     .action(async (files: string[], { dataDir, expect }: VerifyFlags, self: Command) => {
-      refuseAddress(self);
+      refuseClientFlags(self);
       await runPart('audit verify', { directory: dataDir, files, expect });
     });
 }

@@ -2,19 +2,24 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
-import { Cluster } from '../dev/cluster';
-import { integer, port } from '../flags';
+import { type Context, contextFile, loadContexts, saveContext } from '../contextFile';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import { Cluster, type ClusterPlan } from '../dev/cluster';
+import { allowedHostOption, integer, noAuthOption, port } from '../flags';
 import { print, say } from '../output';
-import { defaultDataDir, describeDataDir, refuseAddress } from '../parts';
+import { isAuthOff, refuseClientFlags } from '../parts';
 
 const PACKAGE_ROOT = path.join(__dirname, '..', '..', '..');
 const DEFAULT_PORT = 5000;
+const DEV_CONTEXT = 'dev';
 const SAME_PRESS_MS = 500;
 
 interface DevFlags {
   agents: number;
   port: number;
   dataDir: string;
+  auth: boolean;
+  allowedHost?: string[];
 }
 
 export function registerDev(program: Command): void {
@@ -33,24 +38,32 @@ export function registerDev(program: Command): void {
         .default(defaultDataDir('dev'), describeDataDir('dev'))
         .env('MORCH_DATA_DIR'),
     )
+    .addOption(allowedHostOption())
+    .addOption(noAuthOption())
     .addHelpText('after', '\nExample:\n  $ morch dev --agents 5 --port 6000 --data-dir ./dev-data')
     .action(async (flags: DevFlags, command: Command) => {
-      refuseAddress(command);
+      refuseClientFlags(command);
       if (flags.port + flags.agents > 65_535) {
         throw new MorchError(
           'INVALID_INPUT',
           `--port ${flags.port} leaves no room for ${flags.agents} agents above it`,
         );
       }
-      process.exitCode = await runDev({ ...flags, dataDir: path.resolve(flags.dataDir) });
+      process.exitCode = await runDev({
+        agents: flags.agents,
+        port: flags.port,
+        dataDir: path.resolve(flags.dataDir),
+        auth: !isAuthOff(flags.auth),
+        allowedHosts: flags.allowedHost ?? [],
+      });
     });
 }
 
 /** @returns the exit code: 0 after a signal, 1 when it did not come up */
-async function runDev(flags: DevFlags): Promise<number> {
+async function runDev(plan: ClusterPlan): Promise<number> {
   // A terminal that was closed must not end this before the parts have stopped.
   process.stdout.removeAllListeners('error').on('error', () => undefined);
-  const cluster = new Cluster(flags);
+  const cluster = new Cluster(plan);
   const signalled = new Promise<void>((resolve) => {
     let firstAtMs = Number.POSITIVE_INFINITY;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -64,7 +77,9 @@ async function runDev(flags: DevFlags): Promise<number> {
     }
   });
   try {
-    const up = cluster.start().then((isUp) => isUp && print(banner(cluster, flags)));
+    const up = cluster.start().then(async (isUp) => {
+      if (isUp) print(banner(cluster, plan, await provideContext(cluster, plan)));
+    });
     await Promise.race([up, signalled]);
     await signalled;
   } catch (error) {
@@ -73,20 +88,40 @@ async function runDev(flags: DevFlags): Promise<number> {
     return 1;
   }
   await cluster.stop();
-  say(`stopped; the records are kept in ${flags.dataDir}`);
+  say(`stopped; the records are kept in ${plan.dataDir}`);
   return 0;
 }
 
-function banner(cluster: Cluster, flags: DevFlags): string {
+/**
+ * Lets the commands find this cluster and its token. It becomes what they mean when nothing is said, unless that is
+ * another cluster than one of `morch dev`.
+ *
+ * @returns the flags that they still need
+ */
+async function provideContext(cluster: Cluster, { port: at, auth }: ClusterPlan): Promise<string[]> {
+  const name = at === DEFAULT_PORT ? DEV_CONTEXT : `${DEV_CONTEXT}-${at}`;
+  const context: Context = { address: cluster.address, ...(auth ? { tokenFile: cluster.adminTokenFile } : {}) };
+  const isDev = (current: string | undefined) => current === undefined || /^dev(-\d+)?$/.test(current);
+  try {
+    const file = contextFile();
+    await saveContext(file, name, context, isDev);
+    return loadContexts(file).current === name ? [] : ['--address', cluster.address];
+  } catch (error) {
+    say(`the context ${name} could not be written: ${(error as Error).message}`);
+    return ['--address', cluster.address, ...(auth ? ['--token-file', cluster.adminTokenFile] : [])];
+  }
+}
+
+function banner(cluster: Cluster, plan: ClusterPlan, flags: string[]): string {
   const { enter, morch } = waysToCall(process.env);
-  const call = flags.port === DEFAULT_PORT ? morch : `${morch} --address ${cluster.address}`;
+  const call = [morch, ...flags.map(shellWord)].join(' ');
   const sample = shellWord(path.join(PACKAGE_ROOT, 'scripts', 'sample-workload.sh'));
   const last = cluster.parts.at(-1)?.name ?? '';
   const pidOf = (name: string) => cluster.parts.find((part) => part.name === name)?.pid;
   return `
 morch dev is up
 ${cluster.parts.map((part) => `  ${part.name.padEnd(10)}http://127.0.0.1:${part.port}  (pid ${part.pid})`).join('\n')}
-  data      ${flags.dataDir}
+  data      ${plan.dataDir}
   logs      ${cluster.logDir}
 
 Try in another terminal:

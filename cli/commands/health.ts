@@ -1,6 +1,6 @@
 /** `morch health`: the scheduler's word on the whole; ends with 1 when it is degraded. */
 import type { Command } from 'commander';
-import type { Health } from '../../contract/health';
+import type { BareHealth, Health } from '../../contract/health';
 import { clientOf } from '../client';
 import { addOutputOptions, outputOptionsOf, paintStatus, print, renderFields, renderOne } from '../output';
 import { formatAge } from '../quantities';
@@ -12,7 +12,9 @@ export function registerHealth(program: Command): void {
     .addHelpText('after', '\nExample:\n  $ morch health -o json');
   addOutputOptions(command, { list: false }).action(async () => {
     const options = outputOptionsOf(command);
-    const health = await clientOf(command).get<Health>('/health');
+    const client = clientOf(command);
+    const health = await client.get<Health | BareHealth>('/health');
+    if (!('nodes' in health)) throw client.needsToken();
     print(renderOne(health, options, () => renderHealth(health, options.colour)));
     if (health.status !== 'healthy') process.exitCode = 1;
   });

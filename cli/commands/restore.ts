@@ -1,6 +1,7 @@
 /** `morch restore`: makes a scheduler's store from a backup; the scheduler's own code does it, in this process. */
 import { type Command, Option } from 'commander';
-import { defaultDataDir, describeDataDir, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import { refuseClientFlags, runPart } from '../parts';
 
 interface RestoreFlags {
   dataDir: string;
@@ -25,7 +26,7 @@ export function registerRestore(program: Command): void {
         '  $ morch restore saved.ndjson --data-dir ./scheduler-data --force',
     )
     .action(async (file: string, { dataDir, force = false }: RestoreFlags, command: Command) => {
-      refuseAddress(command);
+      refuseClientFlags(command);
       await runPart('restore', { file, dataDir, force });
     });
 }

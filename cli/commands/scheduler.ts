@@ -1,7 +1,9 @@
 /** `morch scheduler`: runs the scheduler in this process. */
+import path from 'node:path';
 import { type Command, Option } from 'commander';
-import { flag, integer, port } from '../flags';
-import { defaultDataDir, demandLoopback, describeDataDir, refuseAddress, runPart } from '../parts';
+import { defaultDataDir, describeDataDir } from '../dataDir';
+import { allowedHostOption, flag, integer, noAuthOption, port } from '../flags';
+import { demandLoopback, isAuthOff, refuseClientFlags, runPart } from '../parts';
 import { parseDurationMs } from '../quantities';
 
 /** Flag, variable, and the setting of scheduler/options.ts behind it. */
@@ -36,6 +38,8 @@ interface SchedulerFlags {
   auditDir?: string;
   profile: 'default' | 'fast';
   flapLosses?: number;
+  auth: boolean;
+  allowedHost?: string[];
   [time: string]: unknown;
 }
 
@@ -72,6 +76,8 @@ export function registerScheduler(program: Command): void {
         .env('MORCH_FLAP_LOSSES')
         .argParser(integer(0, 1_000_000)),
     )
+    .addOption(allowedHostOption())
+    .addOption(noAuthOption())
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -79,12 +85,21 @@ export function registerScheduler(program: Command): void {
         '  $ morch scheduler --profile fast --lease 6s',
     )
     .action(async (options: SchedulerFlags, self: Command) => {
-      refuseAddress(self);
-      const { host, port: listenOn, dataDir, auditDir, profile, flapLosses } = options;
+      refuseClientFlags(self);
+      const { host, port: listenOn, dataDir, auditDir, profile, flapLosses, allowedHost: allowedHosts } = options;
       demandLoopback(host);
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
-      await runPart('scheduler', { host, port: listenOn, dataDir, auditDir, profile, health });
+      await runPart('scheduler', {
+        host,
+        port: listenOn,
+        dataDir: path.resolve(dataDir),
+        ...(auditDir === undefined ? {} : { auditDir: path.resolve(auditDir) }),
+        auth: !isAuthOff(options.auth),
+        allowedHosts,
+        profile,
+        health,
+      });
     });
 }
 

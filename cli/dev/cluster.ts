@@ -2,11 +2,13 @@
  * The processes of `morch dev`: starts the scheduler and the agents, waits until all nodes are healthy, starts
  * again what dies, stops all in order. Used by commands/dev.ts.
  */
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from 'undici';
 import type { Node } from '../../contract/node';
 import { Client } from '../client';
+import type { Credential } from '../context';
 import { say } from '../output';
 import { measureMachine, shareOut } from './machine';
 import { type Death, Part, type PartPlan } from './part';
@@ -26,6 +28,9 @@ export interface ClusterPlan {
   agents: number;
   port: number;
   dataDir: string;
+  /** Whether the parts ask their callers for tokens. */
+  auth: boolean;
+  allowedHosts: readonly string[];
 }
 
 export class Cluster {
@@ -66,7 +71,7 @@ export class Cluster {
     say(`starting ${this.agents.length === 1 ? 'agent' : 'agents'} ${this.agents.map((a) => a.plan.name).join(', ')}`);
     for (const agent of this.agents) agent.start();
     const healthy = new Set<string>();
-    const client = new Client({ url: this.address, source: 'default' });
+    const client = new Client({ address: { url: this.address, source: 'default' }, credentials: this.credentials() });
     await this.until(UP_WITHIN_MS, 'all nodes to be healthy', async () => {
       for (const node of await client.list<Node>('/nodes', 'nodes').catch(() => [])) {
         const ours = this.agents.some((agent) => agent.plan.name === node.id && agent.plan.port === node.port);
@@ -80,6 +85,16 @@ export class Cluster {
     await this.forgetOthers(client);
     this.phase = 'up';
     return true;
+  }
+
+  get adminTokenFile(): string {
+    return path.join(this.plan.dataDir, 'scheduler', 'admin.token');
+  }
+
+  /** The scheduler has written its token before it serves. */
+  private credentials(): Credential[] {
+    const source = this.adminTokenFile;
+    return this.plan.auth ? [{ token: readFileSync(source, 'utf8').trim(), source }] : [];
   }
 
   /** Agents of an earlier run with more of them never come back: their nodes would count as lost for ever. */
@@ -190,7 +205,11 @@ export function nextRestartDelayMs(previousMs: number, ranMs: number, firstMs: n
 }
 
 /** Pure but for the machine's size. The scheduler's plan, then each agent's. */
-function planParts({ agents, port, dataDir }: ClusterPlan, address: string, logDir: string): PartPlan[] {
+function planParts(
+  { agents, port, dataDir, auth, allowedHosts }: ClusterPlan,
+  address: string,
+  logDir: string,
+): PartPlan[] {
   const share = shareOut(measureMachine(), agents);
   const logFile = (name: string) => path.join(logDir, `${name}.log`);
   const listen = (name: string, at: number) => [
@@ -200,6 +219,8 @@ function planParts({ agents, port, dataDir }: ClusterPlan, address: string, logD
     String(at),
     '--data-dir',
     path.join(dataDir, name),
+    ...(auth ? [] : ['--no-auth']),
+    ...allowedHosts.flatMap((host) => ['--allowed-host', host]),
   ];
   const scheduler = {
     name: 'scheduler',
@@ -218,6 +239,8 @@ function planParts({ agents, port, dataDir }: ClusterPlan, address: string, logD
         ...listen(name, port + at + 1),
         '--scheduler',
         address,
+        '--join-token-file',
+        path.join(dataDir, 'scheduler', 'join.token'),
         '--name',
         name,
         '--on-exit',

@@ -194,7 +194,7 @@ describe('a scheduler’s connection', () => {
     scheduler.socket.send('nonsense');
     expect(await scheduler.untilClosed()).toBe(1008);
     await expect(connect('?clusterId=c1&epoch=zero')).rejects.toThrow('400');
-    const elsewhere = new Connection(`${agent.address.replace('http', 'ws')}/elsewhere`);
+    const elsewhere = new Connection(`${agent.address.replace('http', 'ws')}/elsewhere`, agent.token);
     await expect(elsewhere.settled).rejects.toThrow('404');
   });
 });
@@ -259,6 +259,7 @@ describe('registration', () => {
       port: agent.port,
       name: agent.name,
       labels: { zone: 'c' },
+      agentToken: agent.token,
     });
     expect(await agent.status()).toMatchObject({ clusterId: 'k1', epoch: 7 });
     await agent.kill('SIGKILL');

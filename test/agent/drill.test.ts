@@ -24,7 +24,10 @@ const drill = (agent: TestAgent, body: Record<string, unknown>) => agent.request
 class Wire {
   text = '';
   isClosed = false;
-  private constructor(readonly socket: Socket) {
+  private constructor(
+    readonly socket: Socket,
+    private readonly token: string,
+  ) {
     socket.on('data', (data) => {
       this.text += data.toString();
     });
@@ -35,18 +38,22 @@ class Wire {
 
   static async open(agent: TestAgent): Promise<Wire> {
     const { hostname, port } = new URL(agent.address);
-    const wire = new Wire(createConnection({ host: hostname, port: Number(port) }));
+    const wire = new Wire(createConnection({ host: hostname, port: Number(port) }), agent.token);
     await once(wire.socket, 'connect');
     return wire;
   }
 
+  private get head(): string {
+    return `Host: localhost\r\nAuthorization: Bearer ${this.token}`;
+  }
+
   get(path: string): void {
-    this.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    this.socket.write(`GET ${path} HTTP/1.1\r\n${this.head}\r\n\r\n`);
   }
 
   post(path: string, command: object): void {
     const body = JSON.stringify(command);
-    const head = `Host: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+    const head = `${this.head}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
     this.socket.write(`POST ${path} HTTP/1.1\r\n${head}\r\n\r\n${body}`);
   }
 

@@ -119,7 +119,7 @@ test('status is as the contract says', async () => {
 });
 
 test('HEAD answers without a body', async () => {
-  const answer = await fetch(`${agent.address}/status`, { method: 'HEAD' });
+  const answer = await agent.fetch('/status', { method: 'HEAD' });
   expect(answer.status).toBe(200);
   expect(await answer.text()).toBe('');
 });

@@ -27,7 +27,7 @@ function follow(instanceId: string, query = '') {
   const leaving = new AbortController();
   const seen = { text: '', ended: false, leave: () => leaving.abort() };
   const read = async () => {
-    const response = await fetch(`${agent.address}/instances/${instanceId}/logs?follow=true${query}`, {
+    const response = await agent.fetch(`/instances/${instanceId}/logs?follow=true${query}`, {
       signal: leaving.signal,
     });
     const decoder = new TextDecoder();
@@ -41,7 +41,7 @@ function follow(instanceId: string, query = '') {
 test('are bytes as written, by stream, and plain text', async () => {
   await agent.startShell('echo out; echo err >&2; printf "\\377\\000end"', { instanceId: 'plain.0' });
   await agent.untilStatus('plain.0', 'completed');
-  const response = await fetch(`${agent.address}/instances/plain.0/logs?stream=stdout`);
+  const response = await agent.fetch('/instances/plain.0/logs?stream=stdout');
   expect(response.headers.get('content-type')).toContain('text/plain');
   expect(Buffer.from(await response.arrayBuffer())).toEqual(Buffer.from('out\n\xff\0end', 'latin1'));
   expect(await readAll('plain.0', '?stream=stderr')).toBe('err\n');

@@ -108,7 +108,7 @@ describe('a session', () => {
       answer += data.toString();
     });
     socket.write(
-      `POST /start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      `POST /start HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${agent.token}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     );
     const sentAtMs = performance.now();
     await until(() => performance.now() - sentAtMs > 700, {

@@ -38,9 +38,14 @@ interface Dev extends Running {
   morch: (...args: string[]) => ReturnType<typeof run>;
 }
 
+/** Each has commands of its own, which find it by the context that it writes. */
+const configHomeOf = (dataDir: string) => `${dataDir}-config`;
+
 function startDev(port: number, dataDir: string): Running {
   const args = ['dev', '--agents', String(AGENTS), '--port', String(port), '--data-dir', dataDir];
-  const dev = startMorch(args, { env: { MORCH_PORT: '1', MORCH_LABEL: 'not=for-the-children' } });
+  const dev = startMorch(args, {
+    env: { MORCH_PORT: '1', MORCH_LABEL: 'not=for-the-children', XDG_CONFIG_HOME: configHomeOf(dataDir) },
+  });
   running.push(dev);
   return dev;
 }
@@ -56,7 +61,13 @@ async function devUp(): Promise<Dev> {
   });
   const pidOf = (name: string) => Number(new RegExp(`${name} .*pid (\\d+)`).exec(dev.output.stdout)?.[1]);
   const pids = { scheduler: pidOf('scheduler'), n1: pidOf('n1'), n2: pidOf('n2') };
-  return { ...dev, port, dataDir, pids, morch: (...args) => run(['--address', `127.0.0.1:${port}`, ...args]) };
+  return {
+    ...dev,
+    port,
+    dataDir,
+    pids,
+    morch: (...args) => run(args, { env: { XDG_CONFIG_HOME: configHomeOf(dataDir) } }),
+  };
 }
 
 /** A zombie (an orphan whose new parent does not reap) is dead. */

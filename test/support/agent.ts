@@ -30,6 +30,7 @@ export interface AgentOptions {
   dataDir?: string;
   port?: number;
   scheduler?: string;
+  joinTokenFile?: string;
   advertise?: string;
   labels?: Record<string, string>;
   cpuMillis?: number;
@@ -127,8 +128,18 @@ export class TestAgent {
     this.#address = match[1]!;
   }
 
+  /** What it asks of its callers. */
+  get token(): string {
+    return readFileSync(join(this.dataDir, 'agent.token'), 'utf8').trim();
+  }
+
+  /** With its token. */
+  fetch(path: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
+    return fetch(this.#address + path, { ...init, headers: { authorization: `Bearer ${this.token}`, ...headers } });
+  }
+
   async request(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
-    const response = await fetch(this.#address + path, {
+    const response = await this.fetch(path, {
       method,
       headers: { ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
@@ -187,7 +198,7 @@ export class TestAgent {
   }
 
   async connect(query = ''): Promise<Connection> {
-    const connection = new Connection(`${this.#address.replace('http', 'ws')}/events${query}`);
+    const connection = new Connection(`${this.#address.replace('http', 'ws')}/events${query}`, this.token);
     await connection.settled;
     return connection;
   }
@@ -218,8 +229,9 @@ export class Connection {
   /** Open, or closed at once. */
   readonly settled: Promise<unknown>;
 
-  constructor(url: string) {
-    this.socket = new WebSocket(url, { perMessageDeflate: false });
+  constructor(url: string, token: string) {
+    const headers = { authorization: `Bearer ${token}` };
+    this.socket = new WebSocket(url, { perMessageDeflate: false, headers });
     this.socket.on('message', (data) => this.messages.push(JSON.parse(data.toString())));
     this.socket.on('close', (code) => {
       this.closeCode = code;

@@ -1,6 +1,6 @@
 /**
  * A real cluster on loopback for tests: scheduler and agents as child processes of the built tree, so that they can be
- * killed, each on a port and in a data directory of its own. `close` ends everything and fails if a process is left.
+ * killed, each on a port and in a data directory of its own. Callers are asked for tokens, as users are. `close` ends everything and fails if a process is left.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
@@ -67,6 +67,26 @@ export class Cluster {
     return `http://127.0.0.1:${this.scheduler.port}`;
   }
 
+  /** The scheduler's first tokens, as they were when it last began to serve. */
+  readonly tokens = { admin: '', join: '' };
+
+  private tokenFile(name: 'admin' | 'join'): string {
+    return path.join(this.directory, 'scheduler', `${name}.token`);
+  }
+
+  /** For commands, and programs that use them. */
+  get env(): { MORCH_ADDRESS: string; MORCH_TOKEN: string } {
+    return { MORCH_ADDRESS: this.url, MORCH_TOKEN: this.tokens.admin };
+  }
+
+  /** Of the scheduler, as its admin. */
+  fetch(route: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.url}${route}`, {
+      ...init,
+      headers: { authorization: `Bearer ${this.tokens.admin}`, ...headers },
+    });
+  }
+
   async startScheduler(): Promise<void> {
     const port = this.scheduler?.port ?? (await freePort());
     const dataDir = path.join(this.directory, 'scheduler');
@@ -82,6 +102,9 @@ export class Cluster {
       },
       { timeoutMs: 15_000, what: 'the scheduler serves' },
     );
+    for (const name of ['admin', 'join'] as const) {
+      this.tokens[name] = (await readFile(this.tokenFile(name), 'utf8')).trim();
+    }
   }
 
   /** Another one, on a directory of its own. */
@@ -108,7 +131,7 @@ export class Cluster {
       dataDir,
       name,
       scheduler: this.url,
-      joinTokenFile: path.join(this.scheduler.dataDir, 'join.token'),
+      joinTokenFile: this.tokenFile('join'),
       labels: {},
       cpuMillis: 4_000,
       memoryBytes: 4 * 2 ** 30,
@@ -141,10 +164,6 @@ export class Cluster {
     return child;
   }
 
-  async adminToken(): Promise<string> {
-    return (await readFile(path.join(this.scheduler.dataDir, 'admin.token'), 'utf8')).trim();
-  }
-
   logOf(name: string): Promise<string> {
     return readFile(path.join(this.directory, `${name}.log`), 'utf8');
   }
@@ -155,13 +174,9 @@ export class Cluster {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer<T>> {
-    const response = await fetch(`${this.url}${route}`, {
+    const response = await this.fetch(route, {
       method,
-      headers: {
-        authorization: `Bearer ${await this.adminToken()}`,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...headers,
-      },
+      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();

@@ -19,7 +19,7 @@ it('is restored with the same workloads, processes and generations, and goes on'
   const health = await cluster.request('GET', '/health');
 
   const file = path.join(cluster.directory, 'backup.ndjson');
-  expect(await morch(['backup', '--address', cluster.url, '--file', file])).toMatchObject({
+  expect(await morch(['backup', '--file', file], { env: cluster.env })).toMatchObject({
     exitCode: 0,
     stdout: `${file}\n`,
   });

@@ -77,7 +77,7 @@ test('the last lines, the last usage and the pid outlive the node, and the sched
   expect(record.reportedAt! <= record.lostAt).toBe(true);
   expect(moved.instances[0]!.node).not.toBe(node);
 
-  const env = { MORCH_ADDRESS: cluster.url };
+  const { env } = cluster;
   const shown = await morch(['blackbox', 'web'], { env });
   expect(shown.exitCode).toBe(0);
   expect(shown.stdout).toContain(`web.0 generation 1 on ${node}`);

@@ -21,13 +21,12 @@ async function begin(profile: 'fast' | 'default' = 'fast'): Promise<void> {
 }
 afterEach(() => cluster.close(), 60_000);
 
-const env = () => ({ MORCH_ADDRESS: cluster.url });
-const drill = (...args: string[]) => morch(['drill', ...args], { env: env() });
+const drill = (...args: string[]) => morch(['drill', ...args], { env: cluster.env });
 const SERVICE = { id: 'web', kind: 'service', command: ['sleep', '1000'], replicas: 6, stop: { graceMs: 200 } };
 const times = (at: readonly (string | null)[]) => at.map((time) => Date.parse(time ?? ''));
 const rising = (values: readonly number[]) => [...values].sort((a, b) => a - b);
 const drillEvents = async (): Promise<MorchEvent[]> => {
-  const lines = startMorch(['events', '--since', '0', '-o', 'json'], { env: env() });
+  const lines = startMorch(['events', '--since', '0', '-o', 'json'], { env: cluster.env });
   await until(() => lines.output.stdout.includes('scheduler.started'), { what: 'events are there' });
   lines.child.kill('SIGINT');
   const { stdout } = await lines.ended;
@@ -120,7 +119,7 @@ test('a killed agent that is back in time costs nothing', async () => {
   await begin('default');
   await cluster.submit(SERVICE);
   const before = await cluster.untilRunning('web', 6);
-  const running = startMorch(['drill', 'n3', '-y', '-o', 'json'], { env: env() });
+  const running = startMorch(['drill', 'n3', '-y', '-o', 'json'], { env: cluster.env });
   const { child } = cluster.agents.get('n3')!;
   await until(() => child.signalCode, { what: 'its agent is killed', timeoutMs: 15_000 });
   expect(child.signalCode).toBe('SIGKILL');
@@ -160,7 +159,7 @@ test('is refused without a yes, and where nothing else could take what runs ther
 test('never two at a time; Ctrl-C ends the watching, not the drill', async () => {
   await begin();
   const ask = (node: string) => cluster.request('POST', `/nodes/${node}/drill`, { kind: 'cut', durationMs: 4_000 });
-  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '4s', '-y'], { env: env() });
+  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '4s', '-y'], { env: cluster.env });
   await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   const other = await ask('n2');
   expect(other).toMatchObject({ status: 409, body: { code: 'NOT_POSSIBLE' } });
@@ -180,8 +179,11 @@ test('never two at a time; Ctrl-C ends the watching, not the drill', async () =>
 
 /** Runs the command on a terminal, and answers what it asks. */
 async function answerOnTerminal(answer: string, ...args: string[]): Promise<{ exitCode: number | null; text: string }> {
-  const command = [process.execPath, MAIN, '--address', cluster.url, ...args].join(' ');
-  const terminal = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const command = [process.execPath, MAIN, ...args].join(' ');
+  const terminal = spawn('script', ['-qec', command, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...cluster.env },
+  });
   let text = '';
   terminal.stdout.on('data', (data) => {
     text += String(data);

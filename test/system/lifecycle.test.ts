@@ -73,7 +73,7 @@ describe('a workload', () => {
   it('is told its fencing token and nothing of the agent', async () => {
     await cluster.submit({ id: 'env', command: ['env'], env: { GREETING: 'a=b\nc 🙂' } });
     await cluster.untilStatus('env', 'completed');
-    const text = await (await fetch(`${cluster.url}/workloads/env/logs`)).text();
+    const text = await (await cluster.fetch('/workloads/env/logs')).text();
     expect(text).toContain('GREETING=a=b\nc 🙂');
     for (const line of ['MORCH_WORKLOAD=env', 'MORCH_INSTANCE=env.0', 'MORCH_GENERATION=1', 'MORCH_RUN=1'])
       expect(text).toContain(`${line}\n`);

@@ -18,7 +18,7 @@ if (!isRoot)
 
 async function outputOf(id: string): Promise<string[]> {
   await cluster.untilStatus(id, 'completed');
-  const answer = await fetch(`${cluster.url}/workloads/${id}/logs`);
+  const answer = await cluster.fetch(`/workloads/${id}/logs`);
   return (await answer.text()).trimEnd().split('\n');
 }
 

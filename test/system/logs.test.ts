@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => cluster.close(), 60_000);
 
 const shell = (script: string) => ['bash', '-c', script];
-const logs = (...args: string[]): Promise<Result> => morch(['logs', '--address', cluster.url, ...args]);
+const logs = (...args: string[]): Promise<Result> => morch(['logs', ...args], { env: cluster.env });
 const linesOf = (text: string) => text.split('\n').slice(0, -1);
 
 async function killAgent(name: string): Promise<void> {
@@ -26,7 +26,7 @@ test('everything written comes out once, across rotations and while the agent is
   await cluster.submit({ id: 'much', command: shell(script), logs: { maxBytes: 50_000, files: 100 } });
   await cluster.untilRunning('much', 1);
   const node = (await cluster.workload('much')).instances[0]!.node!;
-  const following = startMorch(['logs', '--address', cluster.url, 'much', '-f']);
+  const following = startMorch(['logs', 'much', '-f'], { env: cluster.env });
   for (const least of [2_000, 10_000]) {
     await until(() => linesOf(following.output.stdout).length > least, {
       what: 'some lines have come',
@@ -84,7 +84,7 @@ test('a restarted instance goes on in the same files, and its follower with it',
     command: shell('echo "$MORCH_GENERATION"; sleep 600'),
   });
   await cluster.untilRunning(id, 1);
-  const following = startMorch(['logs', '--address', cluster.url, id, '-f', '--tail', '5']);
+  const following = startMorch(['logs', id, '-f', '--tail', '5'], { env: cluster.env });
   await until(() => following.output.stdout === '1\n', { what: 'the first has come' });
   await cluster.request('POST', `/workloads/${id}/restart`);
   await until(() => following.output.stdout === '1\n2\n', { what: 'the second has come', timeoutMs: 20_000 });

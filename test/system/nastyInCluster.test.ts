@@ -55,7 +55,7 @@ it.each<[string, string[], number]>([
 it('hands out bytes that are no text, arguments and environment as they are', async () => {
   const read = async (id: string) => {
     await cluster.untilStatus(id, 'completed');
-    const response = await fetch(`${cluster.url}/workloads/${id}/logs`);
+    const response = await cluster.fetch(`/workloads/${id}/logs`);
     expect(response.status).toBe(200);
     return Buffer.from(await response.arrayBuffer());
   };

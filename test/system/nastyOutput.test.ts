@@ -36,7 +36,7 @@ interface Digest {
 }
 
 async function readBack(instanceId: string, query = ''): Promise<Digest> {
-  const response = await fetch(`${agent.address}/instances/${instanceId}/logs${query}`);
+  const response = await agent.fetch(`/instances/${instanceId}/logs${query}`);
   expect(response.status).toBe(200);
   const hash = createHash('sha256');
   let bytes = 0;

@@ -152,7 +152,9 @@ test('of two on copies of one directory one commands; the other stands down, and
   await cluster.startScheduler();
   await cluster.untilHealthy(2);
   const second = await cluster.startSecondScheduler(savedDir());
-  const reasons = async (url: string) => ((await (await fetch(`${url}/health`)).json()) as Health).reasons.join('\n');
+  const headers = { authorization: `Bearer ${cluster.tokens.admin}` };
+  const reasons = async (url: string) =>
+    ((await (await fetch(`${url}/health`, { headers })).json()) as Health).reasons.join('\n');
   await until(async () => (await reasons(second.url)).includes('stands down'), { what: 'the second stands down' });
   expect(await copies('web')).toEqual(before);
   await killScheduler();

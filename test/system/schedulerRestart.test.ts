@@ -65,7 +65,7 @@ it('goes on with stops, restarts and events where it was', async () => {
   await cluster.untilStatus('slow', 'stopped');
   const seqs: number[] = [];
   const controller = new AbortController();
-  const response = await fetch(`${cluster.url}/events?since=0`, { signal: controller.signal });
+  const response = await cluster.fetch('/events?since=0', { signal: controller.signal });
   for await (const chunk of response.body!) {
     for (const match of Buffer.from(chunk as Uint8Array)
       .toString()
@@ -87,5 +87,5 @@ it('acknowledges nothing once its files are gone', async () => {
     status: 'degraded',
     store: { writable: false },
   });
-  expect((await fetch(`${cluster.url}/readyz`)).status).toBe(503);
+  expect((await cluster.fetch('/readyz')).status).toBe(503);
 }, 60_000);

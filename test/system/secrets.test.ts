@@ -83,9 +83,9 @@ it(
   async () => {
     const canary = `canary-${randomBytes(24).toString('hex')}`;
     expect(await set('canary', canary)).toBe(201);
-    const broken = await fetch(`${cluster.url}/secrets/canary`, {
+    const broken = await cluster.fetch('/secrets/canary', {
       method: 'PUT',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${await cluster.adminToken()}` },
+      headers: { 'content-type': 'application/json' },
       body: `{"value":${canary}}`,
     });
     expect([broken.status, await broken.text()]).toEqual([400, expect.not.stringContaining(canary)]);
@@ -132,9 +132,7 @@ it(
     expect(body.secrets).toEqual([
       { name: 'canary', version: 3, updatedAt: expect.any(String), readable: true, usedBy: ['quiet'] },
     ]);
-    const backup = await fetch(`${cluster.url}/backup`, {
-      headers: { authorization: `Bearer ${await cluster.adminToken()}` },
-    });
+    const backup = await cluster.fetch('/backup');
     const key = await readFile(path.join(cluster.scheduler.dataDir, 'secret.key'));
     const backupFile = path.join(cluster.directory, 'backup.ndjson');
     await writeFile(backupFile, Buffer.from(await backup.arrayBuffer()));
@@ -322,9 +320,7 @@ it(
   async () => {
     await set('canary', 'first');
     const file = path.join(cluster.directory, 'backup.ndjson');
-    const answer = await fetch(`${cluster.url}/backup`, {
-      headers: { authorization: `Bearer ${await cluster.adminToken()}` },
-    });
+    const answer = await cluster.fetch('/backup');
     await writeFile(file, Buffer.from(await answer.arrayBuffer()));
     const { dataDir } = cluster.scheduler;
     const key = await readFile(path.join(dataDir, 'secret.key'));

@@ -126,7 +126,7 @@ describe('WebSocket /events', () => {
   it('answers a handshake without a key with a problem', async () => {
     served = await serveFake();
     const { socket, heard } = rawSocket();
-    socket.write('GET /events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    socket.write('GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
     await once(socket, 'close');
     expect(heard()).toMatch(/^HTTP\/1.1 400 [\s\S]*application\/problem\+json/);
   });
@@ -195,7 +195,7 @@ describe('SSE /events', () => {
     served = await serveFake();
     await publish(served.store, served.events, 5);
     const { socket, heard } = rawSocket();
-    socket.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await until(() => heard().includes('events follow'), { what: 'it is answered' });
     await publish(served.store, served.events, 1);
     await until(() => heard().includes('id: 6\n'), { what: 'the sixth has come' });
@@ -220,7 +220,7 @@ describe('SSE /events', () => {
   it('lets a slow reader wait and keeps little for it', async () => {
     served = await serveFake();
     const { socket, heard } = rawSocket();
-    socket.write('GET /events?since=0 HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /events?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await until(() => heard().includes('events follow'), { what: 'it is answered' });
     socket.pause();
     const data = { uid: 'u', filling: 'x'.repeat(10_000) };
@@ -236,7 +236,7 @@ describe('SSE /events', () => {
 });
 
 const HANDSHAKE =
-  'GET /events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+  'GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
   'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
 
 function rawSocket(): { socket: Socket; heard: () => string } {

@@ -54,11 +54,17 @@ describe('every route', () => {
     for (const { method, path } of SCHEDULER_ROUTES) {
       if (method !== 'GET') continue;
       const url = path.replace(':id', path.startsWith('/nodes') ? 'n1' : 'web');
-      const bytes = await exchange(served.http.port, `HEAD ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const bytes = await exchange(
+        served.http.port,
+        `HEAD ${url} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      );
       expect([path, bytes.split('\r\n')[0]]).toEqual([path, 'HTTP/1.1 200 OK']);
       expect(bytes.endsWith('\r\n\r\n')).toBe(true);
     }
-    const gone = await exchange(served.http.port, 'HEAD /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const gone = await exchange(
+      served.http.port,
+      'HEAD /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    );
     expect(gone).toMatch(/^HTTP\/1.1 404 /);
   });
 });
@@ -175,7 +181,7 @@ describe('/backup', () => {
   });
 
   it('has no end when a record could not be read', async () => {
-    const get = 'GET /backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const get = 'GET /backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
     const end = /\r\n0\r\n\r\n$/;
     expect(await exchange(served.http.port, get)).toMatch(end);
     served.api.failure = new Error('the store is damaged');
@@ -191,7 +197,7 @@ describe('the server', () => {
     const body = '{"command":["a"]}';
     const answer = await exchange(
       served.http.port,
-      `POST /workloads HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+      `POST /workloads HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
     );
     expect(answer).toMatch(/^HTTP\/1.1 201 /);
     expect(answer).toMatch(/HTTP\/1.1 200 OK[\s\S]*ok\n$/);
@@ -214,7 +220,7 @@ describe('the server', () => {
   it('ends open streams and idle connections when it closes', async () => {
     const other = await serveFake();
     const stream = connect(other.http.port, '127.0.0.1', () => {
-      stream.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
+      stream.write('GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n');
     });
     const idle = connect(other.http.port, '127.0.0.1');
     let heard = '';

@@ -299,7 +299,7 @@ describe('a header', () => {
       const answer = await exchange(
         served.http.port,
         Buffer.from(
-          `POST /workloads HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nIdempotency-Key: ${key}\r\nContent-Length: 17\r\n\r\n{"command":["a"]}`,
+          `POST /workloads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nIdempotency-Key: ${key}\r\nContent-Length: 17\r\n\r\n{"command":["a"]}`,
           'latin1',
         ),
       );
@@ -339,7 +339,7 @@ describe('what the scheduler refuses', () => {
 });
 
 describe('what is not HTTP', () => {
-  const head = 'POST /workloads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+  const head = 'POST /workloads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
   it.each([
     ['no protocol at all', 'hello\r\n\r\n', 400],
     ['a TLS greeting', Buffer.from('160301020001000001fc0303', 'hex'), 400],
@@ -347,10 +347,10 @@ describe('what is not HTTP', () => {
     ['two lengths', `${head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
     ['length and chunks', `${head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400],
     ['a negative length', `${head}Content-Length: -5\r\n\r\n`, 400],
-    ['oversized headers', `GET /health HTTP/1.1\r\nHost: x\r\nX-Big: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
-    ['an oversized path', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`, 431],
+    ['oversized headers', `GET /health HTTP/1.1\r\nHost: localhost\r\nX-Big: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+    ['an oversized path', `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 431],
     ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400],
-    ['a NUL in a header', 'GET /health HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n', 400],
+    ['a NUL in a header', 'GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: a\0b\r\n\r\n', 400],
   ] as const)('%s is refused and the connection ended', async (_what, bytes, status) => {
     expect(await exchange(served.http.port, bytes)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });

@@ -38,7 +38,7 @@ export function refusalOfBrowser(headers: IncomingHttpHeaders, allowedHosts: Rea
 
 /** @returns the name or address without port and brackets, in lower case; null when it is none */
 function hostNameOf(host: string): string | null {
-  const [, v6, name] = /^(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+?)\.?)(?::\d{1,5})?$/.exec(host) ?? [];
+  const [, v6, name] = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+?)\.?)(?::\d{1,5})?$/.exec(host) ?? [];
   return (v6 ?? name ?? null)?.toLowerCase() ?? null;
 }
 

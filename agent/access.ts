@@ -2,6 +2,7 @@
  * Who may command this agent: whoever has its token, which is `<dataDir>/agent.token`, and which its scheduler is told at
  * the registration. Refuses what comes from the pages of other sites first.
  */
+import { chmod } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { refusalOfBrowser } from '../access/browser';
@@ -19,7 +20,10 @@ import { AGENT_ROUTES } from '../contract/routes';
 export async function provideAgentToken(dataDir: string): Promise<string> {
   const file = join(dataDir, 'agent.token');
   const known = await readPrivateFile(file);
-  if (known !== null && agentTokenSchema.safeParse(known).success) return known;
+  if (known !== null && agentTokenSchema.safeParse(known).success) {
+    await chmod(file, 0o600);
+    return known;
+  }
   if (known !== null) {
     const detail = `${file} does not hold the token of an agent. Remove it: the next start makes another, and registers anew with it.`;
     throw new MorchError('INVALID_INPUT', detail);

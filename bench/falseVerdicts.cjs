@@ -41,7 +41,7 @@ async function measure({ numbers: { minutes, spinners, workloads }, check, say }
     await until(async () => (await cluster.request('GET', '/workloads/web')).counts.running === workloads, {
       what: `${workloads} instances run under the profile ${profile}`,
     });
-    const events = await openEvents(cluster.scheduler.port);
+    const events = await openEvents(cluster.scheduler);
     clusters.push({ profile, cluster, events, before: await identities(cluster) });
   }
   const load = startLoad(spinners, clusters[0].cluster.directory);

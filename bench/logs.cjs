@@ -211,14 +211,14 @@ async function compare({ agent, instanceId, bytes, expected, say }) {
   const route = `/instances/${instanceId}/logs?stream=stdout`;
   const hash = createHash('sha256');
   const before = performance.now();
-  const got = await download(agent.part.port, route, (chunk) => void hash.update(chunk));
+  const got = await download(agent.part, route, (chunk) => void hash.update(chunk));
   const readMs = performance.now() - before;
   const isSame = got === bytes && hash.digest('hex') === expected.sha256;
   say(
     isSame,
     `${got} bytes came out of ${bytes}${isSame ? '' : `; ${await findDifference(agent, route, expected.reference)}`}`,
   );
-  const errors = await download(agent.part.port, route.replace('stdout', 'stderr'), () => {});
+  const errors = await download(agent.part, route.replace('stdout', 'stderr'), () => {});
   say(errors === 0, `${errors} bytes on stderr`);
   return { isSame, readMs };
 }
@@ -227,7 +227,7 @@ async function compare({ agent, instanceId, bytes, expected, say }) {
 async function findDifference(agent, route, reference) {
   const file = path.join(agent.directory, 'got');
   const output = createWriteStream(file);
-  await download(agent.part.port, route, (chunk) => output.write(chunk));
+  await download(agent.part, route, (chunk) => output.write(chunk));
   await new Promise((resolve) => output.end(resolve));
   return promisify(execFile)('cmp', [reference, file]).then(
     () => 'the same when it was read again',

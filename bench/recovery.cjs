@@ -45,7 +45,7 @@ async function measureRecovery({ numbers: { runs, workloads }, texts: { profile 
   const policyMs = HEALTH_PROFILES[profile].refusedVerdictMs;
   // A node that is killed in every third run is no flapping one.
   const cluster = await Cluster.start({ agents: 3, schedulerFlags: ['--profile', profile, '--flap-losses', '0'] });
-  const events = await openEvents(cluster.scheduler.port);
+  const events = await openEvents(cluster.scheduler);
   const samples = [];
   for (let run = 1; run <= runs; run += 1) {
     const victim = cluster.agents[(run - 1) % 3].name;

@@ -347,7 +347,7 @@ export const SCHEDULER_ROUTES = [
     access: 'operator',
     summary: 'Sets a secret, or gives it another value',
     body: putSecretSchema,
-    answers: { 201: null, 204: null },
+    answers: { 201: secretSchema, 200: secretSchema },
   },
   {
     method: 'DELETE',

@@ -89,8 +89,8 @@ export interface SchedulerApi {
   /** Resolves when the workload is terminal or gone, or the signal aborts. */
   untilTerminal(id: string, signal: AbortSignal): Promise<void>;
   listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null };
-  /** @returns whether it is new. NOT_POSSIBLE for what is not text where a live workload wants it as a variable */
-  setSecret(name: string, value: Buffer): Promise<boolean>;
+  /** NOT_POSSIBLE for what is not text where a live workload wants it as a variable */
+  setSecret(name: string, value: Buffer): Promise<{ created: boolean; secret: Secret }>;
   /** SECRET_NOT_FOUND; SECRET_IN_USE while a workload that has not ended refers to it */
   removeSecret(name: string): Promise<void>;
   /** All records as they are now, as contract/backup.ts tells; without its end when it cannot be had. */

@@ -24,6 +24,9 @@ output_of() {
 step 'the agent starts'
 start_part agent agent --port "$port" --data-dir "$work/agent" --name alone
 must 'it serves on its port' holds_within 15 serves
+request GET "$agent/status"
+check 'without its token: 401' answers 401 '$.code' UNAUTHENTICATED
+use_token "$work/agent/agent.token"
 request GET "$agent/readyz"
 check 'it takes work' answers 200
 request GET "$agent/status"

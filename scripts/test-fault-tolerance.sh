@@ -21,7 +21,8 @@ start_scheduler() { start_part scheduler scheduler --port "$port" --data-dir "$w
 start_agent() {
   local name=$1
   shift
-  start_part "$name" agent --name "$name" --port "${port_of[$name]}" --data-dir "$work/$name" --scheduler "$scheduler" "$@"
+  start_part "$name" agent --name "$name" --port "${port_of[$name]}" --data-dir "$work/$name" --scheduler "$scheduler" \
+    --join-token-file "$work/scheduler/join.token" "$@"
 }
 serves() {
   request GET "$scheduler/livez"
@@ -50,8 +51,9 @@ lost() {
   check 'all run again' holds_within 20 running web "$instances"
   times=$(node -e '
     const [url, node, failedAt] = process.argv.slice(1);
-    fetch(`${url}/workloads/web/history?limit=1000`).then((a) => a.json()).then(async ({ events }) => {
-      const { recentVerdicts } = await (await fetch(`${url}/health/summary`)).json();
+    const headers = { Authorization: `Bearer ${process.env.MORCH_TOKEN}` };
+    fetch(`${url}/workloads/web/history?limit=1000`, { headers }).then((a) => a.json()).then(async ({ events }) => {
+      const { recentVerdicts } = await (await fetch(`${url}/health/summary`, { headers })).json();
       const verdict = recentVerdicts.find((v) => v.node === node && Date.parse(v.at) >= failedAt);
       const started = events.filter((e) => e.type === "instance.started" && Date.parse(e.at) >= Date.parse(verdict.at));
       const last = Math.max(...started.map((e) => Date.parse(e.at)));
@@ -68,6 +70,7 @@ lost() {
 step "a scheduler, three agents, $instances instances"
 start_scheduler
 must 'the scheduler serves' holds_within 15 serves
+use_token "$work/scheduler/admin.token"
 for name in n1 n2 n3; do start_agent "$name"; done
 must 'three nodes are healthy' holds_within 20 healthy_nodes 3
 morch submit --command sleep 600 --name web --kind service --replicas "$instances" --env "WALK=$mark/web" -q >/dev/null
@@ -160,7 +163,8 @@ node -e '
   const acknowledged = [];
   const submit = async (i) => {
     const body = JSON.stringify({ id: `s${i}`, kind: "service", command: ["sleep", "600"], env: { WALK: `${mark}/s${i}.` } });
-    const headers = { "Content-Type": "application/json", "Idempotency-Key": `${mark}-${i}` };
+    const Authorization = `Bearer ${process.env.MORCH_TOKEN}`;
+    const headers = { Authorization, "Content-Type": "application/json", "Idempotency-Key": `${mark}-${i}` };
     for (let attempt = 0; attempt < 200; attempt++) {
       const answer = await fetch(`${url}/workloads`, { method: "POST", headers, body }).catch(() => null);
       if (answer?.status === 201) {
@@ -202,8 +206,9 @@ step 'the end'
 node -e '
   (async () => {
     const url = process.argv[1];
-    const { workloads } = await (await fetch(`${url}/workloads?limit=1000`)).json();
-    await Promise.all(workloads.map(({ id }) => fetch(`${url}/workloads/${id}`, { method: "DELETE" })));
+    const headers = { Authorization: `Bearer ${process.env.MORCH_TOKEN}` };
+    const { workloads } = await (await fetch(`${url}/workloads?limit=1000`, { headers })).json();
+    await Promise.all(workloads.map(({ id }) => fetch(`${url}/workloads/${id}`, { method: "DELETE", headers })));
   })();
 ' "$scheduler"
 check 'stopped, no process of a workload is left' holds_within 20 are_marked 0

@@ -13,7 +13,7 @@ start_scheduler() { start_part scheduler scheduler --port "$port" --data-dir "$w
 # start_agent NAME PORT ZONE
 start_agent() {
   start_part "$1" agent --on-exit stop --name "$1" --port "$2" --data-dir "$work/$1" --scheduler "$scheduler" --label "zone=$3" \
-    --cpu-millis 1000 --memory-bytes 1GiB
+    --join-token-file "$work/scheduler/join.token" --cpu-millis 1000 --memory-bytes 1GiB
 }
 serves() {
   request GET "$scheduler/livez"
@@ -42,6 +42,9 @@ ends() {
 step 'a scheduler and three agents'
 start_scheduler
 must 'the scheduler serves' holds_within 15 serves
+run nodes
+check 'morch without a token: exit code 6' ends 6
+use_token "$work/scheduler/admin.token"
 start_agent n1 "$p1" a
 start_agent n2 "$p2" b
 start_agent n3 "$p3" c
@@ -182,7 +185,8 @@ check 'their numbers are contiguous from 1' equal "$contiguous" true
 step 'kill -9 of the scheduler'
 pids() { node -e '
     const ids = process.argv.slice(2);
-    Promise.all(ids.map((id) => fetch(`${process.argv[1]}/workloads/${id}`).then((a) => a.json()))).then((all) =>
+    const headers = { Authorization: `Bearer ${process.env.MORCH_TOKEN}` };
+    Promise.all(ids.map((id) => fetch(`${process.argv[1]}/workloads/${id}`, { headers }).then((a) => a.json()))).then((all) =>
       console.log(all.flatMap((w) => w.instances.map((i) => `${i.id}/${i.generation}.${i.run}=${i.pid}`)).sort().join(" ")));
   ' "$scheduler" web logd elsewhere afar once; }
 before=$(pids)

@@ -114,6 +114,13 @@ now_ms() { date +%s%3N; }
 
 # ---- HTTP and JSON
 
+# use_token FILE: from now on requests and commands send the token in it. Not by argv, which everybody can read.
+use_token() {
+  MORCH_TOKEN=$(<"$1")
+  export MORCH_TOKEN
+  (umask 077 && printf 'Authorization: Bearer %s\n' "$MORCH_TOKEN" >"$work/authorization")
+}
+
 # request METHOD URL [BODY [HEADER...]]: sets STATUS (000: no connection) and BODY.
 request() {
   local method=$1 url=$2 body=${3-} answer
@@ -122,6 +129,7 @@ request() {
     local arguments=(-sS -m 60 -X "$method" -w '\n%{http_code}') header
     [ -z "$body" ] || arguments+=(--data-binary "$body")
     [[ -z $body || "$*" == *Content-Type:* ]] || arguments+=(-H 'Content-Type: application/json')
+    [ -z "${MORCH_TOKEN-}" ] || arguments+=(-H "@$work/authorization")
     for header in "$@"; do arguments+=(-H "$header"); done
     answer=$(curl "${arguments[@]}" "$url" 2>"$work/request.err") || true
   else
@@ -132,6 +140,7 @@ request() {
         method,
         headers: {
           ...(body.length ? { "Content-Type": "application/json" } : {}),
+          ...(process.env.MORCH_TOKEN ? { Authorization: `Bearer ${process.env.MORCH_TOKEN}` } : {}),
           ...Object.fromEntries(headers.map((h) => [h.slice(0, h.indexOf(":")), h.slice(h.indexOf(":") + 1).trim()])),
         },
         ...(body.length ? { body } : {}),

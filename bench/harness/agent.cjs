@@ -92,7 +92,7 @@ class Agent {
 
   /** Its messages from now on, to `take`, until closed. @returns what closes it */
   listen(take) {
-    return openMessages(this.part.port, take);
+    return openMessages(this.part, take);
   }
 
   /** Live processes of all workloads: [{ pid, env }] */

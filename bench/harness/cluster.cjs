@@ -3,6 +3,7 @@
  * A real cluster on loopback: a scheduler and agents as processes of their own. They end with this process, however it
  * ends: `close` asks them to, `destroy` and a kill of this process make them. Agents stop their workloads when told to end.
  */
+const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { enlist } = require('./ending.cjs');
 const { HttpClient } = require('./http.cjs');
@@ -59,7 +60,10 @@ class Cluster {
 
   /** Does not wait for it to be healthy. */
   async startAgent(name) {
-    await this.#launch(name, ['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop']);
+    await this.#launch(name, [
+      ...['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop'],
+      ...['--join-token-file', path.join(this.scheduler.dataDir, 'join.token')],
+    ]);
   }
 
   async #launch(name, args) {

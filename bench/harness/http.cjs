@@ -5,6 +5,8 @@ const { WebSocket } = require('ws');
 
 class HttpClient {
   #agent = new http.Agent({ keepAlive: true, noDelay: true });
+  /** Sent with every request from when it is known. */
+  token = null;
 
   /** @param port on loopback */
   constructor(port) {
@@ -31,7 +33,14 @@ class HttpClient {
       text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
     return new Promise((resolve, reject) => {
       const request = http.request(
-        { host: '127.0.0.1', port: this.port, agent: this.#agent, method, path, headers: { ...withBody, ...headers } },
+        {
+          host: '127.0.0.1',
+          port: this.port,
+          agent: this.#agent,
+          method,
+          path,
+          headers: { ...withBody, ...authorization(this.token), ...headers },
+        },
         (response) => {
           const chunks = [];
           response.on('data', (chunk) => chunks.push(chunk));
@@ -54,15 +63,17 @@ class HttpClient {
   }
 }
 
+const authorization = (token) => (token === null ? {} : { authorization: `Bearer ${token}` });
+
 function parse(response, bytes) {
   const text = bytes.toString();
   return /json/.test(response.headers['content-type'] ?? '') && text !== '' ? JSON.parse(text) : text;
 }
 
-/** Collects the scheduler's events from now on, until closed or the connection ends. `list` grows as they come. */
-async function openEvents(port) {
+/** Collects the events of the scheduler (a Part) from now on, until closed or the connection ends. `list` grows as they come. */
+async function openEvents({ port, token }) {
   const list = [];
-  const request = http.get({ host: '127.0.0.1', port, path: '/events', agent: false });
+  const request = http.get({ host: '127.0.0.1', port, path: '/events', agent: false, headers: authorization(token) });
   request.on('error', () => {}); // the scheduler's end, or `close`
   const response = await new Promise((resolve, reject) => {
     request.once('response', resolve);
@@ -78,9 +89,9 @@ async function openEvents(port) {
   return { list, close: () => request.destroy() };
 }
 
-/** Bytes of an answer, as they come, to `take`. @returns how many; @throws Error when it is not 200 or breaks off */
-async function download(port, route, take) {
-  const request = http.get({ host: '127.0.0.1', port, path: route, agent: false });
+/** Bytes of an answer of a Part, as they come, to `take`. @returns how many; @throws Error when it is not 200 or breaks off */
+async function download({ port, token }, route, take) {
+  const request = http.get({ host: '127.0.0.1', port, path: route, agent: false, headers: authorization(token) });
   const response = await new Promise((resolve, reject) => {
     request.once('response', resolve);
     request.once('error', reject);
@@ -94,9 +105,9 @@ async function download(port, route, take) {
   return bytes;
 }
 
-/** Messages of an agent's WebSocket, the inventory first, to `take`. @returns what closes it; @throws Error when it does not open */
-async function openMessages(port, take) {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}/events`);
+/** Messages of the WebSocket of an agent (a Part), the inventory first, to `take`. @returns what closes it; @throws Error when it does not open */
+async function openMessages({ port, token }, take) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/events`, { headers: authorization(token) });
   socket.on('message', (data) => take(JSON.parse(data.toString())));
   await new Promise((resolve, reject) => {
     socket.once('open', resolve);

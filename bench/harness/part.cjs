@@ -35,6 +35,12 @@ class Part {
     return this.child.pid;
   }
 
+  /** What opens all of it; there once it serves. */
+  get token() {
+    const file = this.args[0] === 'agent' ? 'agent.token' : 'admin.token';
+    return readFileSync(path.join(this.dataDir, file), 'utf8').trim();
+  }
+
   /** Does not wait until it serves. */
   launch() {
     const log = openSync(this.log, 'a');
@@ -57,6 +63,7 @@ class Part {
       return answer?.status === 200;
     };
     await until(asks, { what: `${this.name} serves`, everyMs: 5, describe: () => this.lastWords() });
+    client.token = this.token;
   }
 
   lastWords() {

@@ -97,7 +97,8 @@ export class Guard {
   }
 }
 
-const NEEDED: Record<Access, string> = {
+/** What each access asks for, in words. */
+export const NEEDED: Record<Access, string> = {
   open: 'nothing',
   read: 'the role read',
   operator: 'the role operator',

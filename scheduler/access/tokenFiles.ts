@@ -2,6 +2,7 @@
  * The two tokens that every scheduler has, as files of its data directory: `admin.token` for its owner, `join.token` for
  * agents. What a file says is true: its owner could write the store as well.
  */
+import { chmod } from 'node:fs/promises';
 import path from 'node:path';
 import { readPrivateFile, removePrivateFile, writePrivateFile } from '../../access/privateFile';
 import { parseToken, type TokenParts, tokenText } from '../../access/tokenText';
@@ -27,6 +28,7 @@ export async function provideTokenFiles(dataDir: string, tokens: Tokens, nowMs: 
       const detail = `${file} does not hold a token of the role ${role}. Remove it: the next start makes another.`;
       throw new MorchError('INVALID_INPUT', detail);
     }
+    if (text !== null) await chmod(file, 0o600);
     if (parts !== null && known !== undefined && tokens.isOf(known, parts)) continue;
     if (known !== undefined) tokens.remove(known.id);
     if (parts !== null) tokens.adopt(name, parts, { nowMs });

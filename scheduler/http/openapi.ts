@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ERRORS, type ErrorCode, problemSchema } from '../../contract/errors';
 import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { VERSION } from '../../contract/version';
+import { NEEDED } from '../access/guard';
 import type { HandlersOf } from './handlers';
 
 type Json = Record<string, unknown>;
@@ -33,7 +34,8 @@ export function openapiOf(routes: readonly Route[]): Json {
       description: 'Runs plain programs on a fleet of Linux nodes and keeps them running.',
     },
     paths,
-    components: { schemas: components.schemas },
+    components: { schemas: components.schemas, securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+    security: [{ token: [] }],
   };
 }
 
@@ -87,10 +89,16 @@ function operationOf(route: Route, components: Components, problem: Json): Json 
   return {
     operationId: operationIdOf(route),
     summary: route.summary,
+    ...accessOf(route),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.body === undefined ? {} : { requestBody: bodyOf(route.body, components) }),
     responses: responsesOf(route, components, problem),
   };
+}
+
+/** Of open routes: a token is not needed, but may tell more. */
+function accessOf({ access }: Route): Json {
+  return access === 'open' ? { security: [{}, { token: [] }] } : { description: `Asks for: ${NEEDED[access]}.` };
 }
 
 function operationIdOf(route: Route): string {
@@ -175,10 +183,12 @@ function responsesOf(route: Route, components: Components, problem: Json): Json 
 function problemsOf(route: Route): Map<number, string[]> {
   const changes = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
-  const codes: ErrorCode[] = ['INVALID_INPUT'];
+  const codes: ErrorCode[] = ['INVALID_INPUT', 'UNAUTHENTICATED', 'CROSS_SITE', 'WRONG_HOST'];
+  if (route.access !== 'open') codes.push('FORBIDDEN');
   if (takesBody) codes.push('BAD_JSON', 'BODY_TOO_LARGE', 'NOT_JSON');
   if (route.path.startsWith('/workloads/:id') && route.method !== 'PUT') codes.push('WORKLOAD_NOT_FOUND');
   if (route.path.startsWith('/nodes/:id')) codes.push('NODE_NOT_FOUND');
+  if (route.path.startsWith('/tokens/:id')) codes.push('TOKEN_NOT_FOUND');
   if (route.path === '/workloads/:id/logs') codes.push('INSTANCE_NOT_FOUND');
   if (route.path === '/events') codes.push('EVENTS_GONE');
   if (changes) codes.push('SHUTTING_DOWN', 'STORE_UNWRITABLE', 'AUDIT_UNWRITABLE');

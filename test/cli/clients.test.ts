@@ -56,7 +56,9 @@ describe('usage', () => {
     const due =
       'scheduler agent dev status nodes workloads submit stop health recovery check describe logs events wait';
     expect(verbs.filter((verb) => verb !== 'help').sort()).toEqual(
-      `${due} restart scale drain cordon uncordon history drill blackbox backup restore`.split(' ').sort(),
+      `${due} restart scale drain cordon uncordon history drill blackbox backup restore token context`
+        .split(' ')
+        .sort(),
     );
     for (const verb of verbs.filter((name) => name !== 'help')) {
       const help = await run([verb, '--help']);
@@ -101,7 +103,7 @@ describe('usage', () => {
   test.each(['scheduler', 'agent'])('%s refuses to listen where others could reach it', async (part) => {
     const { exitCode, stderr } = await run([part, '--host', '0.0.0.0', '--data-dir', folder]);
     expect(exitCode).toBe(4);
-    expect(stderr).toContain('no access control');
+    expect(stderr).toContain('is refused: there is no TLS yet');
   });
 });
 

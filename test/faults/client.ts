@@ -79,13 +79,18 @@ function isNoAnswer(error: unknown): boolean {
 }
 
 /** Tells of every event from the first that is kept on, once, over restarts of the scheduler, until it is told to end. */
-export async function followEvents(url: string, onEvent: (event: MorchEvent) => void, end: AbortSignal): Promise<void> {
+export async function followEvents(
+  url: string,
+  headers: () => Record<string, string>,
+  onEvent: (event: MorchEvent) => void,
+  end: AbortSignal,
+): Promise<void> {
   let since = 0;
   /** Records that were restored tell once more what they told before. */
   const told = new Set<string>();
   while (!end.aborted) {
     const status = await new Promise<number>((resolve) => {
-      const request = http.get(`${url}/events?since=${since}`, { agent: false, signal: end });
+      const request = http.get(`${url}/events?since=${since}`, { agent: false, signal: end, headers: headers() });
       request.on('error', () => resolve(0));
       request.on('response', (response) => {
         let text = '';

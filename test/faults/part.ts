@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../support/until';
-import { ask } from './client';
+import { type Answer, type Ask, ask } from './client';
 import { bootTimeOf } from './clock';
 import type { Host } from './fabric';
 
@@ -28,6 +28,7 @@ export interface Hindrance {
 
 export class Part {
   #child: ChildProcess | null = null;
+  #token = '';
 
   /** @param args of morch */
   constructor(
@@ -41,6 +42,20 @@ export class Part {
 
   get url(): string {
     return `http://${this.host.address}:${this.port}`;
+  }
+
+  /** What opens all of it: of its first start in that directory, as it was when it was last ready. */
+  get token(): string {
+    return this.#token;
+  }
+
+  /** With its token. */
+  ask(route: string, { headers, ...more }: Ask = {}): Promise<Answer> {
+    return ask(this.url + route, { ...more, headers: { ...this.authorization, ...headers } });
+  }
+
+  get authorization(): { authorization: string } {
+    return { authorization: `Bearer ${this.#token}` };
   }
 
   get pid(): number {
@@ -82,6 +97,8 @@ export class Part {
       );
     };
     await until(isReady, { what: `${this.name} is ready`, timeoutMs: READY_WITHIN_MS });
+    const file = this.args[0] === 'agent' ? 'agent.token' : 'admin.token';
+    this.#token = readFileSync(join(this.dataDir, file), 'utf8').trim();
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -11,7 +11,7 @@ import { fixture } from '../support/fixtures';
 import { shimsOf } from '../support/shims';
 import { until } from '../support/until';
 import { hasCompleted } from './checker';
-import { type Answer, type Ask, ask, followEvents, insist } from './client';
+import { type Answer, type Ask, followEvents, insist } from './client';
 import { bootTimeOf, nowMs } from './clock';
 import { type DiskOptions, mountDisk, unmountDisk } from './disks';
 import { Fabric, type Host } from './fabric';
@@ -218,11 +218,13 @@ export class World {
   }
 
   get(route: string, more: Ask = {}): Promise<Answer> {
-    return ask(this.scheduler.url + route, more);
+    return this.scheduler.ask(route, more);
   }
 
-  insist(route: string, wanted: readonly number[], request: Ask): Promise<Answer> {
-    return insist(this.scheduler.url + route, wanted, { method: 'GET', ...request }, PATIENCE_MS);
+  insist(route: string, wanted: readonly number[], { headers, ...request }: Ask): Promise<Answer> {
+    const { url, authorization } = this.scheduler;
+    const asked = { method: 'GET', ...request, headers: { ...authorization, ...headers } };
+    return insist(url + route, wanted, asked, PATIENCE_MS);
   }
 
   // ---- what befalls agents and nodes
@@ -525,6 +527,7 @@ export class World {
     const args = [
       ...['agent', '--name', name, '--port', String(AGENT_PORT), '--advertise', `${host.address}:${AGENT_PORT}`],
       ...['--data-dir', join(this.options.directory, name), '--scheduler', this.scheduler.url],
+      ...['--join-token-file', join(this.scheduler.dataDir, 'join.token')],
       ...['--cgroup', 'none', '--cpu-millis', String(CPU_MILLIS_OF_NODE), '--memory-bytes', '4GiB'],
       ...['--label', `name=${name}`],
     ];
@@ -547,7 +550,10 @@ export class World {
       if (event.type === 'node.lost') this.#verdicts.push({ node: event.node!, atMs, what: 'lost' });
       if (event.type === 'node.returned') this.#verdicts.push({ node: event.node!, atMs, what: 'returned' });
     };
-    followEvents(this.scheduler.url, take, this.#ending.signal).catch((error) => this.say(`events: ${error}`));
+    const { url } = this.scheduler;
+    followEvents(url, () => this.scheduler.authorization, take, this.#ending.signal).catch((error) =>
+      this.say(`events: ${error}`),
+    );
   }
 
   #begin(what: string, node: string | null, kind: Pick<Fault, 'failed' | 'plain' | 'apart'>): () => void {

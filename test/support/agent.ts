@@ -31,6 +31,7 @@ export interface AgentOptions {
   port?: number;
   scheduler?: string;
   joinTokenFile?: string;
+  auth?: boolean;
   advertise?: string;
   labels?: Record<string, string>;
   cpuMillis?: number;

@@ -52,10 +52,17 @@ class Agent {
     note(`the last of ${lines.length} lines that the agent logged:\n${lines.slice(-25).join('\n')}`);
   }
 
+  get #token() {
+    return fs.readFileSync(`${this.dataDir}/agent.token`, 'utf8').trim();
+  }
+
   async request(method, path, body) {
     const response = await fetch(`http://127.0.0.1:${this.port}${path}`, {
       method,
-      headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+      headers: {
+        Authorization: `Bearer ${this.#token}`,
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await response.text();

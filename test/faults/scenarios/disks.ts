@@ -1,6 +1,5 @@
 /** What befalls disks. */
 import { join } from 'node:path';
-import { ask } from '../client';
 import { breakDisk, fillDisk, mendDisk } from '../disks';
 import type { Scenario } from '../scenario';
 import { onNode, type World } from '../world';
@@ -129,7 +128,7 @@ export const disks: Scenario[] = [
 
 async function untilRefused(world: World): Promise<void> {
   await world.until(async () => {
-    const { status } = await ask(`${world.scheduler.url}/workloads`, { method: 'POST', body: SUBMISSION });
+    const { status } = await world.scheduler.ask('/workloads', { method: 'POST', body: SUBMISSION });
     if (status === 201) throw new Error('it acknowledged what it cannot have written');
     return status === 507;
   }, 'a submission is refused with 507');

@@ -74,7 +74,16 @@ export const records: Scenario[] = [
       const mix = await submitMix(world);
       const file = join(world.options.directory, 'backup.ndjson');
       for (let round = 0; round < world.options.rounds; ++round) {
-        morch('backup', '--address', world.scheduler.url, '--file', file, '--force');
+        morch(
+          'backup',
+          '--address',
+          world.scheduler.url,
+          '--token-file',
+          join(world.scheduler.dataDir, 'admin.token'),
+          '--file',
+          file,
+          '--force',
+        );
         const since = await world.submit({ id: `since-${round}`, replicas: 3 });
         await world.untilAlive(since);
         const before = world.living({ replaced: mix.replaced, kept: mix.kept, since });

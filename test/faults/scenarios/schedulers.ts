@@ -1,7 +1,6 @@
 /** What befalls the scheduler. */
 import { spawnSync } from 'node:child_process';
 import { cp } from 'node:fs/promises';
-import { ask } from '../client';
 import type { Submission } from '../history';
 import { limitDescriptors } from '../limits';
 import type { Scenario } from '../scenario';
@@ -184,7 +183,7 @@ export const schedulers: Scenario[] = [
       await untilAllAlive(world, mix);
       expectSame(before, world.living(mix));
       await world.untilAlive(await world.submit({ id: 'late', replicas: 3 }));
-      const { body } = await ask(`${second.url}/health`);
+      const { body } = await second.ask('/health');
       world.say(`the copy says: ${JSON.stringify(body)}`);
       if (body.status !== 'degraded') throw new Error('the copy does not say that it is out of work');
       const gone = world.begin('first scheduler killed for good', null, { apart: true });
@@ -205,8 +204,8 @@ export const schedulers: Scenario[] = [
       const other = await world.addScheduler('other');
       await other.start();
       for (const { name, agent } of world.nodes.values()) {
-        const body = { name, host: agent.host.address, port: agent.port };
-        const { status } = await ask(`${other.url}/nodes`, { method: 'POST', body });
+        const body = { name, host: agent.host.address, port: agent.port, agentToken: agent.token };
+        const { status } = await other.ask('/nodes', { method: 'POST', body });
         world.say(`registering ${name} there: ${status}`);
         if (status !== 409) throw new Error(`it was answered ${status}`);
       }

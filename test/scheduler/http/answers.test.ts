@@ -26,12 +26,20 @@ async function send(method: string, path: string, body?: unknown, headers: Recor
   return { status: answer.statusCode, headers: answer.headers, text };
 }
 
+/** Of the thing of that list that the fake scheduler has. */
+function pathOf({ path }: { path: string }): string {
+  if (path === '/tokens/:id') return `/tokens/${served.tokens.create({ name: 'ci', role: 'read' }, 0).record.id}`;
+  return path.replace(':id', path.startsWith('/nodes') ? 'n1' : 'web');
+}
+
 const BODIES: Record<string, unknown> = {
   'POST /nodes': { host: '127.0.0.1', port: 8080 },
   'POST /nodes/:id/drill': { kind: 'cut', durationMs: 1_000 },
+  'POST /tokens': { name: 'ci', role: 'read' },
   'POST /workloads': { command: ['a'] },
   'PUT /workloads/:id': { command: ['a'] },
   'POST /workloads/:id/scale': { replicas: 2 },
+  'PUT /secrets/:id': { value: 'x' },
 };
 
 describe('every route', () => {
@@ -39,8 +47,7 @@ describe('every route', () => {
   it.each(once.map((route) => [`${route.method} ${route.path}`, route] as const))(
     '%s answers as told',
     async (name, route) => {
-      const path = route.path.replace(':id', route.path.startsWith('/nodes') ? 'n1' : 'web');
-      const { status, headers, text } = await send(route.method, path, BODIES[name]);
+      const { status, headers, text } = await send(route.method, pathOf(route), BODIES[name]);
       expect(Object.keys(route.answers).map(Number)).toContain(status);
       const schema = route.answers[status];
       if (schema) expect(schema.safeParse(JSON.parse(text)).error).toBeUndefined();
@@ -53,7 +60,7 @@ describe('every route', () => {
   it('that answers GET answers HEAD with the same head and no body', async () => {
     for (const { method, path } of SCHEDULER_ROUTES) {
       if (method !== 'GET') continue;
-      const url = path.replace(':id', path.startsWith('/nodes') ? 'n1' : 'web');
+      const url = pathOf({ path });
       const bytes = await exchange(
         served.http.port,
         `HEAD ${url} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,

@@ -111,6 +111,12 @@ describe('every route', () => {
     },
   );
 
+  const NOT_FOUND: Record<string, string> = {
+    nodes: 'NODE_NOT_FOUND',
+    workloads: 'WORKLOAD_NOT_FOUND',
+    tokens: 'TOKEN_NOT_FOUND',
+    secrets: 'SECRET_NOT_FOUND',
+  };
   it('with an id answers 404 for an unknown one, whatever it looks like', async () => {
     const ids = ['nope', '__proto__', 'constructor', '%00', 'a%2Fb', 'WEB', 'x'.repeat(4_000), '%F0%9F%92%A5'];
     for (const { method, path } of SCHEDULER_ROUTES) {
@@ -122,7 +128,7 @@ describe('every route', () => {
         };
         const body = method === 'POST' && path in bodies ? post(bodies[path]!) : {};
         const problem = await problemFor(path.replace(':id', id), { ...body, method });
-        const code = path.startsWith('/nodes') ? 'NODE_NOT_FOUND' : 'WORKLOAD_NOT_FOUND';
+        const code = NOT_FOUND[path.split('/')[1]!];
         expect([method, path, id.slice(0, 20), problem.code]).toEqual([method, path, id.slice(0, 20), code]);
       }
     }

@@ -20,6 +20,7 @@ import { openAccess } from '../openAccess';
 import { type FakeApi, fakeApi } from './fakeApi';
 
 export interface Served {
+  app: ReturnType<typeof createApp>;
   api: FakeApi;
   tokens: Tokens;
   nodeTokens: NodeTokens;
@@ -49,10 +50,11 @@ export async function serveFake(
   const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));
   const audit = new AuditTrail(await AuditLog.open(auditDirectory, log));
   const eventSockets = createEventSockets({ events, guard, audit, log, ...limits });
+  const app = createApp({ api, events, guard, tokens: tokenService, audit, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
-    app: createApp({ api, events, guard, tokens: tokenService, audit, log }),
+    app,
     upgrade: eventSockets.upgrade,
   });
   const sockets = new Set<Socket>();
@@ -61,6 +63,7 @@ export async function serveFake(
     socket.on('close', () => sockets.delete(socket));
   });
   return {
+    app,
     api,
     tokens,
     nodeTokens,

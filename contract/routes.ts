@@ -347,7 +347,7 @@ export const SCHEDULER_ROUTES = [
     access: 'operator',
     summary: 'Sets a secret, or gives it another value',
     body: putSecretSchema,
-    answers: { 201: secretSchema, 200: secretSchema },
+    answers: { 201: secretSchema, 204: null },
   },
   {
     method: 'DELETE',

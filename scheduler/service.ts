@@ -28,7 +28,7 @@ import type { NodeRegistry } from './nodeRegistry';
 import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
-import { isText, type Secrets } from './secrets/secrets';
+import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
@@ -437,17 +437,15 @@ export class Service implements SchedulerApi {
   listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null } {
     const { items, nextCursor } = paginate(this.secrets.all, ({ name }) => name, page);
     const users = this.usersOfSecrets();
-    const secrets = items.map(({ name, version, updatedAt }) => ({
-      name,
-      version,
-      updatedAt,
-      readable: this.secrets.isReadable(name),
-      usedBy: (users.get(name) ?? []).slice(0, SECRET_USERS_TOLD).map(({ spec }) => spec.id),
-    }));
-    return { secrets, nextCursor };
+    return { secrets: items.map((record) => this.secretView(record, users.get(record.name))), nextCursor };
   }
 
-  async setSecret(name: string, value: Buffer): Promise<boolean> {
+  private secretView({ name, version, updatedAt }: SecretRecord, users: WorkloadRecord[] = []): Secret {
+    const usedBy = users.slice(0, SECRET_USERS_TOLD).map(({ spec }) => spec.id);
+    return { name, version, updatedAt, readable: this.secrets.isReadable(name), usedBy };
+  }
+
+  async setSecret(name: string, value: Buffer): Promise<{ created: boolean; secret: Secret }> {
     this.journal.assertWritable();
     const users = this.usersOfSecrets().get(name) ?? [];
     const variable = users
@@ -459,13 +457,13 @@ export class Service implements SchedulerApi {
         `Secret ${name} is given to workloads as the variable ${variable.env}, so it must be UTF-8 text without NUL; this value is not. Have them refer to it as a file, then set it.`,
       );
     }
-    const created = this.secrets.put(name, value, new Date().toISOString());
+    const { created, record } = this.secrets.put(name, value, new Date().toISOString());
     for (const workload of users) {
       for (const instance of this.state.instancesOf(workload).values()) this.state.instancesToVisit.add(instance);
     }
     this.loop.wake();
     await this.journal.commit();
-    return created;
+    return { created, secret: this.secretView(record, users) };
   }
 
   async removeSecret(name: string): Promise<void> {

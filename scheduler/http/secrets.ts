@@ -8,8 +8,9 @@ export const secretHandlers: HandlersOf<'GET /secrets' | 'PUT /secrets/:id' | 'D
 
   'PUT /secrets/:id': async ({ id, body }, { api }) => {
     parseInput(secretNameSchema, id, 'name in the path');
-    const created = await api.setSecret(id, bytesOf(body));
-    return created ? { status: 201, body: null, headers: { Location: `/secrets/${id}` } } : { status: 204, body: null };
+    const { created, secret } = await api.setSecret(id, bytesOf(body));
+    if (!created) return { status: 204, body: null };
+    return { status: 201, body: secret, headers: { Location: `/secrets/${id}` } };
   },
 
   'DELETE /secrets/:id': async ({ id }, { api }) => {

@@ -60,8 +60,8 @@ export class Secrets {
     return this.unreadable.size;
   }
 
-  /** Durable with the next commit. @returns whether it is new */
-  put(name: string, value: Buffer, updatedAt: string): boolean {
+  /** Durable with the next commit. */
+  put(name: string, value: Buffer, updatedAt: string): { created: boolean; record: SecretRecord } {
     const before = this.records.get(name);
     const version = (before?.version ?? 0) + 1;
     const sealed = this.vault.seal(value.toString('base64'), subjectOf({ name, version }));
@@ -69,7 +69,7 @@ export class Secrets {
     this.records.set(name, record);
     this.unreadable.delete(name);
     this.state.put(keys.secret(name), record);
-    return before === undefined;
+    return { created: before === undefined, record };
   }
 
   /** Durable with the next commit. */

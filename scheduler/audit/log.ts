@@ -11,6 +11,8 @@ import { type AuditDraft, CHAIN_START, type ChainEnd, makeLine } from './chain';
 import { currentOf, findEnd, firstSeqOf, fullNameOf, readHead, writeHead } from './files';
 
 const RETRY_MS = 1_000;
+/** So long after it was written a result is on the disk at the latest, should no change follow. */
+const SYNC_MS = 1_000;
 const FULL_BYTES = 32 * 2 ** 20;
 /** Results and refusals that wait for a log that cannot be written; more are counted only. */
 const WAITING_KEPT = 10_000;
@@ -37,6 +39,7 @@ export class AuditLog {
   private end: ChainEnd | null = null;
   private failure: { reason: string; since: string } | null = null;
   private retry: NodeJS.Timeout | null = null;
+  private syncing: NodeJS.Timeout | null = null;
   private closed = false;
 
   private constructor(
@@ -75,7 +78,7 @@ export class AuditLog {
     });
   }
 
-  /** Written as soon as it can be; nobody waits for it. */
+  /** Written as soon as it can be, so that it outlives this process, and on the disk a second later; nobody waits for it. */
   note(draft: AuditDraft): void {
     if (this.waiting.length >= WAITING_KEPT) {
       this.dropped += 1;
@@ -86,10 +89,11 @@ export class AuditLog {
   }
 
   async close(): Promise<void> {
-    this.note(ofSelf('the scheduler stopped'));
     this.closed = true;
     if (this.retry !== null) clearTimeout(this.retry);
+    await this.record(ofSelf('the scheduler stopped')).catch(() => undefined);
     while (this.working !== null) await this.working;
+    if (this.syncing !== null) clearTimeout(this.syncing);
     await this.letGo();
   }
 
@@ -107,7 +111,10 @@ export class AuditLog {
     do {
       const batch = this.waiting.splice(0);
       try {
-        const seqs = await this.write(batch.map(({ draft }) => draft));
+        // An empty one is for the sync of what was written before.
+        const mustSync = batch.length === 0 || batch.some(({ settle }) => settle !== null);
+        const drafts = batch.map(({ draft }) => draft);
+        const seqs = await this.write(drafts, mustSync);
         for (const [at, { settle }] of batch.entries()) settle?.resolve(seqs[at]!);
       } catch (error) {
         this.failed(error as NodeJS.ErrnoException, batch);
@@ -117,7 +124,7 @@ export class AuditLog {
   }
 
   /** All or nothing. @returns the seq of each */
-  private async write(drafts: readonly AuditDraft[]): Promise<number[]> {
+  private async write(drafts: readonly AuditDraft[], mustSync: boolean): Promise<number[]> {
     const { current, notes } = await this.ready();
     const before = [...notes, ...this.notesOnFailure()];
     let end = this.end!;
@@ -131,7 +138,7 @@ export class AuditLog {
     }
     try {
       await current.handle.appendFile(text);
-      await current.handle.datasync();
+      if (mustSync) await current.handle.datasync();
     } catch (error) {
       // Of a batch that was refused nothing is left, or the next start of the file finds what there is.
       await current.handle.truncate(current.bytes).catch(() => this.letGo());
@@ -139,14 +146,21 @@ export class AuditLog {
     }
     current.bytes += Buffer.byteLength(text);
     this.end = end;
-    await writeHead(this.directory, end).catch((error) =>
-      this.log.warn({ err: error }, 'audit.head cannot be written'),
-    );
+    // The head never tells of a line that a loss of power could take.
+    if (!mustSync) this.syncLater();
+    else await writeHead(this.directory, end).catch((err) => this.log.warn({ err }, 'audit.head cannot be written'));
     if (this.failure !== null) this.log.info('the audit log can be written again');
     this.failure = null;
     this.dropped = 0;
     if (current.bytes >= this.fullBytes) await this.turnOver();
     return seqs.slice(before.length);
+  }
+
+  private syncLater(): void {
+    this.syncing ??= setTimeout(() => {
+      this.syncing = null;
+      this.work();
+    }, SYNC_MS).unref();
   }
 
   private notesOnFailure(): AuditDraft[] {
@@ -214,6 +228,7 @@ export class AuditLog {
     try {
       const first = await firstSeqOf(currentOf(this.directory));
       if (first === null) return;
+      await this.current?.handle.datasync();
       await this.letGo();
       await rename(currentOf(this.directory), fullNameOf(this.directory, first));
       await syncDirectory(this.directory);

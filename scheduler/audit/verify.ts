@@ -42,12 +42,14 @@ export async function runVerify(input: unknown): Promise<void> {
   const { directory, files: given, expect } = parseInput(verifyOptionsSchema, input, 'options');
   // Read before the log, which may be going on.
   const head = given.length > 0 ? null : await readHeadOf(directory);
-  const files = given.length > 0 ? await inOrder(given) : await filesOf(directory);
+  const expected = expect === undefined ? null : parseEnd(expect);
+  const { files, found } =
+    given.length > 0
+      ? await readFiles(await inOrder(given), [expected])
+      : await readDirectory(directory, [head, expected]);
   if (files.length === 0 && head === null) {
     throw new MorchError('INVALID_INPUT', `There is no audit log in ${directory}. Name its directory or its files.`);
   }
-  const expected = expect === undefined ? null : parseEnd(expect);
-  const found = await readAll(files, [head, expected]);
   if (head !== null && (found.last === null || found.last.seq < head.seq)) {
     const last = found.last === null ? 'it has no line' : `it ends with seq ${found.last.seq}`;
     throw broken(
@@ -60,7 +62,23 @@ export async function runVerify(input: unknown): Promise<void> {
   process.stdout.write(reportOf(found));
 }
 
-async function readAll(files: readonly string[], marks: readonly (ChainEnd | null)[]): Promise<Found> {
+interface Read {
+  files: string[];
+  found: Found;
+}
+
+/** Once more when the log was turned over meanwhile. */
+async function readDirectory(directory: string, marks: readonly (ChainEnd | null)[]): Promise<Read> {
+  for (;;) {
+    const files = await filesOf(directory);
+    const outcome = await readFiles(files, marks).catch((error: unknown) => ({ error }));
+    if ((await filesOf(directory)).join('\n') !== files.join('\n')) continue;
+    if ('error' in outcome) throw outcome.error;
+    return outcome;
+  }
+}
+
+async function readFiles(files: string[], marks: readonly (ChainEnd | null)[]): Promise<Read> {
   const found: Found = { lines: 0, first: null, last: null, open: new Set() };
   for (const file of files) {
     found.lines = 0;
@@ -82,7 +100,7 @@ async function readAll(files: readonly string[], marks: readonly (ChainEnd | nul
       else if (result === undefined && entry.method !== null) found.open.add(seq);
     }
   }
-  return found;
+  return { files, found };
 }
 
 function broken(what: string): MorchError {

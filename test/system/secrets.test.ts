@@ -11,6 +11,9 @@ import { until } from '../support/until';
 const SHARED_MEMORY = '/dev/shm';
 const SECONDS = 1_000;
 
+// All that any part has to say goes into its log, which is looked through.
+process.env.MORCH_LOG_LEVEL = 'trace';
+
 let cluster: Cluster;
 beforeEach(async () => {
   cluster = await Cluster.start(2);

@@ -304,3 +304,14 @@ test('one who asks again at the very moment of an answer is answered', async () 
   await audit.close();
   expect(await linesOf()).toHaveLength(202);
 });
+
+test('a result is read at once, and known to the head a second later although no change follows', async () => {
+  const audit = await AuditLog.open(directory, log);
+  const of = await audit.record(change('it'));
+  const head = () => readFile(path.join(directory, 'audit.head'), 'utf8').then((text) => Number(text.split(' ')[0]));
+  audit.note({ ...change('done'), result: { status: 200, of } });
+  await until(async () => (await linesOf()).length === of + 1, { what: 'it is written' });
+  await until(async () => (await head()) === of + 1, { what: 'the head knows of it' });
+  await audit.close();
+  expect(await verify()).toMatch(/^unbroken: seq 1 to 4,[^\n]*\nnote/);
+});

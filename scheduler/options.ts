@@ -23,6 +23,7 @@ const schedulerOptionsSchema = z.strictObject({
       sweepMs: positiveMsSchema,
       probeTimeoutMs: positiveMsSchema,
       silentAfterMs: positiveMsSchema,
+      silentProbeMs: positiveMsSchema,
       refusedProbeMs: positiveMsSchema,
       refusedVerdictMs: positiveMsSchema,
       stallMs: positiveMsSchema,

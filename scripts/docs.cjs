@@ -61,8 +61,8 @@ function routesSection(dist) {
   const { SCHEDULER_ROUTES, AGENT_ROUTES } = require(path.join(dist, 'contract/routes.js'));
   const routes = (title, list) =>
     `**${title}**\n\n${table(
-      ['Method', 'Path', 'What'],
-      list.map((route) => [route.method, `\`${route.path}\``, route.summary]),
+      ['Method', 'Path', 'Access', 'What'],
+      list.map((route) => [route.method, `\`${route.path}\``, route.access, route.summary]),
     )}`;
   return `${routes('Scheduler', SCHEDULER_ROUTES)}\n\n${routes('Agent', AGENT_ROUTES)}`;
 }
@@ -126,24 +126,32 @@ function commandsSection(dist) {
   if (commands.length === 0) throw new Error('`morch --help` names no commands');
   const parts = commands.map(({ term, text }) => {
     const name = term.split(/[ |]/)[0];
-    const help = helpOf(dist, [name]);
-    // A path depends on the user and the machine, and the page would differ from one to the next.
-    const path = /\(default:\s+"(\/[^"]*)"/.exec(help)?.[1];
-    if (path !== undefined) {
-      throw new Error(`\`morch ${name} --help\` shows the default ${path}: describe it, as in .default(path, 'words')`);
-    }
-    const usage = /^Usage: (.*)$/m.exec(help)?.[1] ?? `morch ${name}`;
-    const options = helpEntries(help).filter(
-      (option) => option.heading === 'Options' && !option.term.includes('--help'),
-    );
-    const list = options.map((option) => `- \`${option.term}\`: ${option.text}`).join('\n');
-    return { row: [`\`morch ${name}\``, text], detail: `\`${usage}\`${list === '' ? '' : `\n\n${list}`}` };
+    return { row: [`\`morch ${name}\``, text], detail: commandDetail(dist, [name]) };
   });
   const overview = table(
     ['Command', 'What it does'],
     parts.map(({ row }) => row),
   );
   return [overview, ...parts.map(({ detail }) => detail)].join('\n\n');
+}
+
+/** Usage and flags of a command, and of those below it. */
+function commandDetail(dist, command) {
+  const help = helpOf(dist, command);
+  const name = command.join(' ');
+  // A path depends on the user and the machine, and the page would differ from one to the next.
+  const path = /\(default:\s+"(\/[^"]*)"/.exec(help)?.[1];
+  if (path !== undefined) {
+    throw new Error(`\`morch ${name} --help\` shows the default ${path}: describe it, as in .default(path, 'words')`);
+  }
+  const usage = /^Usage: (.*)$/m.exec(help)?.[1] ?? `morch ${name}`;
+  const options = helpEntries(help).filter((option) => option.heading === 'Options' && !option.term.includes('--help'));
+  const below = helpEntries(help).filter(({ heading, term }) => heading === 'Commands' && !/^help\b/.test(term));
+  if (below.length > 0) {
+    return below.map(({ term }) => commandDetail(dist, [...command, term.split(/[ |]/)[0]])).join('\n\n');
+  }
+  const list = options.map((option) => `- \`${option.term}\`: ${option.text}`).join('\n');
+  return `\`${usage}\`${list === '' ? '' : `\n\n${list}`}`;
 }
 
 /**

@@ -1,4 +1,7 @@
-/** What admins do with tokens over HTTP: each act resolves once it is durable. */
+/**
+ * What admins do with tokens over HTTP: each act resolves once it is durable. A token that could not be written is not made;
+ * one that was to be revoked stays so in memory, whatever the store says.
+ */
 import { tokenText } from '../../access/tokenText';
 import type { CreateToken, Token } from '../../contract/access';
 import { MorchError } from '../../contract/errors';
@@ -25,7 +28,7 @@ export class TokenService {
   async create(wish: CreateToken): Promise<{ record: TokenRecord; text: string }> {
     this.journal.assertWritable();
     const { record, parts } = this.tokens.create(wish, Date.now());
-    await this.journal.commit();
+    await this.journal.commit(async () => this.tokens.remove(record.id));
     return { record, text: tokenText(parts) };
   }
 

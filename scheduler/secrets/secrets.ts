@@ -26,21 +26,18 @@ export class Secrets {
   private readonly unreadable = new Set<string>();
 
   private constructor(
+    private readonly store: Pick<Store, 'range' | 'get'>,
     private readonly state: Pick<State, 'put' | 'delete'>,
     private readonly vault: Pick<Vault, 'seal' | 'open'>,
   ) {}
 
   static async load(
-    store: Pick<Store, 'range'>,
+    store: Pick<Store, 'range' | 'get'>,
     state: Pick<State, 'put' | 'delete'>,
     vault: Pick<Vault, 'seal' | 'open'>,
   ): Promise<Secrets> {
-    const secrets = new Secrets(state, vault);
-    for await (const [, value] of store.range(prefixes.secret)) {
-      const record = value as SecretRecord;
-      secrets.records.set(record.name, record);
-      if (vault.open(record.sealed, subjectOf(record)) === null) secrets.unreadable.add(record.name);
-    }
+    const secrets = new Secrets(store, state, vault);
+    for await (const [, value] of store.range(prefixes.secret)) secrets.take(value as SecretRecord);
     return secrets;
   }
 
@@ -77,6 +74,21 @@ export class Secrets {
     this.records.delete(name);
     this.unreadable.delete(name);
     this.state.delete(keys.secret(name));
+  }
+
+  /** It is as the store has it: a change of it that could not be made durable was refused. */
+  async revert(name: string): Promise<void> {
+    this.remove(name);
+    const record = (await this.store.get(keys.secret(name))) as SecretRecord | undefined;
+    if (record === undefined) return;
+    this.take(record);
+    this.state.put(keys.secret(name), record);
+  }
+
+  private take(record: SecretRecord): void {
+    this.records.set(record.name, record);
+    if (this.vault.open(record.sealed, subjectOf(record)) === null) this.unreadable.add(record.name);
+    else this.unreadable.delete(record.name);
   }
 
   /** Why a workload cannot be given what it refers to; null when it can. */

@@ -1,5 +1,5 @@
 /** `morch dev` with the real scheduler, the real agents and real workloads. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -41,20 +41,20 @@ interface Dev extends Running {
 /** Each has commands of its own, which find it by the context that it writes. */
 const configHomeOf = (dataDir: string) => `${dataDir}-config`;
 
-function startDev(port: number, dataDir: string): Running {
+function startDev(port: number, dataDir: string, more: readonly string[] = []): Running {
   const args = ['dev', '--agents', String(AGENTS), '--port', String(port), '--data-dir', dataDir];
-  const dev = startMorch(args, {
+  const dev = startMorch([...args, ...more], {
     env: { MORCH_PORT: '1', MORCH_LABEL: 'not=for-the-children', XDG_CONFIG_HOME: configHomeOf(dataDir) },
   });
   running.push(dev);
   return dev;
 }
 
-async function devUp(): Promise<Dev> {
+async function devUp(...more: string[]): Promise<Dev> {
   const port = await freePort();
   dirs += 1;
   const dataDir = path.join(folder, String(dirs));
-  const dev = startDev(port, dataDir);
+  const dev = startDev(port, dataDir, more);
   await until(() => dev.output.stdout.includes('morch dev is up') || dev.child.exitCode !== null, {
     timeoutMs: 30 * SECONDS,
     what: 'dev is up',
@@ -164,4 +164,37 @@ test("a data directory in use is an error that tells the scheduler's own words",
   expect(second.stderr).toContain('--data-dir');
   dev.child.kill('SIGTERM');
   expect((await dev.ended).exitCode).toBe(0);
+}, 60_000);
+
+test('is found by commands without a word, unless they mean another cluster, and by nobody without its token', async () => {
+  const dev = await devUp();
+  const name = `dev-${dev.port}`;
+  const address = `http://127.0.0.1:${dev.port}`;
+  const shown = JSON.parse((await dev.morch('context', 'show', '-o', 'json')).stdout);
+  expect(shown).toMatchObject({ address, source: `context ${name}` });
+  expect(shown.tokens[0]).toContain(path.join(dev.dataDir, 'scheduler', 'admin.token'));
+  expect((await dev.morch('context', 'list')).stdout).toMatch(new RegExp(`^\\* +${name} +${address}`, 'm'));
+  expect((await dev.morch('nodes', '-q')).stdout).toBe('n1\nn2\n');
+  expect((await fetch(`${address}/nodes`)).status).toBe(401);
+  for (const at of [dev.port + 1, dev.port + 2]) {
+    expect((await fetch(`http://127.0.0.1:${at}/status`)).status).toBe(401);
+  }
+  dev.child.kill('SIGTERM');
+  await dev.ended;
+
+  const config = path.join(configHomeOf(dev.dataDir), 'morch', 'config.yaml');
+  writeFileSync(config, 'current: prod\ncontexts:\n  prod:\n    address: http://prod.example:5000\n');
+  const again = startDev(dev.port, dev.dataDir);
+  await eventually(() => again.output.stdout.includes('morch dev is up'), 'dev is up again');
+  expect(again.output.stdout).toContain(`--address ${address}`);
+  expect(readFileSync(config, 'utf8')).toContain('current: prod');
+  expect((await dev.morch('--address', address, 'nodes', '-q')).stdout).toBe('n1\nn2\n');
+}, 90_000);
+
+test('with --no-auth asks nobody for a token, and says so', async () => {
+  const dev = await devUp('--no-auth');
+  expect((await fetch(`http://127.0.0.1:${dev.port}/nodes`)).status).toBe(200);
+  expect((await fetch(`http://127.0.0.1:${dev.port + 1}/status`)).status).toBe(200);
+  expect(readFileSync(path.join(dev.dataDir, 'logs', 'scheduler.log'), 'utf8')).toContain('--no-auth');
+  expect((await dev.morch('nodes', '-q')).stdout).toBe('n1\nn2\n');
 }, 60_000);

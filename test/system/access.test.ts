@@ -166,6 +166,27 @@ describe('joining', () => {
   });
 });
 
+describe('what is lost', () => {
+  test('a token of an agent: it is let in again by its join token, once its node counts as lost', async () => {
+    await end(cluster.agents.get('n2')!.child, 'SIGTERM');
+    await rm(path.join(cluster.directory, 'n2', 'agent.token'));
+    await cluster.startAgent('n2');
+    await cluster.untilNode('n2', 'healthy', 40_000);
+    expect(await cluster.logOf('n2')).toContain('NODE_EXISTS');
+    expect((await cluster.request('POST', '/health/check')).body.results).toContainEqual(
+      expect.objectContaining({ node: 'n2', ok: true }),
+    );
+  }, 60_000);
+
+  test('the key that they are sealed under: agents register anew by themselves', async () => {
+    await end(cluster.scheduler.child, 'SIGTERM');
+    await rm(path.join(cluster.directory, 'scheduler', 'secret.key'));
+    await cluster.startScheduler();
+    expect(await cluster.logOf('scheduler')).toContain('secret.key is another one');
+    await cluster.untilHealthy(2, 40_000);
+  }, 60_000);
+});
+
 test('secrets of tokens are found nowhere but in their files', async () => {
   const { token } = await create({ role: 'admin' });
   await cluster.submit({ id: 'web', command: ['sleep', '1000'], kind: 'service', stop: { graceMs: 300 } });

@@ -351,7 +351,7 @@ export class ControlLoop implements OutboxListener {
       }
     }
     for (const node of this.state.nodes.values()) {
-      if (node.drain?.state === 'draining') drainStep(this.state, node, nowMs);
+      if (node.drain?.state === 'draining') drainStep(this.state, this.secrets, node, nowMs);
     }
     const moreToPlace = placeWaiting(this.state, this.secrets, nowMs);
     return moreToPlace || this.state.workloadsToVisit.size > 0;

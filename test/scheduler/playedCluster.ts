@@ -137,7 +137,7 @@ function aNode(id: string): NodeRecord {
     agentLabels: {},
     givenLabels: {},
     capacity: { cpuMillis: NODE_CPU_MILLIS, memoryBytes: 2 ** 30 },
-    features: [],
+    features: ['secrets'],
     version: '0',
     incarnation: id,
     cordoned: false,

@@ -307,6 +307,10 @@ it(
     await cluster.submit({ id: 'new', kind: 'service', command: ['sh', '-c', QUIET], secrets: SECRETS });
     const waiting = await cluster.untilWorkload('new', 'waits', (w) => w.statusReason?.startsWith('secret') === true);
     expect(waiting.statusReason).toMatch(/canary cannot be opened: .*another secret\.key/);
+    // It could not be started elsewhere, so a drain leaves it where it is.
+    await cluster.request('POST', `/nodes/${before.node}/drain`, {});
+    await cluster.untilWorkload('web', 'is kept', (w) => w.statusReason?.startsWith('kept on') === true);
+    await cluster.request('POST', `/nodes/${before.node}/uncordon`);
     expect(only(await cluster.untilRunning('web', 1))).toMatchObject({ pid: before.pid, run: 1 });
 
     expect(await set('canary', 'second')).toBe(204);

@@ -17,7 +17,7 @@ beforeEach(() => {
   );
   write(
     'dist/contract/routes.js',
-    `exports.SCHEDULER_ROUTES = [{ method: 'GET', path: '/health', summary: 'a | b' }]; exports.AGENT_ROUTES = [];`,
+    `exports.SCHEDULER_ROUTES = [{ method: 'GET', path: '/health', access: 'open', summary: 'a | b' }]; exports.AGENT_ROUTES = [];`,
   );
   write('dist/agent/instanceStatus.js', "exports.AGENT_TRANSITIONS = { backoff: ['starting'], starting: [] };");
   write('dist/contract/errors.js', "exports.ERRORS = { GONE: { status: 410, title: 'Gone', exitCode: 1 } };");
@@ -26,8 +26,14 @@ beforeEach(() => {
     `if (process.argv[2] === 'stop') console.log(${JSON.stringify(
       'Usage: morch stop [options] <id>\n\nOptions:\n  --no-wait   do not\n              wait\n  -h, --help  help\n',
     )});
+     else if (process.argv[3] === 'use') console.log(${JSON.stringify(
+       'Usage: morch context use [options] <name>\n\nOptions:\n  -y          at once\n  -h, --help  help\n',
+     )});
+     else if (process.argv[2] === 'context') console.log(${JSON.stringify(
+       'Usage: morch context [options] [command]\n\nCommands:\n  use <name>      choose one\n  help [command]  help\n',
+     )});
      else console.log(${JSON.stringify(
-       'Usage: morch <command>\n\nOptions:\n  -V  version\n\nCommands:\n  stop [options] <id>  stops a workload\n  help [command]       help\n',
+       'Usage: morch <command>\n\nOptions:\n  -V  version\n\nCommands:\n  stop [options] <id>  stops a workload\n  context              contexts\n  help [command]       help\n',
      )});`,
   );
 });
@@ -56,10 +62,12 @@ test('writes every section, and is content with what it wrote', () => {
     'stateDiagram-v2\n  [*] --> pending\n  pending --> running\n  running --> completed\n  completed --> [*]',
   );
   expect(text).toContain('| `backoff` | `starting` |');
-  expect(text).toContain('| GET | `/health` | a \\| b |');
+  expect(text).toContain('| GET | `/health` | open | a \\| b |');
   expect(text).toContain('| `GONE` | 410 | 1 | Gone |');
   expect(text).toContain('| `morch stop` | stops a workload |');
   expect(text).toContain('`morch stop [options] <id>`\n\n- `--no-wait`: do not wait');
+  expect(text).toContain('| `morch context` | contexts |');
+  expect(text).toContain('`morch context use [options] <name>`\n\n- `-y`: at once');
   expect(text).not.toContain('morch help');
 });
 

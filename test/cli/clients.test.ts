@@ -56,7 +56,7 @@ describe('usage', () => {
     const due =
       'scheduler agent dev status nodes workloads submit stop health recovery check describe logs events wait';
     expect(verbs.filter((verb) => verb !== 'help').sort()).toEqual(
-      `${due} restart scale drain cordon uncordon history drill blackbox backup restore token context`
+      `${due} restart scale drain cordon uncordon history drill blackbox backup restore token context secret audit`
         .split(' ')
         .sort(),
     );

@@ -23,6 +23,7 @@ import {
   workloadOriginSchema,
 } from '../contract/workload';
 import { replaceFile, storing, syncDirectory, writeDurably } from './files';
+import { runDropsSchema } from './logDropped';
 import { STOP_CAUSES } from './runEnd';
 
 const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), generation: z.int() };
@@ -75,6 +76,8 @@ const endSchema = z.object({
   exit: exitSchema.nullable(),
   /** How long the run lasted. */
   ranMs: z.number(),
+  /** What runs dropped that could not be noted beside the logs yet. */
+  drops: z.array(runDropsSchema).default([]),
   overranMs: z.number().nullable(),
   /** When the next run is due, in backoff. */
   nextRunAt: z.string().nullable(),

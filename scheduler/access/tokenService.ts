@@ -40,7 +40,11 @@ export class TokenService {
       throw new MorchError('TOKEN_NOT_FOUND', `There is no token ${id}; morch token list has them.`);
     await removeFileOf(this.dataDir, record.name);
     this.tokens.remove(id);
-    this.onRevoked(id);
-    await this.journal.commit();
+    try {
+      await this.journal.commit();
+    } finally {
+      // After the answer, which may be to the token itself.
+      setImmediate(() => this.onRevoked(id));
+    }
   }
 }

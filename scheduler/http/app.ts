@@ -61,7 +61,9 @@ export function createApp(context: HttpContext): express.Express {
   });
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
   app.use((req, res, next) => {
-    context.guard.hold(context.guard.admit(req), res, () => res.destroy());
+    context.guard.hold(context.guard.admit(req), res, () => {
+      if (!res.writableEnded) res.destroy();
+    });
     next();
   });
   for (const route of SCHEDULER_ROUTES as readonly Route[]) {

@@ -61,6 +61,13 @@ describe('a token', () => {
     await cluster.untilHealthy(1);
   }, 30_000);
 
+  test('may be revoked by itself', async () => {
+    const { token, id } = await create({ role: 'admin' });
+    const answer = await fetch(`${cluster.url}/tokens/${id}`, { method: 'DELETE', headers: as(token) });
+    expect(answer.status).toBe(204);
+    expect(await statusOf('/nodes', token)).toBe(401);
+  });
+
   test('that expires ends what it holds open', async () => {
     const { token } = await create({ role: 'read', expiresInMs: 1_500 });
     const socket = new WebSocket(`${cluster.url.replace('http', 'ws')}/events`, { headers: as(token) });

@@ -1,4 +1,4 @@
-/** Small files of text for their owner alone, such as those that hold a token: durable before anybody relies on them. */
+/** Small files for their owner alone, such as those that hold a token or a key: durable before anybody relies on them. */
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,12 +13,17 @@ export async function readPrivateFile(file: string): Promise<string | null> {
   }
 }
 
+/** A line of text, as `writePrivateBytes` writes. */
+export function writePrivateFile(file: string, text: string): Promise<void> {
+  return writePrivateBytes(file, Buffer.from(`${text}\n`));
+}
+
 /** In place of what is there, whole or not at all. */
-export async function writePrivateFile(file: string, text: string): Promise<void> {
+export async function writePrivateBytes(file: string, bytes: Uint8Array): Promise<void> {
   const part = `${file}.${randomBytes(4).toString('hex')}`;
   const handle = await open(part, 'wx', 0o600);
   try {
-    await handle.writeFile(`${text}\n`);
+    await handle.writeFile(bytes);
     await handle.sync();
   } finally {
     await handle.close();

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { InstanceReport, Started } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { attemptsAfterRun } from '../contract/restartPolicy';
+import type { SecretValues } from '../contract/secrets';
 import type { Exit } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, hasEnded, revOf } from './instanceStatus';
@@ -21,6 +22,7 @@ import {
   type LogPlan,
   type MainExit,
   type ProcessHost,
+  SECRETS_GONE,
   StartFailure,
 } from './processHost';
 import { type EndRecord, type Intent, keyOf, type ResolvedStart, type StopRecord } from './records';
@@ -118,9 +120,10 @@ export class Generation {
   }
 
   /** @param ready resolves when the tree of the generation before is gone */
-  begin(ready: Promise<void>): void {
+  begin(ready: Promise<void>, secretValues: SecretValues): void {
     this.#lead(async () => {
       await ready;
+      await this.means.secrets?.save(this.spec, secretValues);
       return this.#runOnce();
     });
   }
@@ -131,7 +134,8 @@ export class Generation {
   }
 
   #lead(first: () => Promise<Outcome>): void {
-    this.#live(first).catch((error) => {
+    this.#live(first).catch(async (error) => {
+      await this.#removeSecrets();
       if (!(error instanceof MorchError)) {
         this.means.log.error({ err: error, instance: this.spec.instanceId }, 'an instance could not be led to its end');
       }
@@ -201,6 +205,7 @@ export class Generation {
       if (outcome.kind === 'unwritable') {
         if (this.#run === 0) {
           await this.means.records.remove(this.spec).catch(() => {}); // it is empty at most
+          await this.#removeSecrets();
           this.#started.reject(outcome.error);
           this.#ended.resolve(null);
           return;
@@ -288,7 +293,9 @@ export class Generation {
     });
     if (names instanceof MorchError) return { kind: 'unwritable', error: names };
     if (hosted === null) return stopped();
-    if (hosted instanceof MorchError) return { kind: 'notRunning', end: { kind: 'refused' }, error: hosted };
+    if (hosted instanceof MorchError) {
+      return { kind: 'notRunning', end: { kind: 'refused', why: 'tooLate' }, error: hosted };
+    }
     if (hosted instanceof StartFailure) return this.#failStart(hosted);
     this.#enterRun(hosted);
     return { kind: 'ran', end: await this.#outlive(hosted) };
@@ -306,9 +313,16 @@ export class Generation {
     return new MorchError('STALE_SESSION', `No scheduler has been heard in time for ${instanceId} to be started.`);
   }
 
+  #secretsGone(): MorchError {
+    const { instanceId } = this.spec;
+    return new MorchError('NOT_POSSIBLE', `The secrets of ${instanceId} are gone from /dev/shm.`);
+  }
+
   async #failStart(failure: StartFailure): Promise<Outcome> {
     if (failure.syscall === FENCED_START)
-      return { kind: 'notRunning', end: { kind: 'refused' }, error: this.#tooLate() };
+      return { kind: 'notRunning', end: { kind: 'refused', why: 'tooLate' }, error: this.#tooLate() };
+    if (failure.syscall === SECRETS_GONE)
+      return { kind: 'notRunning', end: { kind: 'refused', why: 'secretsGone' }, error: this.#secretsGone() };
     const cwd = cwdOf(this.spec, this.means.records.workDirectoryOf(this.spec));
     const error = await startFailed(failure, this.spec, cwd, this.spec.node);
     this.#startError = { detail: error.message, ...error.system! };
@@ -461,9 +475,17 @@ export class Generation {
   }
 
   async #finish({ status, reason, lost }: Extract<NextStep, { kind: 'end' }>): Promise<void> {
+    await this.#removeSecrets();
     const end = await this.#enterEnd(status, reason, { lost });
     await this.means.cgroups?.remove(keyOf(this.spec));
     this.#ended.resolve(end);
+  }
+
+  /** What cannot be removed now goes at the next start of an agent, or with the machine. */
+  async #removeSecrets(): Promise<void> {
+    await this.means.secrets?.remove(this.spec).catch((error) => {
+      this.means.log.error({ err: error, instance: this.spec.instanceId }, 'cannot remove the secrets of an instance');
+    });
   }
 
   /**

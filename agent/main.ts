@@ -25,6 +25,7 @@ import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { joinTokenIn, startRegistration } from './registration';
 import { Sampler } from './sampler';
+import { SecretFiles } from './secrets';
 import { Session } from './session';
 import { ShimHost } from './shim/host';
 import { Supervisor } from './supervisor';
@@ -82,7 +83,12 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const incarnation = randomUUID();
 
   const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, log });
-  const features = [...(cgroups?.features() ?? []), ...(process.geteuid?.() === 0 ? ['user'] : [])];
+  const secrets = await SecretFiles.open(dataDir, log);
+  const features = [
+    ...(cgroups?.features() ?? []),
+    ...(process.geteuid?.() === 0 ? ['user'] : []),
+    ...(secrets === null ? [] : ['secrets']),
+  ];
   const leasePath = join(dataDir, 'lease');
   const lease = native.openLease(leasePath);
   const nowMs = () => native.bootTimeMs();
@@ -93,7 +99,9 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const logFiles = new LogFiles(dataDir);
   const cgroupOf = (key: string) => cgroups?.directoryOf(key) ?? null;
   const recovered = await recover({ records, host, cgroupOf, bootId, nowMs: Date.now(), log });
-  await cgroups?.removeUnknown(recovered.resumed.map(({ intent }) => keyOf(intent.spec)));
+  const resumedKeys = recovered.resumed.map(({ intent }) => keyOf(intent.spec));
+  await cgroups?.removeUnknown(resumedKeys);
+  await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges } = options;
@@ -106,6 +114,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       session,
       cgroups,
       records,
+      secrets,
       logFiles,
       bootId,
       orphanAfterMs,
@@ -214,6 +223,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       host.close();
       clearInterval(refreshing);
       lease.close();
+      await secrets?.close();
       await cgroups?.close(supervisor.keysInUse());
     },
   };

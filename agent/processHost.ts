@@ -145,6 +145,9 @@ export interface HostSample {
 /** The `syscall` of a start that came too late: its time was over, or its fence would have stopped it at once. */
 export const FENCED_START = 'fence';
 
+/** Step of a StartFailure: what it is to be given is no longer there. */
+export const SECRETS_GONE = 'secrets';
+
 /** Why a program could not be started: the kernel's word. */
 export class StartFailure extends Error {
   constructor(

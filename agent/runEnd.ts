@@ -11,8 +11,8 @@ export type RunEnd =
   | { kind: 'startFailed'; what: string }
   /** A stop came before it was started. */
   | { kind: 'notStarted' }
-  /** It was not to be started any more: the scheduler may have given this node up. */
-  | { kind: 'refused' };
+  /** tooLate: the scheduler may have given this node up. secretsGone: they are in memory only, and somebody has removed them. */
+  | { kind: 'refused'; why: keyof typeof REFUSED };
 
 export const STOP_CAUSES = ['request', 'replaced', 'agent'] as const;
 export type StopCause = (typeof STOP_CAUSES)[number];
@@ -47,7 +47,10 @@ export function overranReason(maxRunMs: number): string {
 }
 
 const FENCED = 'stopped by its fence: its agent was absent or without a lease';
-const REFUSED = 'not started: no scheduler was heard in time';
+const REFUSED = {
+  tooLate: 'not started: no scheduler was heard in time',
+  secretsGone: 'not started: its secrets are gone from /dev/shm',
+};
 
 /** Reason of a run that ended because its shim was killed. */
 export const SHIM_LOST = 'shim-lost';
@@ -63,7 +66,7 @@ export function decideNextStep(end: RunEnd, context: RunContext, jitter: number)
     return stopped(stop.cause);
   // Its agent was absent: it is not the program's doing, and where it is to go on is not decided here.
   if (end.kind === 'exited' && end.fenced) return { kind: 'end', status: 'stopped', reason: FENCED, lost: true };
-  if (end.kind === 'refused') return { kind: 'end', status: 'stopped', reason: REFUSED, lost: true };
+  if (end.kind === 'refused') return { kind: 'end', status: 'stopped', reason: REFUSED[end.why], lost: true };
   const next = byPolicy(end, context, jitter);
   // What the program itself brought to an end stays so; only a further run is prevented.
   return stop !== null && next.kind === 'restart' ? stopped(stop.cause) : next;
@@ -97,7 +100,7 @@ function byPolicy(end: RunEnd, { restart, attempts, endsOnFailedStart }: RunCont
 export function describeEnd(end: RunEnd): string {
   if (end.kind === 'startFailed') return `could not be started (${end.what})`;
   if (end.kind === 'notStarted') return 'was not started';
-  if (end.kind === 'refused') return REFUSED;
+  if (end.kind === 'refused') return REFUSED[end.why];
   if (end.shimLost) return SHIM_LOST;
   if (end.fenced) return FENCED;
   if (end.overranMs !== null) return overranReason(end.overranMs);

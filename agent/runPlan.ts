@@ -6,14 +6,17 @@ import { withProcessDefaults } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { argvOf, cwdOf, environmentOf, fileOf } from './launch';
 import { type Native, NativeError, type SystemUser } from './native/index';
-import { type Fence, type LogPlan, type Rlimit, type RunPlan, StartFailure } from './processHost';
+import { type Fence, type LogPlan, type Rlimit, type RunPlan, SECRETS_GONE, StartFailure } from './processHost';
 import { keyOf, type Records, type ResolvedStart } from './records';
+import type { GivenSecrets, SecretFiles } from './secrets';
 
 export interface RunPlanMeans {
   native: Pick<Native, 'lookUpUser'>;
   /** Null: none are used on this node. */
   cgroups: Pick<Cgroups, 'create'> | null;
   records: Records;
+  /** Null: this node takes none. */
+  secrets: SecretFiles | null;
   /** How long an instance of a cluster may go on while its agent is absent; 0: for ever. */
   orphanAfterMs: number;
   allowNewPrivileges: boolean;
@@ -30,7 +33,7 @@ export interface RunNames {
   startUntilMs: number | null;
 }
 
-/** @throws StartFailure when the user is not known here, or its directory or group cannot be had */
+/** @throws StartFailure when its secrets are gone, the user is not known here, or its directory or group cannot be had */
 export async function planRun(
   spec: ResolvedStart,
   { run, nonce, logs, leaseTerm, startUntilMs }: RunNames,
@@ -41,6 +44,7 @@ export async function planRun(
   const privateCwd = spec.cwd === undefined && spec.script === undefined;
   const user = spec.user === undefined ? null : await lookUp(spec.user, means.native);
   if (user !== null && privateCwd) await call('chown', () => chown(workDirectory, user.uid, user.gid));
+  const { env: secretEnv, directory: secretFiles } = await giveSecrets(spec, user, means);
   const { cgroups } = means;
   return {
     key: `${keyOf(spec)}.${run}`,
@@ -48,7 +52,14 @@ export async function planRun(
     run,
     file: fileOf(spec),
     argv: argvOf(spec),
-    env: environmentOf(spec, { instanceId, generation, run, node, nonce }, user ?? undefined),
+    env: {
+      ...environmentOf(
+        { ...spec, env: { ...spec.env, ...secretEnv } },
+        { instanceId, generation, run, node, nonce },
+        user ?? undefined,
+      ),
+      ...(secretFiles === null ? {} : { MORCH_SECRETS: secretFiles }),
+    },
     cwd: cwdOf(spec, workDirectory),
     privateCwd,
     stateDirectory: means.records.directoryOf(spec),
@@ -65,6 +76,17 @@ export async function planRun(
     shell: spec.script !== undefined,
     cgroup: cgroups === null ? null : await call('cgroup', () => cgroups.create(keyOf(spec), limits)),
   };
+}
+
+async function giveSecrets(
+  spec: ResolvedStart,
+  user: SystemUser | null,
+  { secrets }: RunPlanMeans,
+): Promise<GivenSecrets> {
+  if (spec.secrets === undefined) return { env: {}, directory: null };
+  const given = await call('secrets', async () => (await secrets?.give(spec, user)) ?? null);
+  if (given === null) throw new StartFailure(SECRETS_GONE, constants.errno.ENOENT, 'ENOENT');
+  return given;
 }
 
 /** Started without a scheduler, nobody would start it again elsewhere: it goes on. */

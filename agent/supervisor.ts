@@ -21,6 +21,7 @@ import { type LogOwner, logOwnerKey } from './logs/files';
 import type { Origins } from './origins';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
+import { checkValues } from './secrets';
 import type { TailSubject } from './tails';
 import { isDoneWithin } from './timers';
 
@@ -189,7 +190,7 @@ export class Supervisor {
   /**
    * Starts an instance, or answers again for a generation it has started before.
    *
-   * @throws MorchError INSTANCE_EXISTS, STALE_GENERATION, FEATURE_UNSUPPORTED, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
+   * @throws MorchError INVALID_INPUT, INSTANCE_EXISTS, STALE_GENERATION, FEATURE_UNSUPPORTED, START_FAILED, STORE_UNWRITABLE, STILL_ALIVE, SHUTTING_DOWN
    */
   async start(command: StartInstance): Promise<Started> {
     const id = this.#identify(command);
@@ -200,13 +201,14 @@ export class Supervisor {
       throw new MorchError('SHUTTING_DOWN', `The agent ${this.nodeName} is stopping; it starts nothing.`);
     const missing = missingFeatures(command, this.features);
     if (missing.length > 0) throw unsupported(missing, this.nodeName);
+    checkValues(command.secrets, command.secretValues);
     const before = this.#latestOf(id);
     if (before !== undefined && before.id.generation > id.generation) {
       throw staleGeneration(id.instanceId, id.generation, before.id.generation);
     }
     const life = new Generation(this.#resolve(command, id), this.means);
     this.#live(life);
-    life.begin(this.#replace(before));
+    life.begin(this.#replace(before), command.secretValues ?? {});
     return life.started;
   }
 

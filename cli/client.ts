@@ -69,7 +69,7 @@ export interface StreamAnswer {
 }
 
 interface Call {
-  method: 'GET' | 'POST' | 'DELETE';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
   query?: Query | undefined;
   body?: unknown;
@@ -101,6 +101,10 @@ export class Client {
 
   post<T>(path: string, body?: unknown): Promise<T> {
     return this.json<T>({ method: 'POST', path, body });
+  }
+
+  put<T>(path: string, body: unknown): Promise<T> {
+    return this.json<T>({ method: 'PUT', path, body });
   }
 
   delete<T>(path: string, query?: Query): Promise<T> {

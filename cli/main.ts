@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { registerAgent } from './commands/agent';
+import { registerAudit } from './commands/audit';
 import { registerBackup } from './commands/backup';
 import { registerBlackBox } from './commands/blackbox';
 import { registerCheck } from './commands/check';
@@ -23,6 +24,7 @@ import { registerRestart } from './commands/restart';
 import { registerRestore } from './commands/restore';
 import { registerScale } from './commands/scale';
 import { registerScheduler } from './commands/scheduler';
+import { registerSecret } from './commands/secret';
 import { registerStatus } from './commands/status';
 import { registerStop } from './commands/stop';
 import { registerSubmit } from './commands/submit';
@@ -95,7 +97,7 @@ function buildProgram(): Command {
     register(program);
   }
   program.commandsGroup('Access:');
-  for (const register of [registerToken, registerContext]) register(program);
+  for (const register of [registerToken, registerContext, registerSecret, registerAudit]) register(program);
   program.commandsGroup('Records:');
   for (const register of [registerBackup, registerRestore]) register(program);
   return program;

@@ -1,6 +1,6 @@
 /**
  * The parts, run in this process: what `morch scheduler`, `morch agent` and (for its children) `morch dev` share, and
- * `morch restore`, which works on a scheduler's files. The one place where the CLI loads the scheduler or the agent, by a
+ * `morch restore` and `morch audit verify`, which work on a scheduler's files. The one place where the CLI loads the scheduler or the agent, by a
  * path computed at run time, so that a daemon is one process; everything else about them goes over HTTP.
  */
 import path from 'node:path';
@@ -20,6 +20,7 @@ export const PART_VARIABLES = [
   'MORCH_HOST',
   'MORCH_PORT',
   'MORCH_DATA_DIR',
+  'MORCH_AUDIT_DIR',
   'MORCH_ADVERTISE',
   'MORCH_SCHEDULER',
   'MORCH_NAME',
@@ -46,6 +47,7 @@ const RUNNERS = {
   scheduler: ['scheduler/main.js', 'runScheduler'],
   agent: ['agent/main.js', 'runAgent'],
   restore: ['scheduler/restore.js', 'runRestore'],
+  'audit verify': ['scheduler/audit/verify.js', 'runVerify'],
 } as const;
 
 /**

@@ -1,7 +1,8 @@
-/** The columns of what is listed: nodes, workloads, instances, events, tokens, contexts. */
+/** The columns of what is listed: nodes, workloads, instances, events, tokens, contexts, secrets. */
 import type { Token } from '../contract/access';
 import type { MorchEvent } from '../contract/events';
 import type { Node } from '../contract/node';
+import type { Secret } from '../contract/secrets';
 import type { Instance, Workload } from '../contract/workload';
 import type { Column, Listing } from './output';
 import { formatAge, formatBytes, formatCpu } from './quantities';
@@ -137,6 +138,18 @@ export function eventLine(event: MorchEvent): string {
 }
 
 const quoted = (text: string): string => (/^[^\s"]+$/.test(text) ? text : JSON.stringify(text));
+
+export const SECRETS: Listing<Secret> = {
+  noun: 'secret',
+  id: (secret) => secret.name,
+  columns: [
+    { title: 'SECRET', value: (secret) => secret.name },
+    { title: 'VERSION', value: (secret) => String(secret.version), align: 'right' },
+    { title: 'AGE', value: (secret) => ago(secret.updatedAt), volatile: true, align: 'right' },
+    { title: 'READABLE', value: (secret) => (secret.readable ? 'yes' : 'no: sealed under another secret.key') },
+    { title: 'USED BY', value: (secret) => secret.usedBy.join(',') || '-' },
+  ],
+};
 
 export const TOKENS: Listing<Token> = {
   noun: 'token',

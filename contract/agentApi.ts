@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { dnsLabelSchema, durationMsSchema, instanceIdSchema, labelsSchema, timeSchema } from './fields';
 import { amountsSchema, nodeUsageSchema } from './node';
+import { ENV_ONCE, isEnvGivenTwice, secretValuesSchema } from './secrets';
 import {
   exitSchema,
   hasOneProgram,
@@ -113,9 +114,11 @@ export const startInstanceSchema = z
     attemptsUsed: z.int().min(0).optional(),
     node: dnsLabelSchema.optional().describe('the name the scheduler knows this node by; MORCH_NODE'),
     workload: workloadOriginSchema.optional().describe('kept for a scheduler that has lost its records'),
+    secretValues: secretValuesSchema.optional().describe('of its secrets, in base64; kept in memory only'),
     ...commander,
   })
-  .refine(hasOneProgram, ONE_PROGRAM);
+  .refine(hasOneProgram, ONE_PROGRAM)
+  .refine((s) => !isEnvGivenTwice(s), ENV_ONCE);
 export type StartInstance = z.output<typeof startInstanceSchema>;
 
 export const startBatchSchema = z.strictObject({ instances: z.array(startInstanceSchema).min(1).max(10_000) });

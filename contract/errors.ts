@@ -20,6 +20,7 @@ export const ERRORS = {
   WORKLOAD_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such workload' },
   INSTANCE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such instance' },
   NODE_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such node' },
+  SECRET_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such secret' },
   TOKEN_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such token' },
   PROCESS_NOT_FOUND: { status: 404, exitCode: 3, title: 'No instance of this agent has that process id' },
   METHOD_NOT_ALLOWED: { status: 405, exitCode: 4, title: 'The route does not have this method' },
@@ -27,6 +28,7 @@ export const ERRORS = {
   INSTANCE_EXISTS: { status: 409, exitCode: 1, title: 'A live instance has this id' },
   NODE_EXISTS: { status: 409, exitCode: 1, title: 'Another agent holds this node name' },
   NODE_IN_USE: { status: 409, exitCode: 1, title: 'The node still holds live instances' },
+  SECRET_IN_USE: { status: 409, exitCode: 1, title: 'Workloads still need the secret' },
   NOT_POSSIBLE: { status: 409, exitCode: 1, title: 'Not possible in this state' },
   IDEMPOTENCY_CONFLICT: { status: 409, exitCode: 1, title: 'This Idempotency-Key was used with another body' },
   WRONG_CLUSTER: { status: 409, exitCode: 1, title: 'The agent belongs to another cluster' },
@@ -47,6 +49,8 @@ export const ERRORS = {
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
   STILL_ALIVE: { status: 504, exitCode: 1, title: 'The kernel has not let go of the processes yet' },
   STORE_UNWRITABLE: { status: 507, exitCode: 1, title: 'The store cannot be written' },
+  AUDIT_UNWRITABLE: { status: 507, exitCode: 1, title: 'The audit log cannot be written' },
+  AUDIT_BROKEN: { status: 500, exitCode: 1, title: 'The audit log is not as it was written' },
   INTERNAL: { status: 500, exitCode: 1, title: 'Unexpected failure' },
 } as const satisfies Record<string, ErrorKind>;
 
@@ -103,6 +107,12 @@ export const problemSchema = z
   })
   .meta({ id: 'Problem', description: 'RFC 9457 problem details' });
 export type Problem = z.infer<typeof problemSchema>;
+
+/** Why a text is no JSON, without the piece of it that the parser quotes: it may hold a secret. */
+export function jsonFault(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/, (\.\.\.)?".*"(\.\.\.)? is not valid JSON$/s, '');
+}
 
 /** The answer's body for any thrown value; anything but a MorchError is INTERNAL and tells no details. */
 export function problemOf(error: unknown, requestId?: string): Problem {

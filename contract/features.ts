@@ -10,19 +10,21 @@ export const FEATURES = {
   'limits.memory': { offers: 'bounds the memory of a whole process tree', lack: 'no cgroup v2 memory controller' },
   'limits.pids': { offers: 'bounds the processes and threads of a tree', lack: 'no cgroup v2 pids controller' },
   user: { offers: 'runs programs as any of its users', lack: 'its agent does not run as root' },
+  secrets: { offers: 'gives programs secrets, which it keeps in memory only', lack: 'no tmpfs of its own at /dev/shm' },
   cgroup: { offers: 'kills a whole process tree by its cgroup, whatever it does', lack: 'no cgroup v2' },
 } as const;
 
 export type Feature = keyof typeof FEATURES;
-type Asking = Pick<ProcessSpec, 'user' | 'limits'>;
+type Asking = Pick<ProcessSpec, 'user' | 'limits' | 'secrets'>;
 
 /** In the order of the table. */
-export function neededFeatures({ user, limits = {} }: Asking): Feature[] {
+export function neededFeatures({ user, limits = {}, secrets = [] }: Asking): Feature[] {
   const asked: [Feature, unknown][] = [
     ['limits.cpu', limits.cpuMillis],
     ['limits.memory', limits.memoryBytes],
     ['limits.pids', limits.pids],
     ['user', user],
+    ['secrets', secrets[0]],
   ];
   return asked.flatMap(([feature, value]) => (value === undefined ? [] : [feature]));
 }

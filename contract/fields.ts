@@ -52,14 +52,12 @@ export const userSchema = z
 
 export const umaskSchema = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "027"');
 
-/** A variable of the workload; `MORCH_*` is set by the agent. */
-export const envSchema = z.record(
-  z
-    .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must match [A-Za-z_][A-Za-z0-9_]*')
-    .refine((name) => !name.startsWith('MORCH_'), 'MORCH_* is set by the agent'),
-  kernelStringSchema,
-);
+/** Name of a variable of the workload; `MORCH_*` is set by the agent. */
+export const envNameSchema = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must match [A-Za-z_][A-Za-z0-9_]*')
+  .refine((name) => !name.startsWith('MORCH_'), 'MORCH_* is set by the agent');
+export const envSchema = z.record(envNameSchema, kernelStringSchema);
 
 export const labelKeySchema = z
   .string()

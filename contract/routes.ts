@@ -14,6 +14,7 @@ import {
   stopInstanceSchema,
   stoppedSchema,
 } from './agentApi';
+import { auditLineSchema } from './audit';
 import { BACKUP_MEDIA } from './backup';
 import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
@@ -36,6 +37,7 @@ import {
   nodeSchema,
   registerNodeSchema,
 } from './node';
+import { putSecretSchema, secretSchema } from './secrets';
 import { sinceSchema } from './since';
 import { workloadStatusSchema } from './states';
 import { instanceSchema, scaleSchema, workloadInputSchema, workloadSchema } from './workload';
@@ -356,6 +358,29 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/secrets',
+    access: 'read',
+    summary: 'Names and versions of the secrets; never their values',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ secrets: z.array(secretSchema), nextCursor }) },
+  },
+  {
+    method: 'PUT',
+    path: '/secrets/:id',
+    access: 'operator',
+    summary: 'Sets a secret, or gives it another value',
+    body: putSecretSchema,
+    answers: { 201: secretSchema, 204: null },
+  },
+  {
+    method: 'DELETE',
+    path: '/secrets/:id',
+    access: 'operator',
+    summary: 'Removes a secret that no workload needs',
+    answers: { 204: null },
+  },
+  {
+    method: 'GET',
     path: '/tokens',
     access: 'admin',
     summary: 'Tokens that are good, without their texts',
@@ -379,12 +404,25 @@ export const SCHEDULER_ROUTES = [
   },
   {
     method: 'GET',
+    path: '/audit',
+    access: 'admin',
+    summary: 'The audit log, newest first',
+    query: pageQuerySchema,
+    answers: { 200: z.object({ lines: z.array(auditLineSchema), nextCursor }) },
+  },
+  {
+    method: 'GET',
     path: '/openapi.json',
     access: 'read',
     summary: 'This description',
     answers: { 200: z.record(z.string(), z.unknown()) },
   },
 ] as const satisfies readonly Route[];
+
+/** Whether a request to it is a change, and so goes into the audit log; a probe of all nodes changes nothing. */
+export function changesSomething({ method, path }: Pick<Route, 'method' | 'path'>): boolean {
+  return method !== 'GET' && path !== '/health/check';
+}
 
 /** Who asks: the scheduler of the agent's cluster. */
 export const agentInstancesQuerySchema = z.strictObject({

@@ -15,6 +15,7 @@ import {
   umaskSchema,
   userSchema,
 } from './fields';
+import { ENV_ONCE, isEnvGivenTwice, secretReferencesSchema } from './secrets';
 import { instanceStatusSchema, workloadStatusSchema } from './states';
 
 export const kindSchema = z.enum(['service', 'batch', 'daemon']);
@@ -131,6 +132,7 @@ export const processFields = {
   umask: umaskSchema.optional().describe('octal; default "022"'),
   logs: logsSchema.optional(),
   onDisconnect: onDisconnectSchema.optional(),
+  secrets: secretReferencesSchema.optional(),
 };
 const processSchema = z.object(processFields);
 export type ProcessSpec = z.infer<typeof processSchema>;
@@ -142,12 +144,20 @@ export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
 }
 
 /** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
-export function withProcessDefaults<S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs' | 'onDisconnect'>>(
-  spec: S,
-) {
-  const { nice = 0, umask = '022', limits = {}, logs, onDisconnect = 'replace' } = spec;
+export function withProcessDefaults<
+  S extends Pick<ProcessSpec, 'limits' | 'nice' | 'umask' | 'logs' | 'onDisconnect' | 'secrets'>,
+>(spec: S) {
+  const { nice = 0, umask = '022', limits = {}, logs, onDisconnect = 'replace', secrets = [] } = spec;
   const { coreBytes = 0 } = limits;
-  return { ...spec, nice, umask, limits: { ...limits, coreBytes }, logs: logLimitsWithDefaults(logs), onDisconnect };
+  return {
+    ...spec,
+    nice,
+    umask,
+    limits: { ...limits, coreBytes },
+    logs: logLimitsWithDefaults(logs),
+    onDisconnect,
+    secrets,
+  };
 }
 
 export const processInputFields = {
@@ -175,6 +185,7 @@ export const workloadInputSchema = z
     placement: placementSchema.optional(),
   })
   .refine(hasOneProgram, ONE_PROGRAM)
+  .refine((w) => !isEnvGivenTwice(w), ENV_ONCE)
   .refine((w) => w.kind !== 'daemon' || w.replicas === undefined, {
     message: 'a daemon has one instance on every fitting node; it takes no replicas',
     path: ['replicas'],

@@ -6,6 +6,7 @@ import type { Drill, DrillInput, DrillPreview } from '../contract/drill';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
+import type { Secret } from '../contract/secrets';
 import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
 import type { Caller } from './access/guard';
@@ -89,6 +90,11 @@ export interface SchedulerApi {
   logSources(id: string, instance?: string): LogSource[];
   /** Resolves when the workload is terminal or gone, or the signal aborts. */
   untilTerminal(id: string, signal: AbortSignal): Promise<void>;
+  listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null };
+  /** NOT_POSSIBLE for what is not text where a live workload wants it as a variable */
+  setSecret(name: string, value: Buffer): Promise<{ created: boolean; secret: Secret }>;
+  /** SECRET_NOT_FOUND; SECRET_IN_USE while a workload that has not ended refers to it */
+  removeSecret(name: string): Promise<void>;
   /** All records as they are now, as contract/backup.ts tells; without its end when it cannot be had. */
   backup(): AsyncIterable<string>;
 }

@@ -21,6 +21,7 @@ import { type GenerationId, Outbox, type OutboxListener, type SentStart, type St
 import { placeWaiting } from './placer';
 import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import { beginRecovery } from './recoveryLog';
+import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 
@@ -51,6 +52,7 @@ export class ControlLoop implements OutboxListener {
     /** Given to agents, now or before a restart. */
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'lost'>,
+    private readonly secrets: Pick<Secrets, 'faultOf' | 'valuesOf'>,
     private readonly log: Logger,
   ) {
     this.fences = new Fences((instance) => {
@@ -60,7 +62,7 @@ export class ControlLoop implements OutboxListener {
     // Every lease counts as renewed when the scheduler starts.
     for (const instance of state.instances.values())
       if (instance.fenced) this.fences.raise(instance, fenceEndsMs(performance.now() + leaseMs, leaseMs));
-    this.outbox = new Outbox(state, (id) => links.senderOf(id), this, log);
+    this.outbox = new Outbox(state, (id) => links.senderOf(id), secrets, this, log);
   }
 
   /** Asks for a pass; many requests of one tick make one. */
@@ -349,9 +351,9 @@ export class ControlLoop implements OutboxListener {
       }
     }
     for (const node of this.state.nodes.values()) {
-      if (node.drain?.state === 'draining') drainStep(this.state, node, nowMs);
+      if (node.drain?.state === 'draining') drainStep(this.state, this.secrets, node, nowMs);
     }
-    const moreToPlace = placeWaiting(this.state, nowMs);
+    const moreToPlace = placeWaiting(this.state, this.secrets, nowMs);
     return moreToPlace || this.state.workloadsToVisit.size > 0;
   }
 

@@ -7,9 +7,10 @@ import { isUnwanted } from './core/intake';
 import type { InstanceRecord, NodeRecord } from './core/model';
 import { explainRejections } from './core/placement';
 import { chooseElsewhere } from './placer';
+import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 
-export function drainStep(state: State, node: NodeRecord, nowMs: number): void {
+export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node: NodeRecord, nowMs: number): void {
   const there = [...state.instancesOn(node.id)];
   if (there.length === 0) {
     node.drain = { ...node.drain!, state: 'drained' };
@@ -32,8 +33,10 @@ export function drainStep(state: State, node: NodeRecord, nowMs: number): void {
     if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;
     if (!late && (kind === 'batch' || isMoving(state, instance))) continue;
     const elsewhere = chooseElsewhere(state, instance, workload, promised);
-    if (elsewhere.kind === 'unplaceable' && !late) {
-      const reason = `kept on ${node.id}, which is draining: ${explainRejections(elsewhere.rejections)}`;
+    const fault = secrets.faultOf(workload.spec);
+    if ((elsewhere.kind === 'unplaceable' || fault !== null) && !late) {
+      const why = elsewhere.kind === 'unplaceable' ? explainRejections(elsewhere.rejections) : fault;
+      const reason = `kept on ${node.id}, which is draining: ${why}`;
       if (instance.statusReason !== reason) state.updateInstance(instance, { statusReason: reason });
       continue;
     }

@@ -11,6 +11,8 @@ import { NodeTokens } from './access/nodeTokens';
 import { provideTokenFiles } from './access/tokenFiles';
 import { TokenService } from './access/tokenService';
 import { Tokens } from './access/tokens';
+import { AuditLog } from './audit/log';
+import { AuditTrail } from './audit/trail';
 import { BlackBox } from './blackBox/blackBox';
 import { ControlLoop } from './controlLoop';
 import { EventLog } from './events/feed';
@@ -21,6 +23,7 @@ import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions, type SchedulerOptions } from './options';
+import { Secrets } from './secrets/secrets';
 import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
@@ -49,7 +52,8 @@ export async function runScheduler(input: unknown): Promise<void> {
   const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const state = await State.load(store, randomUUID());
-  const nodeTokens = new NodeTokens(await Vault.open(options.dataDir));
+  const vault = await Vault.open(options.dataDir);
+  const nodeTokens = new NodeTokens(vault);
   const closed = nodeTokens.load(state.nodes.values());
   const tokens = await Tokens.load(store, state, notes);
   for (const note of [...notes, ...state.notes]) log.warn(note);
@@ -57,6 +61,14 @@ export async function runScheduler(input: unknown): Promise<void> {
   const tls = await openTls(options, log);
   const certificates = await NodeCertificates.load(store, state, tls, notes);
   await provideTokenFiles(options.dataDir, tokens, Date.now(), tls?.bundleHash);
+
+  const secrets = await Secrets.load(store, state, vault);
+  if (secrets.unreadableCount > 0) {
+    log.error(
+      { unreadable: secrets.unreadableCount, file: path.join(options.dataDir, 'secret.key') },
+      'secrets cannot be opened: they were sealed under another key file',
+    );
+  }
 
   state.meta.epoch += 1;
   state.saveMeta();
@@ -83,12 +95,14 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
   const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates, tls }, log);
-  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, log);
+  const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();
   state.publishTerm();
 
-  const service = new Service(state, journal, loop, registry, blackBox, store, startedAtMs);
+  const auditLog = await AuditLog.open(options.auditDir ?? options.dataDir, log);
+  const audit = new AuditTrail(auditLog);
+  const service = new Service(state, journal, loop, registry, blackBox, secrets, auditLog, store, startedAtMs);
   const { host, auth } = options;
   const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
   const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth });
@@ -100,8 +114,8 @@ export async function runScheduler(input: unknown): Promise<void> {
     tls?.bundleHash,
   );
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
-  const sockets = createEventSockets({ events, guard, log });
-  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, log });
+  const sockets = createEventSockets({ events, guard, audit, log });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, log });
   const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
@@ -128,6 +142,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   sockets.close();
   tls?.close();
   await Promise.all([server.close(), registry.close()]);
+  await audit.close();
   await blackBox.close();
   await journal.close();
   await store.close();

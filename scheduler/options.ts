@@ -14,6 +14,8 @@ const schedulerOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
   port: z.int().min(0).max(65_535).default(5_000),
   dataDir: z.string().min(1),
+  /** Of the audit log; absent: the data directory. */
+  auditDir: z.string().min(1).optional(),
   /** Whether callers are asked who they are. */
   auth: z.boolean().default(true),
   /** Given or not, an address that is no loopback one has it. */

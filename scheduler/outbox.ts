@@ -9,6 +9,7 @@ import { pickProcess } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
 import { type InstanceRecord, originOf } from './core/model';
+import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 
 const BATCH = 64;
@@ -87,6 +88,7 @@ export class Outbox {
   constructor(
     private readonly state: State,
     private readonly senderOf: (nodeId: string) => Sender | null,
+    private readonly secrets: Pick<Secrets, 'valuesOf'>,
     private readonly listener: OutboxListener,
     private readonly log: Logger,
   ) {}
@@ -307,7 +309,13 @@ export class Outbox {
   private commandOf(instance: InstanceRecord, nodeId: string): StartInstance | null {
     const workload = this.state.workloads.get(instance.uid);
     if (workload === undefined) return null;
-    const { kind, restart, stop } = workload.spec;
+    const { kind, restart, stop, secrets } = workload.spec;
+    const secretValues = this.secrets.valuesOf(workload.spec);
+    if (typeof secretValues === 'string') {
+      // Its records have lost them since it was placed. A start of it may be on its way, so it stays where it is.
+      if (instance.statusReason !== secretValues) this.state.updateInstance(instance, { statusReason: secretValues });
+      return null;
+    }
     const { clusterId, epoch } = this.state.term;
     return {
       kind,
@@ -323,6 +331,7 @@ export class Outbox {
       epoch,
       session: this.state.runtimeOf(nodeId).session!,
       workload: originOf(workload),
+      ...(secrets === undefined ? {} : { secretValues }),
     };
   }
 }

@@ -9,7 +9,7 @@ export function encodeCursor(after: string): string {
   return Buffer.from(`after:${after}`).toString('base64url');
 }
 
-function decodeCursor(cursor: string): string {
+export function decodeCursor(cursor: string): string {
   const text = Buffer.from(cursor, 'base64url').toString();
   if (text.startsWith('after:')) return text.slice('after:'.length);
   throw new MorchError('INVALID_INPUT', 'The cursor is not one that a list has answered. Leave it out to begin anew.', {

@@ -13,6 +13,7 @@ import {
 } from './core/placement';
 import { emitAbout } from './instanceEvents';
 import { recoveryPlaced } from './recoveryLog';
+import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 
 /** Of one pass; the rest follows in the next, so that the loop is not held up. */
@@ -32,7 +33,7 @@ const UNSEEN =
   'held until the lease of nodes that have not told what they run is over, as one of them may still run it';
 
 /** @returns whether some are left that could not be looked at in this pass */
-export function placeWaiting(state: State, nowMs: number): boolean {
+export function placeWaiting(state: State, secrets: Pick<Secrets, 'faultOf'>, nowMs: number): boolean {
   if (state.meta.rebuilding) return false;
   const pass = new Pass(state);
   const braked = new Set(state.meta.brake?.nodes);
@@ -47,6 +48,11 @@ export function placeWaiting(state: State, nowMs: number): boolean {
     }
     if (state.meta.unseenFenced === true && workload.spec.onDisconnect === 'stop') {
       if (instance.statusReason !== UNSEEN) state.updateInstance(instance, { statusReason: UNSEEN });
+      continue;
+    }
+    const fault = secrets.faultOf(workload.spec);
+    if (fault !== null) {
+      pass.refuse(instance, workload, fault);
       continue;
     }
     if (placed === PLACED_PER_PASS) return true;
@@ -129,6 +135,19 @@ class Pass {
     return true;
   }
 
+  refuse(instance: InstanceRecord, workload: WorkloadRecord, reason: string): void {
+    const told = this.reasonsTold.get(workload.uid) ?? 0;
+    this.reasonsTold.set(workload.uid, told + 1);
+    const first = !instance.statusReason?.startsWith('no node');
+    if (instance.statusReason === reason || (!first && told >= REASONS_PER_WORKLOAD)) return;
+    this.state.updateInstance(instance, {
+      statusReason: reason,
+      ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
+    });
+    // One event tells of all that wait for the same reason.
+    if (first && told === 0) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
+  }
+
   private shapeOf(workload: WorkloadRecord): string {
     let shape = this.shapes.get(workload.uid);
     if (shape === undefined) {
@@ -146,19 +165,6 @@ class Pass {
       this.perNode.set(workload.uid, counts);
     }
     return counts;
-  }
-
-  private refuse(instance: InstanceRecord, workload: WorkloadRecord, reason: string): void {
-    const told = this.reasonsTold.get(workload.uid) ?? 0;
-    this.reasonsTold.set(workload.uid, told + 1);
-    const first = !instance.statusReason?.startsWith('no node');
-    if (instance.statusReason === reason || (!first && told >= REASONS_PER_WORKLOAD)) return;
-    this.state.updateInstance(instance, {
-      statusReason: reason,
-      ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
-    });
-    // One event tells of all that wait for the same reason.
-    if (first && told === 0) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
   }
 }
 

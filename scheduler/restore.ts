@@ -14,7 +14,7 @@ import type { Meta } from './meta';
 import { dataFilesOf } from './store/files/directory';
 import { FreshStore } from './store/freshStore';
 import { lockDirectory, messageOf } from './store/handle';
-import { keys } from './store/keys';
+import { keys, prefixes } from './store/keys';
 import { MarkFile, readMark } from './store/markFile';
 import { assertKnownSchema } from './store/migrations';
 import {
@@ -41,7 +41,7 @@ const restoreOptionsSchema = z.strictObject({
  */
 export async function runRestore(input: unknown): Promise<void> {
   const { file, dataDir, force } = parseInput(restoreOptionsSchema, input, 'options');
-  const { header, records } = await checkBackup(file);
+  const { header, records, secrets } = await checkBackup(file);
   assertKnownSchema(header.schema, 'backup');
   const around = surroundingsOf(path.join(dataDir, 'store'));
   const lock = await lockDataDir(dataDir, around);
@@ -59,7 +59,7 @@ export async function runRestore(input: unknown): Promise<void> {
     const aside = await moveAside(around);
     await finishRestore(around);
     await (await MarkFile.open(around.mark, number)).close();
-    process.stdout.write(reportOf({ header, records, dataDir, aside }));
+    process.stdout.write(reportOf({ header, records, secrets, dataDir, aside }));
   } finally {
     await lock.release();
   }
@@ -71,11 +71,18 @@ async function hasStore({ store, salvage }: Surroundings): Promise<boolean> {
 }
 
 /** Reads it once to its end, so that nothing is written of a file that is not whole. */
-async function checkBackup(file: string): Promise<{ header: BackupHeader; records: number }> {
+async function checkBackup(file: string): Promise<{ header: BackupHeader; records: number; secrets: number }> {
   const reader = new BackupReader(createHash('sha256'));
-  for await (const chunk of chunksOf(file)) reader.push(chunk);
+  let secrets = 0;
+  for await (const chunk of chunksOf(file)) secrets += reader.push(chunk).filter(isSecret).length;
   const { header, trailer } = reader.end();
-  return { header, records: trailer.records };
+  return { header, records: trailer.records, secrets };
+}
+
+const SECRET_LINE = Buffer.from(`["${prefixes.secret}`);
+
+function isSecret(line: Uint8Array): boolean {
+  return SECRET_LINE.equals(line.subarray(0, SECRET_LINE.length));
 }
 
 async function* chunksOf(file: string): AsyncGenerator<Buffer> {
@@ -155,15 +162,21 @@ async function moveAside(around: Surroundings): Promise<string | null> {
 interface Restored {
   header: BackupHeader;
   records: number;
+  secrets: number;
   dataDir: string;
   aside: string | null;
 }
 
-function reportOf({ header, records, dataDir, aside }: Restored): string {
+function reportOf({ header, records, secrets, dataDir, aside }: Restored): string {
   const { clusterId, epoch, createdAt } = header;
   return [
     `restored ${records} records of cluster ${clusterId}, epoch ${epoch}, as of ${createdAt}, into ${dataDir}`,
     ...(aside === null ? [] : [`what was there before is in ${aside}`]),
+    ...(secrets === 0
+      ? []
+      : [
+          `${secrets} of them are secrets, which open with the secret.key of the scheduler that was backed up only: have it in ${dataDir} before the start, or set them anew`,
+        ]),
     `next: start it with morch scheduler --data-dir ${dataDir}`,
     'It then asks its agents what runs, takes it over, and starts nothing until it knows; morch health tells how far it is.',
     '',

@@ -9,11 +9,13 @@ import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
 import type { Health, HealthCheck, HealthSummary, RecoveryMetrics, Released } from '../contract/health';
 import type { Node, NodeCertificate, NodeDetail, RegisterNode } from '../contract/node';
+import type { Secret } from '../contract/secrets';
 import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { Caller } from './access/guard';
 import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import type { AuditLog } from './audit/log';
 import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
 import type { ControlLoop } from './controlLoop';
@@ -27,12 +29,14 @@ import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import { revertWorkload } from './revert';
+import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
 import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
 
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
+const SECRET_USERS_TOLD = 100;
 
 interface IdempotencyRecord {
   bodyHash: string;
@@ -55,6 +59,8 @@ export class Service implements SchedulerApi {
     private readonly loop: ControlLoop,
     private readonly registry: NodeRegistry,
     private readonly blackBox: BlackBox,
+    private readonly secrets: Secrets,
+    private readonly audit: Pick<AuditLog, 'unwritable'>,
     private readonly store: Store,
     private readonly startedAtMs: number,
   ) {
@@ -69,6 +75,8 @@ export class Service implements SchedulerApi {
       unwritable: this.journal.unwritable,
       deposedBy: this.registry.deposedBy,
       takesOver: this.registry.takesOver,
+      unreadableSecrets: this.secrets.unreadableCount,
+      auditUnwritable: this.audit.unwritable,
       version: VERSION,
       uptimeMs: Date.now() - this.startedAtMs,
     });
@@ -84,10 +92,16 @@ export class Service implements SchedulerApi {
 
   readyChecks(): ReadyCheck[] {
     const { unwritable } = this.journal;
+    const auditUnwritable = this.audit.unwritable;
     const { deposedBy } = this.registry;
     return [
       { name: 'state loaded', ok: true },
       { name: 'store', ok: unwritable === null, ...(unwritable === null ? {} : { detail: unwritable }) },
+      {
+        name: 'audit log',
+        ok: auditUnwritable === null,
+        ...(auditUnwritable === null ? {} : { detail: auditUnwritable }),
+      },
       {
         name: 'leading',
         ok: deposedBy === null,
@@ -460,6 +474,72 @@ export class Service implements SchedulerApi {
   untilTerminal(id: string, signal: AbortSignal): Promise<void> {
     const workload = this.state.workloadById(id);
     return workload === undefined ? Promise.resolve() : this.loop.untilTerminal(workload.uid, signal);
+  }
+
+  // ---- secrets
+
+  listSecrets(page: Page): { secrets: Secret[]; nextCursor: string | null } {
+    const { items, nextCursor } = paginate(this.secrets.all, ({ name }) => name, page);
+    const users = this.usersOfSecrets();
+    return { secrets: items.map((record) => this.secretView(record, users.get(record.name))), nextCursor };
+  }
+
+  private secretView({ name, version, updatedAt }: SecretRecord, users: WorkloadRecord[] = []): Secret {
+    const usedBy = users.slice(0, SECRET_USERS_TOLD).map(({ spec }) => spec.id);
+    return { name, version, updatedAt, readable: this.secrets.isReadable(name), usedBy };
+  }
+
+  async setSecret(name: string, value: Buffer): Promise<{ created: boolean; secret: Secret }> {
+    this.journal.assertWritable();
+    const users = this.usersOfSecrets().get(name) ?? [];
+    const variable = users
+      .flatMap(({ spec }) => spec.secrets ?? [])
+      .find((s) => s.name === name && s.env !== undefined);
+    if (variable !== undefined && !isText(value)) {
+      throw new MorchError(
+        'NOT_POSSIBLE',
+        `Secret ${name} is given to workloads as the variable ${variable.env}, so it must be UTF-8 text without NUL; this value is not. Have them refer to it as a file, then set it.`,
+      );
+    }
+    const { created, record } = this.secrets.put(name, value, new Date().toISOString());
+    for (const workload of users) {
+      for (const instance of this.state.instancesOf(workload).values()) this.state.instancesToVisit.add(instance);
+    }
+    this.loop.wake();
+    await this.journal.commit(() => this.secrets.revert(name));
+    return { created, secret: this.secretView(record, users) };
+  }
+
+  async removeSecret(name: string): Promise<void> {
+    this.assertChangeable();
+    if (!this.secrets.has(name)) {
+      throw new MorchError('SECRET_NOT_FOUND', `There is no secret ${name}. GET /secrets lists them.`);
+    }
+    const users = this.usersOfSecrets().get(name) ?? [];
+    if (users.length > 0) {
+      const ids = users.slice(0, 5).map(({ spec }) => spec.id);
+      const more = users.length > ids.length ? ` and ${users.length - ids.length} more` : '';
+      throw new MorchError(
+        'SECRET_IN_USE',
+        `Secret ${name} is needed by ${ids.join(', ')}${more}. Stop them, or apply specs that do without it, then remove it.`,
+      );
+    }
+    this.secrets.remove(name);
+    await this.journal.commit(() => this.secrets.revert(name));
+  }
+
+  /** By secret: workloads that have not ended and refer to it, in the order of their ids. */
+  private usersOfSecrets(): Map<string, WorkloadRecord[]> {
+    const users = new Map<string, WorkloadRecord[]>();
+    const workloads = [...this.state.workloads.values()].filter(
+      (workload) => workload.spec.secrets !== undefined && !isTerminal(workloadView(this.state, workload).status),
+    );
+    for (const workload of workloads.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))) {
+      for (const name of new Set(workload.spec.secrets?.map((secret) => secret.name))) {
+        users.set(name, [...(users.get(name) ?? []), workload]);
+      }
+    }
+    return users;
   }
 
   backup(): AsyncIterable<string> {

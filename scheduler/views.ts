@@ -111,6 +111,8 @@ export function healthOf(
     unwritable: string | null;
     deposedBy: number | null;
     takesOver: boolean;
+    unreadableSecrets: number;
+    auditUnwritable: string | null;
     version: string;
     uptimeMs: number;
   },
@@ -134,6 +136,12 @@ export function healthOf(
         ]
       : []),
     ...(self.unwritable === null ? [] : [`the store cannot be written: ${self.unwritable}`]),
+    ...(self.auditUnwritable === null
+      ? []
+      : [`the audit log cannot be written, so no change is taken: ${self.auditUnwritable}`]),
+    ...(self.unreadableSecrets === 0
+      ? []
+      : [`${self.unreadableSecrets} secrets were sealed under another secret.key and cannot be opened`]),
   ];
   let running = 0;
   for (const workload of state.workloads.values()) if (workload.status === 'running') running += 1;

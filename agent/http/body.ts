@@ -1,6 +1,6 @@
 /** Reads the JSON body of a command within its limit. */
 import type { IncomingMessage } from 'node:http';
-import { MorchError } from '../../contract/errors';
+import { jsonFault, MorchError } from '../../contract/errors';
 
 /** After this much of a body that is too large, the connection is cut instead of read on. */
 const DRAIN_AT_MOST_BYTES = 64 * 1024 ** 2;
@@ -59,7 +59,7 @@ function parse(bytes: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    return new MorchError('BAD_JSON', `The body is not valid JSON: ${(cause as Error).message}`, { cause });
+    return new MorchError('BAD_JSON', `The body is not valid JSON: ${jsonFault(cause)}`);
   }
 }
 

@@ -71,6 +71,10 @@ function renderWorkload(workload: Workload, events: readonly MorchEvent[], optio
     ['labels', pairs(workload.labels)],
     // Values may be secrets, and -o json has them.
     ['environment', Object.keys(workload.env ?? {}).join(', ')],
+    [
+      'secrets',
+      (workload.secrets ?? []).map(({ name, env, file }) => `${name} as ${env ?? `file ${file}`}`).join(', '),
+    ],
     ['version', String(workload.version)],
     ['created', `${workload.createdAt} (${ago(workload.createdAt)} ago)`],
     [

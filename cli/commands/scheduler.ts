@@ -44,6 +44,7 @@ interface SchedulerFlags {
   host: string;
   port: number;
   dataDir: string;
+  auditDir?: string;
   profile: 'default' | 'fast';
   flapLosses?: number;
   auth: boolean;
@@ -66,6 +67,9 @@ export function registerScheduler(program: Command): void {
       new Option('--data-dir <path>', 'where its store is')
         .default(defaultDataDir('scheduler'), describeDataDir('scheduler'))
         .env('MORCH_DATA_DIR'),
+    )
+    .addOption(
+      new Option('--audit-dir <path>', 'where its audit log is (default: the data directory)').env('MORCH_AUDIT_DIR'),
     )
     .addOption(
       new Option('--profile <name>', 'how fast failures are seen; what follows changes single times of it')
@@ -110,7 +114,7 @@ export function registerScheduler(program: Command): void {
     )
     .action(async (options: SchedulerFlags, self: Command) => {
       refuseClientFlags(self);
-      const { host, port: listenOn, dataDir, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
+      const { host, port: listenOn, dataDir, auditDir, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
       const names = TIMES.map(([name, , setting]) => [`/health/${setting}`, name]);
@@ -118,6 +122,7 @@ export function registerScheduler(program: Command): void {
         host,
         port: listenOn,
         dataDir: path.resolve(dataDir),
+        ...(auditDir === undefined ? {} : { auditDir: path.resolve(auditDir) }),
         auth: !isAuthOff(options.auth),
         allowedHosts,
         tls,

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { MorchError } from '../../contract/errors';
 import { dnsLabelSchema, umaskSchema, userSchema } from '../../contract/fields';
+import type { SecretReference } from '../../contract/secrets';
 import { isTerminal } from '../../contract/states';
 import {
   type Constraint,
@@ -37,6 +38,8 @@ interface SubmitFlags {
   kind?: WorkloadInput['kind'];
   replicas?: number;
   env?: [string, string][];
+  secretEnv?: [string, string][];
+  secretFile?: [string, string][];
   label?: [string, string][];
   cwd?: string;
   cpu?: number;
@@ -83,6 +86,7 @@ const FIELDS: FlagNames = {
   '/limits/openFiles': '--limit-open-files',
   '/logs/maxBytes': '--log-max-bytes',
   '/logs/files': '--log-files',
+  '/secrets': '--secret-env or --secret-file',
 };
 
 export function registerSubmit(program: Command): void {
@@ -96,6 +100,16 @@ export function registerSubmit(program: Command): void {
     .addOption(new Option('--kind <kind>', 'what it is (default: batch)').choices(kindSchema.options))
     .option('--replicas <n>', 'how many instances (default: 1)', integer(0, 1_000_000))
     .option('--env <name=value>', 'an environment variable, may be repeated', collect(parsePair))
+    .option(
+      '--secret-env <name=secret>',
+      'an environment variable from a secret, may be repeated: DB_PASSWORD=db.password',
+      collect(parsePair),
+    )
+    .option(
+      '--secret-file <file=secret>',
+      'a file from a secret, in the directory $MORCH_SECRETS, may be repeated: server.key=tls.key',
+      collect(parsePair),
+    )
     .option('--label <key=value>', 'a label, may be repeated', collect(parsePair))
     .option('--cwd <path>', "working directory (default: the script's)")
     .option(
@@ -211,6 +225,7 @@ export function specOf(program: string, args: readonly string[], flags: SubmitFl
       cwd: flags.cwd === undefined ? undefined : path.resolve(cwd, flags.cwd),
       maxRunMs: maxRun,
       user,
+      secrets: secretsOf(flags),
       limits: limitsOf(flags),
       nice,
       umask,
@@ -236,6 +251,14 @@ export function specOf(program: string, args: readonly string[], flags: SubmitFl
         }),
     ...(grace === undefined ? {} : { stop: { graceMs: grace } }),
   };
+}
+
+function secretsOf({ secretEnv = [], secretFile = [] }: SubmitFlags): SecretReference[] | undefined {
+  const secrets = [
+    ...secretEnv.map(([env, name]) => ({ name, env })),
+    ...secretFile.map(([file, name]) => ({ name, file })),
+  ];
+  return secrets.length === 0 ? undefined : secrets;
 }
 
 function limitsOf({ limitCpu, limitMemory, limitPids, limitOpenFiles }: SubmitFlags): Limits | undefined {

@@ -11,6 +11,9 @@ import { CLOSE_EVENTS_GONE, CLOSE_TOKEN_GONE, CLOSE_TOO_SLOW } from '../../contr
 import { eventsQuerySchema, SCHEDULER_ROUTES } from '../../contract/routes';
 import type { Caller, Guard } from '../access/guard';
 import type { EventFeed } from '../api';
+import type { AuditTrail } from '../audit/trail';
+import { askedOf } from '../http/audited';
+import { isRefusal } from '../http/problems';
 import { requestIdOf } from '../http/requestId';
 import { answerOnSocket } from '../http/server';
 import { assertPosition } from './feed';
@@ -23,6 +26,7 @@ const BUFFERED_BYTES = 1024 * 1024;
 export interface EventSocketOptions {
   events: EventFeed;
   guard: Guard;
+  audit: Pick<AuditTrail, 'refused'>;
   log: Logger;
   pingMs?: number;
   /** How long a listener may take no byte before it is closed with CLOSE_TOO_SLOW. */
@@ -38,6 +42,7 @@ export interface EventSockets {
 export function createEventSockets({
   events,
   guard,
+  audit,
   log,
   pingMs = PING_MS,
   stuckMs = STUCK_MS,
@@ -59,6 +64,7 @@ export function createEventSockets({
     } catch (error) {
       const status = error instanceof MorchError ? error.status : 500;
       if (status === 500) log.error({ err: error, url: req.url }, 'upgrade failed');
+      if (error instanceof MorchError && isRefusal(error)) audit.refused(askedOf(req, guard.callerOf(req)), error);
       answerOnSocket(socket, status, error, requestIdOf(req));
       return;
     }

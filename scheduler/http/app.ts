@@ -1,15 +1,17 @@
 /**
  * The scheduler's HTTP application: every route of the contract, and nothing else. Made by main.ts, served by
- * server.ts. The order for each request: id and log, who asks, route, whether they may, query, body, handler, answer or
- * problem.
+ * server.ts. The order for each request: id and log, who asks, route, whether they may, query, body, the audit log for what
+ * changes something, handler, answer or problem.
  */
 import express from 'express';
 import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
 import { SECURITY_HEADERS } from '../../access/browser';
-import { parseInput } from '../../contract/errors';
-import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
+import { parseInput, problemOf } from '../../contract/errors';
+import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
+import { auditHandlers } from './audit';
+import { askedOf, madeBy } from './audited';
 import { authorityHandlers } from './authority';
 import { backupHandlers } from './backup';
 import { parseBody, readBody } from './body';
@@ -21,6 +23,7 @@ import { nodeHandlers } from './nodes';
 import { openapiHandlers } from './openapi';
 import { methodNotAllowed, notFound, problems } from './problems';
 import { requestIdOf } from './requestId';
+import { secretHandlers } from './secrets';
 import { tokenHandlers } from './tokens';
 import { workloadHandlers } from './workloads';
 
@@ -31,8 +34,10 @@ const handlers: AllHandlers = {
   ...logHandlers,
   ...eventHandlers,
   ...backupHandlers,
+  ...secretHandlers,
   ...tokenHandlers,
   ...authorityHandlers,
+  ...auditHandlers,
   ...openapiHandlers,
 };
 
@@ -72,13 +77,14 @@ export function createApp(context: HttpContext): express.Express {
     app.all(path, methodNotAllowed(path, methods));
   }
   app.use(notFound);
-  app.use(problems(context.log));
+  app.use(problems(context));
   return app;
 }
 
 const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as const;
 
 function serve(route: Route, handler: AnyHandler, context: HttpContext): express.RequestHandler {
+  const isAudited = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
   return async (req, res) => {
     const caller = context.guard.callerOf(req);
@@ -86,7 +92,17 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
     const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
     const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
     const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers) : undefined;
-    const answer = await handler({ id: req.params.id, query, body, rawBody, caller, req, res }, context);
+    if (isAudited) res.locals.isAudited = true;
+    const end = isAudited ? await context.audit.begin(askedOf(req, caller, body, query)) : undefined;
+    let answer: Awaited<ReturnType<AnyHandler>>;
+    try {
+      answer = await handler({ id: req.params.id, query, body, rawBody, caller, req, res }, context);
+    } catch (error) {
+      const { status, code } = problemOf(error);
+      end?.({ status, code });
+      throw error;
+    }
+    end?.({ status: answer?.status ?? res.statusCode, what: madeBy(answer?.body) });
     if (answer === undefined) return;
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);

@@ -1,7 +1,7 @@
 /** Reads and checks a request's body before any handler sees it. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { z } from 'zod';
-import { MorchError, parseInput } from '../../contract/errors';
+import { jsonFault, MorchError, parseInput } from '../../contract/errors';
 
 export const MAX_BODY_BYTES = 256 * 1024;
 /** A larger body is read to its end, so that the client gets to read the refusal; beyond this the connection is cut. */
@@ -73,8 +73,7 @@ function parseJson(bytes: Buffer): unknown {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new MorchError('BAD_JSON', `The body is not JSON: ${reason}`, { cause });
+    throw new MorchError('BAD_JSON', `The body is not JSON: ${jsonFault(cause)}`);
   }
   if (text.includes('__proto__') || text.includes('\\u005')) refuseProto(value);
   return value;

@@ -9,6 +9,7 @@ import type { SCHEDULER_ROUTES } from '../../contract/routes';
 import type { Caller, Guard } from '../access/guard';
 import type { TokenService } from '../access/tokenService';
 import type { EventFeed, SchedulerApi } from '../api';
+import type { AuditTrail } from '../audit/trail';
 
 export type SchedulerRoute = (typeof SCHEDULER_ROUTES)[number];
 type NameOf<R> = R extends SchedulerRoute ? `${R['method']} ${R['path']}` : never;
@@ -24,6 +25,7 @@ export interface HttpContext {
   tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
   /** Whom clients are to trust, PEM; null for a scheduler that speaks plain HTTP. */
   trust: { readonly bundle: string } | null;
+  audit: Pick<AuditTrail, 'begin' | 'refused' | 'page'>;
   log: Logger;
 }
 

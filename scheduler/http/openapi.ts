@@ -1,7 +1,7 @@
 /** `/openapi.json`: OpenAPI 3.1 made from the route table and its schemas, so that it cannot tell of anything else. */
 import { z } from 'zod';
 import { ERRORS, type ErrorCode, problemSchema } from '../../contract/errors';
-import { type Route, SCHEDULER_ROUTES } from '../../contract/routes';
+import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { VERSION } from '../../contract/version';
 import { NEEDED } from '../access/guard';
 import type { HandlersOf } from './handlers';
@@ -181,7 +181,7 @@ function responsesOf(route: Route, components: Components, problem: Json): Json 
 
 /** Which of the error table a route may answer, by status. */
 function problemsOf(route: Route): Map<number, string[]> {
-  const changes = route.method !== 'GET' && route.path !== '/health/check';
+  const changes = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
   const codes: ErrorCode[] = ['INVALID_INPUT', 'UNAUTHENTICATED', 'CROSS_SITE', 'WRONG_HOST'];
   if (route.access !== 'open') codes.push('FORBIDDEN');
@@ -191,12 +191,14 @@ function problemsOf(route: Route): Map<number, string[]> {
   if (route.path.startsWith('/tokens/:id')) codes.push('TOKEN_NOT_FOUND');
   if (route.path === '/workloads/:id/logs') codes.push('INSTANCE_NOT_FOUND');
   if (route.path === '/events') codes.push('EVENTS_GONE');
-  if (changes) codes.push('SHUTTING_DOWN', 'STORE_UNWRITABLE');
+  if (changes) codes.push('SHUTTING_DOWN', 'STORE_UNWRITABLE', 'AUDIT_UNWRITABLE');
   if (changes && route.path.startsWith('/workloads/')) codes.push('NOT_POSSIBLE', 'VERSION_MISMATCH');
   if (route.method === 'POST' && route.path === '/workloads') codes.push('WORKLOAD_EXISTS', 'IDEMPOTENCY_CONFLICT');
   if (route.method === 'POST' && route.path === '/nodes')
     codes.push('NODE_EXISTS', 'NODE_UNREACHABLE', 'WRONG_CLUSTER');
   if (route.method === 'DELETE' && route.path === '/nodes/:id') codes.push('NODE_IN_USE');
+  if (route.path === '/secrets/:id') codes.push('SECRET_IN_USE');
+  if (route.path === '/secrets/:id' && route.method === 'DELETE') codes.push('SECRET_NOT_FOUND');
   codes.push('INTERNAL');
   const byStatus = new Map<number, string[]>();
   for (const code of codes) {

@@ -1,8 +1,12 @@
-/** The last stations of a request: what nobody answered and what was thrown become `application/problem+json`. */
+/**
+ * The last stations of a request: what nobody answered and what was thrown become `application/problem+json`. What was not
+ * let in goes into the audit log.
+ */
 import type { ErrorRequestHandler, RequestHandler } from 'express';
-import type { Logger } from 'pino';
 import { MorchError, problemOf } from '../../contract/errors';
 import { sendProblem } from './answer';
+import { askedOf } from './audited';
+import type { HttpContext } from './handlers';
 import { requestIdOf } from './requestId';
 
 /** @param methods that the path does have; GET brings HEAD with it */
@@ -18,12 +22,15 @@ export const notFound: RequestHandler = (req) => {
   throw new MorchError('NOT_FOUND', `There is no route ${req.path.slice(0, 200)}; /openapi.json lists them all`);
 };
 
-export function problems(log: Logger): ErrorRequestHandler {
+export function problems({ log, audit, guard }: HttpContext): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const known = asMorchError(error);
     const requestId = requestIdOf(req);
     if (known === undefined) log.error({ err: error, requestId, method: req.method, url: req.url }, 'request failed');
     else log.debug({ err: known, requestId }, 'request refused');
+    if (known !== undefined && isRefusal(known) && res.locals.isAudited !== true) {
+      audit.refused(askedOf(req, guard.callerOf(req)), known);
+    }
     if (res.headersSent) {
       res.destroy();
       return;
@@ -33,6 +40,11 @@ export function problems(log: Logger): ErrorRequestHandler {
     if (known?.code === 'UNAUTHENTICATED') res.setHeader('WWW-Authenticate', 'Bearer');
     sendProblem(res, problemOf(known ?? error, requestId));
   };
+}
+
+/** It was the asker who was refused, not what was asked. */
+export function isRefusal({ status }: MorchError): boolean {
+  return status === 401 || status === 403;
 }
 
 /** `undefined` for a failure of ours. */

@@ -3,8 +3,9 @@
  * `<dataDir>/secret.key`, which is never in the store and never in a backup.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { open, readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { writePrivateBytes } from '../../access/privateFile';
 import { MorchError } from '../../contract/errors';
 
 const ALGORITHM = 'aes-256-gcm';
@@ -57,23 +58,14 @@ export class Vault {
 
 async function readOrMake(file: string): Promise<Buffer> {
   try {
-    return await readFile(file);
+    const key = await readFile(file);
+    // A copy that was brought back may be open to others.
+    await chmod(file, 0o600);
+    return key;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
   const key = randomBytes(KEY_BYTES);
-  const handle = await open(file, 'wx', 0o600);
-  try {
-    await handle.writeFile(key);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  const directory = await open(path.dirname(file), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  await writePrivateBytes(file, key);
   return key;
 }

@@ -13,6 +13,7 @@ export const keys = {
   event: (seq: number): string => `event/${pad(seq)}`,
   /** Index of a workload's events; the value is the seq. */
   workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
+  secret: (name: string): string => `secret/${name}`,
   idempotency: (key: string): string => `idempotency/${key}`,
   /** From when on the certificates of a node count. */
   certificatesFrom: (node: string): string => `${prefixes.certificatesFrom}${node}`,
@@ -36,6 +37,7 @@ export const prefixes = {
   instancesOf: (uid: string): string => `instance/${uid}/`,
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
+  secret: 'secret/',
   idempotency: 'idempotency/',
   certificatesFrom: 'certificates-from/',
   blackBoxOrder: 'blackbox-order/',

@@ -46,6 +46,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     {
       native: { lookUpUser: async () => null },
       cgroups: null,
+      secrets: null,
       orphanAfterMs: 0,
       allowNewPrivileges: false,
       host,

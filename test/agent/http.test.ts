@@ -108,7 +108,7 @@ test('status is as the contract says', async () => {
     name: agent.name,
     clusterId: null,
     epoch: 0,
-    features: process.geteuid?.() === 0 ? ['user'] : [],
+    features: process.geteuid?.() === 0 ? ['user', 'secrets'] : ['secrets'],
     labels: { zone: 'a' },
     capacity: { cpuMillis: 1234, memoryBytes: 5_000_000 },
   });

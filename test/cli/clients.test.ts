@@ -56,7 +56,7 @@ describe('usage', () => {
     const due =
       'scheduler agent dev status nodes workloads submit stop health recovery check describe logs events wait';
     expect(verbs.filter((verb) => verb !== 'help').sort()).toEqual(
-      `${due} restart scale drain cordon uncordon history drill blackbox backup restore token context`
+      `${due} restart scale drain cordon uncordon history drill blackbox backup restore token context secret audit`
         .split(' ')
         .sort(),
     );
@@ -347,10 +347,16 @@ describe('describe', () => {
     const exit = { code: null, signal: 'SIGKILL', at: '2026-01-01T00:00:00.000Z', oomKilled: true };
     const limits = { cpuMillis: 500, memoryBytes: 2 ** 29, pids: 64, fileBytes: 2 ** 30 };
     const instances = [anInstance('job.0', { shimPid: 815, exit }), anInstance('job.1', { shimPid: null })];
-    scheduler.workloads.set('job', aWorkload('job', { user: 'www-data', limits, nice: 5, umask: '027', instances }));
+    const secrets = [
+      { name: 'db.password', env: 'DB_PASSWORD' },
+      { name: 'tls.key', file: 'server.key' },
+    ];
+    const spec = { user: 'www-data', limits, nice: 5, umask: '027', secrets };
+    scheduler.workloads.set('job', aWorkload('job', { ...spec, instances }));
     const { stdout } = await morch('describe', 'job');
     expect(stdout).toMatch(/^user: +www-data$/m);
     expect(stdout).toMatch(/^limits: +0.5 cores, 512MiB memory, 64 processes, files of 1GiB$/m);
+    expect(stdout).toMatch(/^secrets: +db\.password as DB_PASSWORD, tls\.key as file server\.key$/m);
     expect(stdout).toMatch(/^nice: +5$/m);
     expect(stdout).toMatch(/^umask: +027$/m);
     expect(stdout).toMatch(/^INSTANCE .* PID +SHIM +GENERATION/m);
@@ -360,7 +366,7 @@ describe('describe', () => {
 
   test('leaves out what a workload does not ask for, and shows what a node offers', async () => {
     scheduler.workloads.set('job', aWorkload('job', {}));
-    expect((await morch('describe', 'job')).stdout).not.toMatch(/^(user|limits|nice|umask):/m);
+    expect((await morch('describe', 'job')).stdout).not.toMatch(/^(user|limits|nice|umask|secrets):/m);
     scheduler.nodes.set('n1', aNode('n1', { features: ['cgroup', 'limits.memory'] }));
     expect((await morch('nodes', '-o', 'wide')).stdout).toMatch(/FEATURES.*\n.* cgroup,limits\.memory/);
   });

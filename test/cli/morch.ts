@@ -22,16 +22,18 @@ export interface Running {
 interface RunOptions {
   cwd?: string;
   env?: Record<string, string>;
+  stdin?: string | Buffer;
 }
 
-export function startMorch(args: readonly string[], { cwd, env = {} }: RunOptions = {}): Running {
+export function startMorch(args: readonly string[], { cwd, env = {}, stdin = '' }: RunOptions = {}): Running {
   const { PATH = '' } = process.env;
   const child = spawn(process.execPath, [MAIN, ...args], {
     ...(cwd === undefined ? {} : { cwd }),
     // Nothing of the developer's own configuration.
     env: { PATH, HOME: '/nonexistent', ...env },
   });
-  child.stdin.end();
+  // A command that does not read it may be gone by then.
+  child.stdin.on('error', () => undefined).end(stdin);
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text;

@@ -31,6 +31,10 @@ const FULL = {
   umask: '027',
   logs: { maxBytes: 2 ** 20, files: 3 },
   onDisconnect: 'stop',
+  secrets: [
+    { name: 'db.password', env: 'DB_PASSWORD' },
+    { name: 'tls.key', file: 'server.key' },
+  ],
 } satisfies WorkloadInput;
 
 const accepts = (field: object) => workloadInputSchema.safeParse({ command: ['serve'], ...field }).success;
@@ -91,10 +95,12 @@ describe('the process fields', () => {
 });
 
 describe('the features of a node', () => {
-  it.each<[string, Pick<WorkloadInput, 'user' | 'limits'>, Feature[]]>([
+  it.each<[string, Pick<WorkloadInput, 'user' | 'limits' | 'secrets'>, Feature[]]>([
+    ['a secret', { secrets: [{ name: 'a', env: 'A' }] }, ['secrets']],
+    ['no secret', { secrets: [] }, []],
     ['nothing', {}, []],
     ['a memory limit', { limits: { memoryBytes: 2 ** 26 } }, ['limits.memory']],
-    ['every hard limit and a user', FULL, ['limits.cpu', 'limits.memory', 'limits.pids', 'user']],
+    ['every hard limit, a user and secrets', FULL, ['limits.cpu', 'limits.memory', 'limits.pids', 'user', 'secrets']],
     ['what any node holds', { limits: { openFiles: 64, coreBytes: 0, fileBytes: 1 } }, []],
   ])('are needed by %s as the table says', (_name, spec, needed) => {
     expect(missingFeatures(spec, [])).toEqual(needed);

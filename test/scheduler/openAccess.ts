@@ -1,11 +1,13 @@
-/** For tests that are not about access: agents' tokens kept without a key, nobody counted, and a caller who may do everything. */
+/** For tests that are not about access: what is sealed kept without a key, nobody counted, and a caller who may do everything. */
 import type { Caller } from '../../scheduler/access/guard';
 import { NodeTokens } from '../../scheduler/access/nodeTokens';
 
 export const ADMIN: Caller = { kind: 'token', role: 'admin', name: 'test', id: '' };
 
+export const OPEN_VAULT = { seal: (text: string) => text, open: (sealed: string) => sealed };
+
 export function openAccess() {
-  const nodeTokens = new NodeTokens({ seal: (text) => text, open: (sealed) => sealed });
+  const nodeTokens = new NodeTokens(OPEN_VAULT);
   const certificates = {
     nodeOf: () => undefined,
     issue: async () => ({ certificate: '', ca: '' }),

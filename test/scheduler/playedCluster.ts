@@ -10,11 +10,12 @@ import { HEALTH_PROFILES } from '../../scheduler/core/healthPolicy';
 import type { NodeRecord } from '../../scheduler/core/model';
 import { Journal } from '../../scheduler/journal';
 import { NodeRegistry } from '../../scheduler/nodeRegistry';
+import { Secrets } from '../../scheduler/secrets/secrets';
 import { Service } from '../../scheduler/service';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
-import { openAccess } from './openAccess';
+import { OPEN_VAULT, openAccess } from './openAccess';
 import { PlayedAgent } from './playedAgent';
 
 const log = pino({ level: 'silent' });
@@ -58,9 +59,10 @@ export class PlayedCluster {
       forget: (id: string, keys: Parameters<PlayedAgent['forget']>[0]) => connected(id)?.forget(keys),
     };
     const blackBox = await BlackBox.load(store, state, journal, log);
-    const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, blackBox, log);
+    const secrets = await Secrets.load(store, state, OPEN_VAULT);
+    const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, blackBox, secrets, log);
     const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, blackBox, openAccess(), log);
-    const service = new Service(state, journal, loop, registry, blackBox, store, 0);
+    const service = new Service(state, journal, loop, registry, blackBox, secrets, { unwritable: null }, store, 0);
     const cluster: PlayedCluster = new PlayedCluster(state, loop, service, journal);
     for (const id of nodeIds) {
       const node = aNode(id);
@@ -135,7 +137,7 @@ function aNode(id: string): NodeRecord {
     agentLabels: {},
     givenLabels: {},
     capacity: { cpuMillis: NODE_CPU_MILLIS, memoryBytes: 2 ** 30 },
-    features: [],
+    features: ['secrets'],
     version: '0',
     incarnation: id,
     cordoned: false,

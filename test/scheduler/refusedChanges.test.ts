@@ -11,6 +11,7 @@ let cluster: PlayedCluster;
 beforeEach(async () => {
   store = new FailingStore(openMemoryStore());
   cluster = await PlayedCluster.make(['n1', 'n2'], () => 0.5, store);
+  await cluster.service.setSecret('db', Buffer.from('first'));
   await cluster.service.submit({ id: 'web', ...SERVICE, replicas: 3 });
   await untilRunning('web', 3);
   await cluster.service.submit({ id: 'done', ...SERVICE });
@@ -38,6 +39,7 @@ const everything = () => ({
     .listWorkloads({}, { limit: 100 })
     .workloads.map(({ id }) => ({ ...cluster.service.workload(id), updatedAt: null })),
   nodes: cluster.service.listNodes({ limit: 100 }).nodes,
+  secrets: cluster.service.listSecrets({ limit: 100 }).secrets,
 });
 
 type Change = (service: PlayedCluster['service']) => Promise<unknown>;
@@ -54,6 +56,9 @@ const CHANGES: [what: string, change: Change][] = [
   ['scaling down', (s) => s.scale('web', 1)],
   ['a stop', (s) => s.stop('web', false)],
   ['a removal', (s) => s.stop('done', true)],
+  ['a secret', (s) => s.setSecret('new', Buffer.from('x'))],
+  ['another value of a secret', (s) => s.setSecret('db', Buffer.from('second'))],
+  ['the removal of a secret', (s) => s.removeSecret('db')],
 ];
 
 test.each(CHANGES)(
@@ -72,7 +77,8 @@ test.each(CHANGES)(
     };
     await until(() => marker().catch(() => false), { what: 'changes are taken again' });
     await untilRunning('after', 1);
-    const { workloads, nodes } = everything();
+    const { workloads, nodes, secrets } = everything();
+    expect(secrets).toEqual(before.secrets);
     expect(workloads.filter(({ id }) => id !== 'after')).toEqual(before.workloads);
     expect(nodes.map(({ schedulable, drain }) => [schedulable, drain])).toEqual(
       before.nodes.map(({ schedulable, drain }) => [schedulable, drain]),

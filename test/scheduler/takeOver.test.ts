@@ -5,10 +5,11 @@ import { ControlLoop } from '../../scheduler/controlLoop';
 import { HEALTH_PROFILES, type HealthPolicy } from '../../scheduler/core/healthPolicy';
 import { Journal } from '../../scheduler/journal';
 import { NodeRegistry } from '../../scheduler/nodeRegistry';
+import { Secrets } from '../../scheduler/secrets/secrets';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import { until } from '../support/until';
-import { ADMIN, openAccess } from './openAccess';
+import { ADMIN, OPEN_VAULT, openAccess } from './openAccess';
 import { Switchboard } from './switchboard';
 
 const log = pino({ level: 'silent' });
@@ -31,7 +32,8 @@ beforeEach(async () => {
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
   registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, openAccess(), log);
-  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, log);
+  const secrets = await Secrets.load(store, state, OPEN_VAULT);
+  const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, secrets, log);
   registry.start(loop, journal);
   close = async () => {
     loop.close();

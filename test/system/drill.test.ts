@@ -184,7 +184,9 @@ test('a scheduler that is started anew in the middle is told of, and so is what 
   await begin();
   await cluster.submit({ ...SERVICE, onDisconnect: 'stop' });
   await cluster.untilRunning('web', 6);
-  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '5s', '-y', '-o', 'json'], { env: cluster.env });
+  const watching = startMorch(['drill', 'n1', '--kind', 'cut', '--for', '5s', '-y', '-o', 'json'], {
+    env: cluster.env,
+  });
   await until(() => watching.output.stderr.includes('n1 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   await end(cluster.scheduler.child, 'SIGKILL');
   // The lease of 2 s runs out; the rest of the cut is no time for a verdict.
@@ -203,7 +205,9 @@ test('a cut that ends early, its agent having been started anew, costs nothing',
   await begin('default');
   await cluster.submit(SERVICE);
   await cluster.untilRunning('web', 6);
-  const watching = startMorch(['drill', 'n2', '--kind', 'cut', '--for', '60s', '-y', '-o', 'json'], { env: cluster.env });
+  const watching = startMorch(['drill', 'n2', '--kind', 'cut', '--for', '60s', '-y', '-o', 'json'], {
+    env: cluster.env,
+  });
   await until(() => watching.output.stderr.includes('n2 fails'), { what: 'it has begun', timeoutMs: 15_000 });
   await end(cluster.agents.get('n2')!.child, 'SIGKILL');
   await cluster.startAgent('n2', { onExit: 'keep' });

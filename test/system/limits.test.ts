@@ -116,5 +116,5 @@ describe('a workload', () => {
 
 it('a node tells its features', async () => {
   const { body } = await cluster.request<{ features: string[] }>('GET', '/nodes/n1');
-  expect(body.features).toEqual(isRoot ? ['user'] : []);
+  expect(body.features).toEqual(isRoot ? ['user', 'secrets'] : ['secrets']);
 });

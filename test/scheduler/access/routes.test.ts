@@ -46,6 +46,10 @@ const EXPECTED: Record<string, 'open' | 'read' | 'operator' | 'admin' | 'node'> 
   'GET /tokens': 'admin',
   'POST /tokens': 'admin',
   'DELETE /tokens/:id': 'admin',
+  'GET /secrets': 'read',
+  'PUT /secrets/:id': 'operator',
+  'DELETE /secrets/:id': 'operator',
+  'GET /audit': 'admin',
   'GET /openapi.json': 'read',
 };
 

@@ -40,6 +40,7 @@ const BODIES: Record<string, unknown> = {
   'POST /workloads': { command: ['a'] },
   'PUT /workloads/:id': { command: ['a'] },
   'POST /workloads/:id/scale': { replicas: 2 },
+  'PUT /secrets/:id': { value: 'x' },
 };
 
 describe('every route', () => {

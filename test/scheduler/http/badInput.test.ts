@@ -115,6 +115,7 @@ describe('every route', () => {
     nodes: 'NODE_NOT_FOUND',
     workloads: 'WORKLOAD_NOT_FOUND',
     tokens: 'TOKEN_NOT_FOUND',
+    secrets: 'SECRET_NOT_FOUND',
   };
   it('with an id answers 404 for an unknown one, whatever it looks like', async () => {
     const ids = ['nope', '__proto__', 'constructor', '%00', 'a%2Fb', 'WEB', 'x'.repeat(4_000), '%F0%9F%92%A5'];

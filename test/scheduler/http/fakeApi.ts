@@ -6,6 +6,7 @@ import type { BlackBoxRecord } from '../../../contract/blackBox';
 import { ERRORS, MorchError } from '../../../contract/errors';
 import type { MorchEvent } from '../../../contract/events';
 import type { Node } from '../../../contract/node';
+import type { Secret } from '../../../contract/secrets';
 import { specWithDefaults, type Workload, workloadInputSchema } from '../../../contract/workload';
 import type { IdempotencyKey, LogSource, ReadyCheck, SchedulerApi } from '../../../scheduler/api';
 
@@ -60,6 +61,8 @@ export const BLACK_BOX_RECORD: BlackBoxRecord = {
   lastLines: { stdout: 'last words\n', stderr: '' },
   reportedAt: AT,
 };
+
+const SECRET: Secret = { name: 'web', version: 1, updatedAt: AT, readable: true, usedBy: ['web'] };
 
 export interface FakeApi extends SchedulerApi {
   calls: { method: string; args: unknown[] }[];
@@ -151,6 +154,12 @@ export function fakeApi(): FakeApi {
       yield* api.backupChunks;
       if (api.failure !== undefined) throw api.failure;
     },
+    listSecrets: () => ({ secrets: [SECRET], nextCursor: null }),
+    setSecret: (name, value) => act('setSecret', [name, value], () => ({ created: name !== 'web', secret: SECRET })),
+    removeSecret: (name) =>
+      act('removeSecret', [name], () => {
+        if (name !== 'web') throw new MorchError('SECRET_NOT_FOUND', `There is no secret ${name}`);
+      }),
     listNodes: (page) => {
       api.calls.push({ method: 'listNodes', args: [page] });
       return { nodes: [NODE], nextCursor: null };

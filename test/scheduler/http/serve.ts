@@ -1,10 +1,15 @@
 /** Serves a fake scheduler on a real port, for one test file; nobody is asked who they are unless `auth` is set. */
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { pino } from 'pino';
 import { Guard } from '../../../scheduler/access/guard';
 import type { NodeTokens } from '../../../scheduler/access/nodeTokens';
 import { TokenService } from '../../../scheduler/access/tokenService';
 import { Tokens } from '../../../scheduler/access/tokens';
+import { AuditLog } from '../../../scheduler/audit/log';
+import { AuditTrail } from '../../../scheduler/audit/trail';
 import { EventLog } from '../../../scheduler/events/feed';
 import { createEventSockets } from '../../../scheduler/events/webSocket';
 import { createApp } from '../../../scheduler/http/app';
@@ -19,6 +24,7 @@ export interface Served {
   api: FakeApi;
   tokens: Tokens;
   nodeTokens: NodeTokens;
+  audit: AuditTrail;
   store: Store;
   events: EventLog;
   http: HttpServer;
@@ -41,8 +47,11 @@ export async function serveFake(
   const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts: new Set(), auth });
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
-  const eventSockets = createEventSockets({ events, guard, log, ...limits });
-  const app = createApp({ api, events, guard, tokens: tokenService, trust: { bundle: 'an authority' }, log });
+  const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));
+  const audit = new AuditTrail(await AuditLog.open(auditDirectory, log));
+  const trust = { bundle: 'an authority' };
+  const eventSockets = createEventSockets({ events, guard, audit, log, ...limits });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust, audit, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -59,6 +68,7 @@ export async function serveFake(
     api,
     tokens,
     nodeTokens,
+    audit,
     store,
     events,
     http,
@@ -67,6 +77,8 @@ export async function serveFake(
     close: async () => {
       eventSockets.close();
       await http.close(50);
+      await audit.close();
+      await rm(auditDirectory, { recursive: true });
     },
   };
 }

@@ -1,0 +1,151 @@
+/** Secrets on a node: in memory only, of the workload alone, and gone with its generation. */
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { Agents, type TestAgent } from '../support/agent';
+import { until } from '../support/until';
+
+const agents = new Agents();
+let agent: TestAgent;
+beforeAll(async () => {
+  agent = await agents.start();
+});
+afterAll(async () => {
+  await agents.endAll();
+  expect(existsSync(memoryOf(agent.dataDir))).toBe(false);
+}, 60_000);
+
+/** See agent/secrets.ts. */
+function memoryOf(dataDir: string): string {
+  return join('/dev/shm', `morch-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`);
+}
+
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+const BOTH = {
+  secrets: [
+    { name: 'db.password', env: 'DB_PASSWORD' },
+    { name: 'tls.key', file: 'server.key' },
+  ],
+  secretValues: { 'db.password': base64('hunter2 äöü'), 'tls.key': base64('-----BEGIN\n\0\n-----END\n') },
+};
+
+async function outputOf(instanceId: string): Promise<string> {
+  await agent.untilStatus(instanceId, 'completed');
+  return (await agent.request('GET', `/instances/${instanceId}/logs`)).body;
+}
+
+test('are what was given, byte for byte', async () => {
+  const show = 'printf "%s\\n" "$DB_PASSWORD"; od -An -c "$MORCH_SECRETS/server.key"; ls "$MORCH_SECRETS"; pwd';
+  const { status } = await agent.startShell(show, { instanceId: 'show.0', ...BOTH });
+  expect(status).toBe(201);
+  const output = await outputOf('show.0');
+  expect(output).toMatch(/^hunter2 äöü\n +- +- +- +- +- +B .*\\0.*\nserver\.key\n/s);
+});
+
+test('are nowhere in the data directory, and gone from memory once their generation has ended', async () => {
+  const more = { ...BOTH.secretValues, 'db.password': base64('canary-of-this-test') };
+  const program = { kind: 'service', ...BOTH, secretValues: more };
+  await agent.startShell('exec sleep 600', { instanceId: 'web.0', uid: 'web', ...program });
+  const directory = join(memoryOf(agent.dataDir), 'web.0.1');
+  expect(readFileSync(join(directory, 'files', 'server.key'), 'latin1')).toBe('-----BEGIN\n\0\n-----END\n');
+  expect(modesIn(directory)).toEqual({ '.': '711', 'env.json': '600', files: '700', 'files/server.key': '400' });
+  expect(JSON.parse(readFileSync(join(directory, 'env.json'), 'utf8'))).toEqual({ DB_PASSWORD: 'canary-of-this-test' });
+  const kept = readdirSync(agent.dataDir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  expect(kept.length).toBeGreaterThan(3);
+  for (const { parentPath, name } of kept) {
+    expect(readFileSync(join(parentPath, name), 'latin1')).not.toMatch(/canary-of-this|Y2FuYXJ5LW9mL|LS0tLS1CRUdJT/);
+  }
+  const intent = JSON.parse(readFileSync(join(agent.dataDir, 'instances', 'web.0.1', 'intent.json'), 'utf8'));
+  expect(intent.spec.secrets).toEqual(BOTH.secrets);
+  await agent.stop({ instanceId: 'web.0' });
+  expect(existsSync(directory)).toBe(false);
+});
+
+function modesIn(directory: string): Record<string, string> {
+  const names = ['.', ...(readdirSync(directory, { recursive: true }) as string[])];
+  return Object.fromEntries(names.map((name) => [name, (lstatSync(join(directory, name)).mode & 0o777).toString(8)]));
+}
+
+test('of a generation that ended while its agent was away are removed by the next agent', async () => {
+  await agent.startShell('exec sleep 600', {
+    instanceId: 'gone.0',
+    uid: 'gone',
+    restart: { policy: 'never' },
+    ...BOTH,
+  });
+  const { pid } = await agent.instance('gone.0');
+  await agent.kill('SIGKILL');
+  process.kill(pid!, 'SIGKILL');
+  mkdirSync(join(memoryOf(agent.dataDir), 'of-nobody.0.1'));
+  agent = await agents.restart(agent);
+  await agent.untilStatus('gone.0', 'failed');
+  await until(() => readdirSync(memoryOf(agent.dataDir)).length === 0, { what: 'nothing is left in memory' });
+});
+
+test('of a start that cannot be are not kept', async () => {
+  const { status } = await agent.start({ command: ['/nonexistent'], instanceId: 'no.0', uid: 'no', ...BOTH });
+  expect(status).toBe(422);
+  expect(existsSync(join(memoryOf(agent.dataDir), 'no.0.1'))).toBe(false);
+});
+
+test.each([
+  ['without a value', { secretValues: {} }, /has no value for the secret db\.password/],
+  ['with a NUL in a variable', { secretValues: { ...BOTH.secretValues, 'db.password': base64('a\0b') } }, /has a NUL/],
+  ['with a value that is not base64', { secretValues: { ...BOTH.secretValues, 'tls.key': 'hunter2!' } }, /base64/i],
+  ['for a variable that env has too', { env: { DB_PASSWORD: 'x' } }, /one value only/],
+  ['in a file elsewhere', { secrets: [{ name: 'tls.key', file: '../x' }] }, /file name/],
+  ['in two files of one name', { secrets: [BOTH.secrets[1], BOTH.secrets[1]] }, /same "file"/],
+  ['as one of ours', { secrets: [{ name: 'tls.key', env: 'MORCH_X' }] }, /MORCH_/],
+])('are refused %s', async (_what, wrong, why) => {
+  const { status, body } = await agent.start({ command: ['true'], instanceId: 'bad.0', ...BOTH, ...wrong });
+  expect([status, body.code]).toEqual([400, 'INVALID_INPUT']);
+  expect(body.detail).toMatch(why);
+  expect(JSON.stringify(body)).not.toContain('hunter2');
+});
+
+test('a body that is no JSON is refused without a word of it', async () => {
+  const { body } = await agent.request('POST', '/start', '{"secretValues": hunter2}', {
+    'Content-Type': 'application/json',
+  });
+  expect(body.code).toBe('BAD_JSON');
+  expect(JSON.stringify(body)).not.toContain('hunter2');
+});
+
+const isRoot = process.geteuid?.() === 0;
+const testAsRoot = isRoot ? test : test.skip;
+
+testAsRoot(
+  'of another user than the agent: it reads its own file, and nothing else, and changes nothing there',
+  async () => {
+    const script = `
+      cat "$MORCH_SECRETS/server.key" > /dev/null && echo read
+      cat "$MORCH_SECRETS/../env.json" 2>/dev/null || echo 'no variables'
+      ls "$MORCH_SECRETS/../.." 2>/dev/null || echo 'no list'
+      touch "$MORCH_SECRETS/more" 2>/dev/null || echo 'no writing'
+      rm -f "$MORCH_SECRETS/server.key" 2>/dev/null || echo 'no removing'
+      until [ -e go ]; do sleep 0.02; done`;
+    await agent.startShell(script, { instanceId: 'user.0', uid: 'user', user: 'nobody', ...BOTH });
+    const files = join(memoryOf(agent.dataDir), 'user.0.1', 'files');
+    const { uid, gid } = lstatSync(join(files, 'server.key'));
+    expect(uid).not.toBe(0);
+    expect(lstatSync(files)).toMatchObject({ uid: 0, gid });
+    mkdirSync(join(agent.dataDir, 'instances', 'user.0.1', 'work', 'go'));
+    expect(await outputOf('user.0')).toBe('read\nno variables\nno list\nno writing\nno removing\n');
+  },
+);
+
+testAsRoot('are not put where somebody else has made the directory', async () => {
+  const dataDir = join(agents.directory, 'squatted');
+  const memory = memoryOf(dataDir);
+  symlinkSync(agents.directory, memory);
+  try {
+    const squatted = await agents.start({ dataDir });
+    expect((await squatted.request('GET', '/status?processes=false')).body.features).not.toContain('secrets');
+    const { status, body } = await squatted.start({ command: ['true'], ...BOTH });
+    expect([status, body.code, body.detail]).toEqual([422, 'FEATURE_UNSUPPORTED', expect.stringContaining('/dev/shm')]);
+    expect(squatted.stderr).toContain('is not a directory of this agent');
+    await squatted.end();
+  } finally {
+    rmSync(memory);
+  }
+});

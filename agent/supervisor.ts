@@ -248,6 +248,7 @@ export class Supervisor {
       });
       if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
     }
+    await this.#releaseUsers(ended.map(({ id }) => id));
   }
 
   /** Refuses starts from now on; resolves when those under way have come to something, or take too long. */
@@ -404,7 +405,13 @@ export class Supervisor {
   #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
     this.#leave(known);
     if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
+    else void this.#releaseUsers([known.id]);
     this.#pruneAlone();
+  }
+
+  /** Of what is known, or started anew meanwhile, nothing is taken. */
+  async #releaseUsers(owners: LogOwner[]): Promise<void> {
+    await this.means.users.release(owners.filter((owner) => !this.#byOwner.has(logOwnerKey(owner))));
   }
 
   #enter(known: Known): void {

@@ -33,6 +33,11 @@ export const PART_VARIABLES = [
   'MORCH_ON_EXIT',
   'MORCH_ORPHAN_AFTER',
   'MORCH_ALLOW_NEW_PRIVILEGES',
+  'MORCH_RUN_AS',
+  'MORCH_USER_RANGE',
+  'MORCH_ALLOW_USER',
+  'MORCH_ALLOW_ROOT',
+  'MORCH_SCRIPT_DIR',
 ] as const;
 
 /** By the name of its verb: the module below dist/, and its function. */

@@ -59,7 +59,17 @@ class Cluster {
 
   /** Does not wait for it to be healthy. */
   async startAgent(name) {
-    await this.#launch(name, ['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop']);
+    await this.#launch(name, [
+      'agent',
+      '--name',
+      name,
+      '--scheduler',
+      this.address,
+      '--on-exit',
+      'stop',
+      '--run-as',
+      'agent',
+    ]);
   }
 
   async #launch(name, args) {

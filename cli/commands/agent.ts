@@ -20,6 +20,11 @@ interface AgentFlags {
   onExit: 'keep' | 'stop';
   orphanAfter: number;
   allowNewPrivileges: boolean;
+  runAs?: 'own' | 'agent';
+  userRange: string;
+  allowUser?: string[];
+  allowRoot: boolean;
+  scriptDir?: string[];
   cgroup: string;
 }
 
@@ -83,6 +88,36 @@ export function registerAgent(program: Command): void {
         .env('MORCH_ALLOW_NEW_PRIVILEGES'),
     )
     .addOption(
+      new Option(
+        '--run-as <whom>',
+        'run each instance as a user of its own (the default of an agent that runs as root), or as the agent',
+      )
+        .choices(['own', 'agent'])
+        .env('MORCH_RUN_AS'),
+    )
+    .addOption(
+      new Option('--user-range <from-to>', 'the uids, and gids, that instances have of their own')
+        .default('1610612736-1610678271')
+        .env('MORCH_USER_RANGE'),
+    )
+    .addOption(
+      new Option(
+        '--allow-user <name>',
+        'let workloads name this user, may be repeated; *: all but root (in MORCH_ALLOW_USER: a,b)',
+      )
+        .env('MORCH_ALLOW_USER')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(new Option('--allow-root', 'let workloads name root').default(false).env('MORCH_ALLOW_ROOT'))
+    .addOption(
+      new Option(
+        '--script-dir <path>',
+        'start only programs that lie there, may be repeated (in MORCH_SCRIPT_DIR: /a:/b)',
+      )
+        .env('MORCH_SCRIPT_DIR')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(
       new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
         .default('auto')
         .env('MORCH_CGROUP'),
@@ -93,10 +128,12 @@ export function registerAgent(program: Command): void {
         '  $ morch agent --name n1 --scheduler http://127.0.0.1:5000 --label zone=a --memory-bytes 2GiB\n' +
         '  $ morch agent --cgroup /sys/fs/cgroup/morch --max-log-bytes 50GiB',
     )
-    .action(async ({ label = [], orphanAfter, ...options }: AgentFlags, command: Command) => {
+    .action(async ({ label = [], allowUser, scriptDir, orphanAfter, ...options }: AgentFlags, command: Command) => {
       refuseAddress(command);
       demandLoopback(options.host);
       const fromEnv = command.getOptionValueSource('label') === 'env';
+      const split = (flag: 'allowUser' | 'scriptDir', values: string[] = [], separator: string) =>
+        command.getOptionValueSource(flag) === 'env' ? values.flatMap((text) => text.split(separator)) : values;
       const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
       if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
         throw new MorchError(
@@ -108,6 +145,8 @@ export function registerAgent(program: Command): void {
         ...options,
         dataDir: path.resolve(options.dataDir),
         orphanAfterMs: orphanAfter,
+        allowUsers: split('allowUser', allowUser, ','),
+        scriptDirs: split('scriptDir', scriptDir, ':'),
         labels: Object.fromEntries(pairs),
       });
     });

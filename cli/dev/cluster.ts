@@ -222,6 +222,9 @@ function planParts({ agents, port, dataDir }: ClusterPlan, address: string, logD
         name,
         '--on-exit',
         'stop',
+        // On one's own machine a workload is who has submitted it.
+        '--run-as',
+        'agent',
         ...amounts,
       ],
       logFile: logFile(name),

@@ -39,6 +39,12 @@ export interface AgentOptions {
   /** Default here: none. */
   cgroup?: string;
   orphanAfterMs?: number;
+  /** Default here: agent, so that workloads share files with their test. */
+  runAs?: 'own' | 'agent';
+  userRange?: string;
+  allowUsers?: string[];
+  allowRoot?: boolean;
+  scriptDirs?: string[];
 }
 
 /** @returns argv that runs a program somewhere else, as its only child */
@@ -54,7 +60,10 @@ export class Agents {
   async start(options: AgentOptions = {}, enter?: Enter): Promise<TestAgent> {
     const name = options.name ?? `t-${randomBytes(4).toString('hex')}`;
     const dataDir = options.dataDir ?? join(this.directory, name);
-    const agent = new TestAgent({ port: 0, onExit: 'stop', cgroup: 'none', ...options, name, dataDir }, enter);
+    const agent = new TestAgent(
+      { port: 0, onExit: 'stop', cgroup: 'none', runAs: 'agent', ...options, name, dataDir },
+      enter,
+    );
     this.#started.push(agent);
     this.#names.add(name);
     await agent.ready();

@@ -141,6 +141,17 @@ describeAsRoot('two instances with users of their own', () => {
     expect(fields).toContain('Groups:\t ');
   });
 
+  test('have no capability that the agent was given to pass on', async () => {
+    const inheriting = (argv: readonly string[]) => {
+      const caps = ['--inh-caps', '+net_raw,+chown', '--ambient-caps', '+net_raw,+chown'];
+      return ['/bin/sh', '-c', '"$@"; exit', 'sh', 'setpriv', ...caps, ...argv];
+    };
+    const heir = await agents.start({ runAs: 'own', userRange: rangeOf(4, 52) }, inheriting);
+    expect(BigInt(`0x${statusOf(heir.pid, 'CapAmb')}`)).not.toBe(0n);
+    const output = await outputOf(heir, 'heir.0', 'grep -E "^Cap" /proc/self/status');
+    expect(output.match(/[0-9a-f]{16}/g)).toEqual(Array(5).fill('0000000000000000'));
+  });
+
   test('have a home of their own, where they begin, and which no other gets into', async () => {
     const script = 'echo "$HOME $USER"; pwd; echo hi > ~/file && cat ~/file; stat -c "%U %a" .';
     const [env, cwd, file, mode] = (await outputOf(agent, 'homely.0', script)).split('\n');

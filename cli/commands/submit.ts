@@ -95,7 +95,11 @@ export function registerSubmit(program: Command): void {
     )
     .option('--grace <duration>', 'from the stop signal to SIGKILL, such as 10s (the default)', flag(parseDurationMs))
     .option('--max-run <duration>', 'longest run, such as 1h', flag(parseDurationMs))
-    .option('--user <name>', "login name or uid to run as (default: the agent's)", text(userSchema))
+    .option(
+      '--user <name>',
+      "login name or uid to run as (default: one of its instance's own, or the agent's)",
+      text(userSchema),
+    )
     .option('--limit-cpu <amount>', 'CPU that all its processes together may use, such as 500m', flag(parseCpuMillis))
     .option(
       '--limit-memory <amount>',

@@ -1,4 +1,6 @@
 /** What an agent is told of users at its start, and whether it can do that. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { parseAgentOptions } from '../../agent/options';
 import { isMapped, lackingCapabilities } from '../../agent/rights';
 import { isAllowed } from '../../agent/runUsers';
@@ -77,6 +79,30 @@ describe('an agent', () => {
   const withoutSetuid = (argv: readonly string[]) => {
     return ['/bin/sh', '-c', '"$@"; exit', 'sh', 'setpriv', '--bounding-set', '-setuid', ...argv];
   };
+
+  testAsRoot('of another user than root runs all as itself, and refuses flags that it cannot follow', () => {
+    const script = `
+      const { parseAgentOptions } = require(process.argv[1] + '/options.js');
+      const { settleRunAs } = require(process.argv[1] + '/rights.js');
+      process.setgroups([]);
+      process.setgid(65534);
+      process.setuid(65534);
+      const settle = (more) => settleRunAs(parseAgentOptions({ dataDir: '/x', ...more })).catch(({ message }) => message);
+      (async () => {
+        const asked = [{}, { runAs: 'agent' }, { runAs: 'own' }, { allowUsers: ['nobody'] }, { allowRoot: true }];
+        for (const more of asked) console.log(await settle(more));
+      })();`;
+    const dist = join(__dirname, '../../dist/agent');
+    const lines = execFileSync(process.execPath, ['-e', script, dist], { encoding: 'utf8' }).trim().split('\n');
+    const refused = (flag: string) => expect.stringMatching(`^${flag} needs an agent that runs as root`);
+    expect(lines).toEqual([
+      'agent',
+      'agent',
+      refused('--run-as own'),
+      refused('--allow-user'),
+      refused('--allow-root'),
+    ]);
+  });
 
   testAsRoot('that cannot change users does not start, and says what to do', async () => {
     const why = /--run-as own needs capabilities.*CAP_SETUID.*--run-as agent/;

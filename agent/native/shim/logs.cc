@@ -209,7 +209,8 @@ void LogStream::drop(size_t bytes) {
 
 void Logs::start(const LogPlan& plan, const int pipes[2]) {
   plan_ = plan;
-  directory_ = sys::openat(AT_FDCWD, plan.directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  directory_ =
+      sys::openat(AT_FDCWD, plan.directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   streams_[0].start(&plan_, "stdout", plan.first[0], pipes[0], &directory_);
   streams_[1].start(&plan_, "stderr", plan.first[1], pipes[1], &directory_);
 }

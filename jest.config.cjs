@@ -16,5 +16,6 @@ module.exports = {
     ],
   },
   maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/sequencer.cjs',
   testTimeout: 30_000,
 };

@@ -12,6 +12,7 @@ import type { Exit } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { type AgentInstanceStatus, changeStatus, hasEnded, revOf } from './instanceStatus';
 import { cwdOf, startFailed } from './launch';
+import { noteDropped, type RunDrops } from './logDropped';
 import type { LogFiles } from './logs/files';
 import {
   type Adoption,
@@ -94,6 +95,8 @@ export class Generation {
   #exit: Exit | null = null;
   /** Told when it is recorded, together with the status that follows from it. */
   #untoldExit: Exit | null = null;
+  /** What runs dropped that is not noted beside the logs yet. */
+  #drops: RunDrops[] = [];
   #ranMs = 0;
   #overranMs: number | null = null;
   #lost = false;
@@ -225,6 +228,7 @@ export class Generation {
     this.#nonce = intent.nonce;
     this.#startedAnswer = intent.started;
     this.#exit = end?.exit ?? null;
+    this.#drops = end?.drops ?? [];
     if (adoption === null) return this.#waitAgain(end!);
     if (adoption.kind === 'startFailed') return this.#failStart(adoption.failure);
     const { identity, startedAt } = adoption.kind === 'hosted' ? adoption.run : adoption;
@@ -423,7 +427,12 @@ export class Generation {
   }
 
   /** Both times are the shim's, which sees the end also while no agent is there. */
-  #takeExit({ code, signal, at, oomKilled, shimLost, fenced, recorded }: MainExit): RunEnd & { kind: 'exited' } {
+  #takeExit(main: MainExit): RunEnd & { kind: 'exited' } {
+    const { code, signal, at, oomKilled, shimLost, fenced, recorded, droppedBytes } = main;
+    if (droppedBytes > 0) {
+      const { generation } = this.spec;
+      this.#drops.push({ generation, run: this.#run, endedAtMs: Date.parse(at), droppedBytes });
+    }
     this.#ranMs = Math.max(0, Date.parse(at) - Date.parse(this.#startedAt!));
     const exit = { code, signal, at, oomKilled };
     this.#untoldExit = exit;
@@ -478,10 +487,13 @@ export class Generation {
       pid: this.lastPid,
       exit: this.#untoldExit ?? this.#exit,
       ranMs: this.#ranMs,
+      drops: [],
       overranMs: this.#overranMs,
       nextRunAt,
       started: this.#startedAnswer,
     };
+    await this.noteDrops().catch(() => {}); // again before it is forgotten
+    record.drops = this.#drops;
     try {
       await this.means.records.saveEnd(record);
       this.release();
@@ -499,6 +511,19 @@ export class Generation {
     this.#change(status, statusReason);
     this.#publish();
     return record;
+  }
+
+  /** How much output could not be written is kept beside it, as far as that can be written now. */
+  async noteDrops(): Promise<void> {
+    const drops = this.#drops;
+    if (drops.length === 0) return;
+    await noteDropped(this.means.logFiles.directoryOf(this.spec), drops);
+    this.#drops = this.#drops.filter((one) => !drops.includes(one));
+  }
+
+  /** What runs that have ended dropped, as far as it is not noted yet. */
+  get drops(): readonly RunDrops[] {
+    return this.#drops;
   }
 
   /** The end is known only in memory: a later agent would not know it for what it was. */

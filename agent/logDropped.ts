@@ -1,26 +1,60 @@
-/** How much of an instance's output could not be written, as its indexes and the end of its last run tell. */
-import { LOG_STREAMS, LogDirectory, type LogStream } from './logs/directory';
+/** How much of an instance's output could not be written, as its indexes and the ends of its runs tell. */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readOwnFile, writeDurably } from './files';
+import { LOG_STREAMS, LogDirectory, type LogStream, lstat } from './logs/directory';
 import { OpenLog } from './logs/openLog';
 import type { StreamFiles } from './logs/start';
 import { ENTRY_SPAN_US, type IndexEntry } from './logs/timeIndex';
 
-/** Of a run whose main process has ended. */
-export interface RunDrops {
-  generation: number;
-  run: number;
-  endedAtMs: number;
-  /** Of both streams, from the beginning of the run. */
-  droppedBytes: number;
+export const runDropsSchema = z.object({
+  generation: z.int(),
+  run: z.int(),
+  endedAtMs: z.number(),
+  droppedBytes: z.number(),
+});
+/** Of a run whose main process has ended; `droppedBytes` is of both streams, from the beginning of the run. */
+export type RunDrops = z.infer<typeof runDropsSchema>;
+
+/** Beside the logs, since it outlives the records as they do. */
+const fileIn = (directory: string): string => join(directory, 'dropped.json');
+const NOTED_AT_MOST = 100;
+
+/** What runs dropped at their ends is in no index: it is noted. @throws when the disk is still full */
+export async function noteDropped(directory: string, runs: readonly RunDrops[]): Promise<void> {
+  // Beside logs that are elsewhere, by a link, nothing is noted.
+  if ((await lstat(directory)).isSymbolicLink()) return;
+  const noted = merge(await readNoted(directory), runs);
+  await writeDurably(fileIn(directory), JSON.stringify(noted.slice(-NOTED_AT_MOST)));
+}
+
+/** Of a run that is in both, what was told later. */
+function merge(earlier: readonly RunDrops[], later: readonly RunDrops[]): RunDrops[] {
+  const isIn = ({ generation, run }: RunDrops) => later.some((one) => one.generation === generation && one.run === run);
+  return [...earlier.filter((one) => !isIn(one)), ...later];
+}
+
+async function readNoted(directory: string): Promise<RunDrops[]> {
+  const text = await readOwnFile(fileIn(directory)).catch(() => '[]');
+  return z.array(runDropsSchema).catch([]).parse(parseJson(text));
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 /**
  * @param directory the instance's
  * @param sinceMs in ms since 1970; absent: all that is kept
- * @param lastRun what it dropped at its very end is in no index
+ * @param latest what is not noted yet
  */
 export async function countDropped(
   { directory, stream, sinceMs }: { directory: string; stream: LogStream | 'all'; sinceMs?: number | undefined },
-  lastRun: RunDrops | null,
+  latest: readonly RunDrops[],
 ): Promise<number> {
   const sinceUs = sinceMs === undefined ? 0 : sinceMs * 1_000 - ENTRY_SPAN_US;
   const numbers = await new LogDirectory(directory).numbers();
@@ -29,9 +63,13 @@ export async function countDropped(
     return (await Promise.all(sums)).reduce((total, bytes) => total + bytes, 0);
   };
   const indexed = await sum(stream === 'all' ? LOG_STREAMS : [stream], sinceUs, () => true);
-  if (lastRun === null || lastRun.droppedBytes === 0 || lastRun.endedAtMs * 1_000 < sinceUs) return indexed;
-  const isOfLastRun = ({ generation, run }: IndexEntry) => generation === lastRun.generation && run === lastRun.run;
-  return indexed + Math.max(0, lastRun.droppedBytes - (await sum(LOG_STREAMS, 0, isOfLastRun)));
+  let total = indexed;
+  for (const one of merge(await readNoted(directory), latest)) {
+    if (one.endedAtMs * 1_000 < sinceUs) continue;
+    const isOfIt = ({ generation, run }: IndexEntry) => generation === one.generation && run === one.run;
+    total += Math.max(0, one.droppedBytes - (await sum(LOG_STREAMS, 0, isOfIt)));
+  }
+  return total;
 }
 
 /** Looks into no file that is older than the first entry that counts. */

@@ -26,6 +26,7 @@ import {
   workloadOriginSchema,
 } from '../contract/workload';
 import { readOwnFile, replaceFile, storing, syncDirectory, writeDurably } from './files';
+import { runDropsSchema } from './logDropped';
 import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
 
@@ -79,6 +80,8 @@ const endSchema = z.object({
   exit: exitSchema.nullable(),
   /** How long the run lasted. */
   ranMs: z.number(),
+  /** What runs dropped that could not be noted beside the logs yet. */
+  drops: z.array(runDropsSchema).default([]),
   overranMs: z.number().nullable(),
   /** When the next run is due, in backoff. */
   nextRunAt: z.string().nullable(),

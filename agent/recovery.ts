@@ -119,6 +119,7 @@ export function endOf({ intent, end }: StoredGeneration, bootId: string, at: str
     startedAt: null,
     exit: rebooted ? { code: null, signal: null, at, oomKilled: false } : null,
     ranMs: 0,
+    drops: [],
     overranMs: null,
     nextRunAt: null,
     attempts,

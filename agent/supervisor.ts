@@ -16,6 +16,7 @@ import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/
 import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
+import { noteDropped, type RunDrops } from './logDropped';
 import { type LogOwner, logOwnerKey } from './logs/files';
 import type { Origins } from './origins';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
@@ -170,12 +171,10 @@ export class Supervisor {
     return this.#latestOf(owner)?.kind === 'live';
   }
 
-  /** Where its latest run is recorded; null: not known. */
-  latestRunOf(owner: LogOwner): { directory: string; generation: number; run: number } | null {
-    const known = this.#latestOf(owner);
-    if (known === undefined) return null;
-    const { generation, run } = reportOf(known);
-    return { directory: this.means.records.directoryOf(known.id), generation, run };
+  /** What its runs dropped of their output, as far as that is not noted beside it yet. */
+  dropsOf(owner: LogOwner): readonly RunDrops[] {
+    const generations = this.#byOwner.get(logOwnerKey(owner)) ?? [];
+    return generations.flatMap((known) => (known.kind === 'live' ? known.life : (known.life ?? known.end)).drops);
   }
 
   /**
@@ -240,6 +239,10 @@ export class Supervisor {
     });
     for (const known of ended) this.#forgetting.add(known);
     for (const known of ended) {
+      if (!(await this.#keepsDrops(known))) {
+        this.#forgetting.delete(known);
+        continue;
+      }
       known.life?.release(); // nobody needs its end any more
       // Known until its records are gone: they would be in the way of the same generation started again.
       await this.means.records.remove(known.id).finally(() => {
@@ -249,6 +252,17 @@ export class Supervisor {
       if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
     }
     await this.#releaseUsers(ended.map(({ id }) => id));
+  }
+
+  /** @returns false as long as the disk has no room for what it could not take: then its end stays known, and tells it */
+  async #keepsDrops({ life, end, id }: Extract<Known, { kind: 'ended' }>): Promise<boolean> {
+    try {
+      if (life !== null) await life.noteDrops();
+      else if (end.drops.length > 0) await noteDropped(this.means.logFiles.directoryOf(id), end.drops);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Refuses starts from now on; resolves when those under way have come to something, or take too long. */
@@ -380,6 +394,7 @@ export class Supervisor {
       startedAt: null,
       exit: null,
       ranMs: 0,
+      drops: [],
       overranMs: null,
       nextRunAt: null,
       attempts: 0,
@@ -450,7 +465,7 @@ export class Supervisor {
 
 function reportOf(known: Known): InstanceReport {
   if (known.kind === 'live') return known.life.report();
-  const { ranMs: _1, overranMs: _2, nextRunAt: _3, started: _4, clusterId: _5, ...report } = known.end;
+  const { ranMs: _1, overranMs: _2, nextRunAt: _3, started: _4, clusterId: _5, drops: _6, ...report } = known.end;
   return { ...report, pid: null, shimPid: null, rev: revOf(report.run, report.status) };
 }
 

@@ -38,6 +38,7 @@ export const ERRORS = {
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
   SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
   REBUILDING: { status: 503, exitCode: 5, title: 'The scheduler is learning from its agents what runs' },
+  NOT_LEADING: { status: 503, exitCode: 5, title: 'Another scheduler of the cluster commands its agents' },
   SHUTTING_DOWN: { status: 503, exitCode: 5, title: 'The process is shutting down' },
   STILL_ALIVE: { status: 504, exitCode: 1, title: 'The kernel has not let go of the processes yet' },
   STORE_UNWRITABLE: { status: 507, exitCode: 1, title: 'The store cannot be written' },

@@ -15,6 +15,8 @@ export class Journal {
   /** The write under way has taken its changes already. */
   private taken = false;
   private next: Promise<void> | null = null;
+  /** Of changes that the next write takes. */
+  private undos: (() => Promise<void>)[] = [];
   private retry: NodeJS.Timeout | null = null;
   private failure: string | null = null;
   private markProblem: string | null = null;
@@ -47,9 +49,12 @@ export class Journal {
 
   /**
    * Makes everything that has changed so far durable. Calls within one write share the next.
-   * @throws MorchError STORE_UNWRITABLE; the changes stay in memory and are tried again
+   *
+   * @param undo takes back what was changed in this turn; called if the write fails, before anything else is written
+   * @throws MorchError STORE_UNWRITABLE; what has no undo stays in memory, and is tried again
    */
-  commit(): Promise<void> {
+  commit(undo?: () => Promise<void>): Promise<void> {
+    if (undo !== undefined) this.undos.push(undo);
     if (this.writing !== null && !this.taken) return this.writing;
     if (this.writing === null) {
       this.taken = false;
@@ -74,10 +79,12 @@ export class Journal {
     this.taken = true;
     if (!this.state.hasChanges) return;
     const { ops, events, giveBack } = this.state.takeChanges();
+    const undos = this.undos.splice(0);
     try {
       await this.store.write(ops);
     } catch (error) {
       giveBack();
+      await Promise.all(undos.map((undo) => this.tryUndo(undo)));
       this.failed(error);
       throw error instanceof MorchError ? error : new MorchError('STORE_UNWRITABLE', String(error), { cause: error });
     }
@@ -88,6 +95,14 @@ export class Journal {
     }
     this.lookAtMark();
     if (events.length > 0) this.publish(events);
+  }
+
+  private async tryUndo(undo: () => Promise<void>): Promise<void> {
+    try {
+      await undo();
+    } catch (error) {
+      this.log.error({ err: error }, 'a change that was refused could not be taken back: it may be carried out');
+    }
   }
 
   private lookAtMark(): void {

@@ -30,9 +30,18 @@ import {
   applyTimeout,
   decideNode,
   initialHealth,
+  isDecisive,
   type NodeHealth,
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
+import type { MayCommand } from './succession';
+
+/** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */
+const COMPANIONS_AT_MOST = 256;
+/** Under way at present. */
+let companions = 0;
+/** Whom an agent obeys that is commanded by an earlier scheduler, which may be gone already. */
+const ASK_AGAIN_MS = 250;
 
 export interface LinkListener {
   /**
@@ -48,8 +57,8 @@ export interface LinkListener {
   onTails(message: TailsMessage): void;
   onLeaving(): void;
   onDisconnected(): void;
-  /** An agent that has heard of another scheduler's term, no earlier than this one's, and whether one of it commands the agent at present. */
-  onLaterEpoch(epoch: number, isCommanded: boolean): void;
+  /** The agent has told whom it obeys. */
+  mayCommand(status: AgentStatus): MayCommand;
   /** Any sign of life. */
   onContact(): void;
   onProbe(result: ProbeResult): void;
@@ -92,8 +101,8 @@ export class NodeLink {
     this.address = { host: node.host, port: node.port };
   }
 
+  /** It is asked first whom it obeys. */
   start(): void {
-    this.connect();
     this.judge();
   }
 
@@ -110,10 +119,14 @@ export class NodeLink {
     this.connect();
   }
 
+  /** Another scheduler commands: nothing more is said to the agent until it may be commanded again. */
+  release(): void {
+    if (this.socket !== null) this.disconnect();
+  }
+
   /** Called when the agent has made itself heard by other ways: look at it now. */
   nudge(): void {
     this.health.lastProbeStartMs = Number.NEGATIVE_INFINITY;
-    if (this.socket === null) this.connect();
     this.judge();
   }
 
@@ -245,16 +258,16 @@ export class NodeLink {
   private async probe(): Promise<ProbeResult> {
     const startedAtMs = performance.now();
     applyProbeStart(this.health, startedAtMs);
+    const endCompany = isDecisive(this.health, startedAtMs, this.policy) ? this.accompany(startedAtMs) : () => {};
     const result = this.recognise(await probeAgent(this.address, this.policy.probeTimeoutMs));
+    endCompany();
     if (this.closed) return result;
     const nowMs = performance.now();
     switch (result.kind) {
       case 'answered':
         applyAnswer(this.health, nowMs);
         this.listener.onContact();
-        if (this.isOfAnother(result.status)) this.listener.onLaterEpoch(result.status.epoch, result.status.hasSession);
-        if (this.isConnectionDead) this.disconnect();
-        if (this.socket === null) this.connect();
+        this.answered(result.status);
         break;
       // Somebody else listens there, or the agent is broken: not what an agent answers.
       case 'strange':
@@ -271,6 +284,30 @@ export class NodeLink {
     return result;
   }
 
+  /**
+   * Further probes beside one that decides, on connections of their own: TCP needs a second to notice that the first packet
+   * was lost. Only their answers count.
+   *
+   * @returns ends it
+   */
+  private accompany(startedAtMs: number): () => void {
+    const one = async (leftMs: number): Promise<void> => {
+      companions += 1;
+      const result = this.recognise(await probeAgent(this.address, leftMs));
+      companions -= 1;
+      if (this.closed || result.kind !== 'answered') return;
+      applyAnswer(this.health, performance.now());
+      this.listener.onContact();
+      this.judge();
+    };
+    const timer = setInterval(() => {
+      const leftMs = startedAtMs + this.policy.probeTimeoutMs - performance.now();
+      if (leftMs <= 0 || !isDecisive(this.health, startedAtMs, this.policy)) clearInterval(timer);
+      else if (companions < COMPANIONS_AT_MOST) void one(leftMs);
+    }, this.policy.silentProbeMs);
+    return () => clearInterval(timer);
+  }
+
   /** An answer of another agent, or of one that has joined another cluster, is none of the node's. */
   private recognise(result: ProbeResult): ProbeResult {
     if (result.kind !== 'answered') return result;
@@ -285,10 +322,12 @@ export class NodeLink {
         };
   }
 
-  /** It obeys, or has last obeyed, a scheduler of a later term, or another one that counts the same. */
-  private isOfAnother({ epoch, term }: AgentStatus): boolean {
-    const { epoch: own, id } = this.identity;
-    return epoch > own || (epoch === own && term !== null && term !== id);
+  private answered(status: AgentStatus): void {
+    const may = this.listener.mayCommand(status);
+    if (this.isConnectionDead) this.disconnect();
+    if (this.socket !== null) return;
+    if (may === 'yes') this.connect();
+    else if (may === 'later') setTimeout(() => this.nudge(), ASK_AGAIN_MS).unref();
   }
 
   private stalled(nowMs: number): void {

@@ -65,10 +65,13 @@ export class NodeRegistry {
       leaseMs,
       log,
     );
-    const succeed = (epoch: number): void => {
+    const onSucceed = (epoch: number): void => {
       this.succeed(epoch).catch((error: unknown) => log.error({ err: error }, 'the term could not be raised'));
     };
-    this.succession = new Succession(leaseMs, succeed, log);
+    const onDeposed = (): void => {
+      for (const link of this.links.values()) link.release();
+    };
+    this.succession = new Succession(leaseMs, { term: state.term, onDeposed, onSucceed }, log);
   }
 
   /** @param loop is made with this registry and given to it afterwards, like the journal */
@@ -201,6 +204,11 @@ export class NodeRegistry {
     await this.journal!.commit();
     this.state.publishTerm();
     this.reconnectAll();
+  }
+
+  /** What it has told is not known any more. */
+  relearn(nodeId: string): void {
+    this.links.get(nodeId)?.reconnect();
   }
 
   private reconnectAll(): void {
@@ -371,7 +379,7 @@ export class NodeRegistry {
       onDisconnected: () => {
         runtime.session = null;
       },
-      onLaterEpoch: (epoch, isCommanded) => this.succession.heard(epoch, isCommanded),
+      mayCommand: (status) => this.succession.heard(node.id, status),
       onContact: () => {
         const nowMs = Date.now();
         node.lastContactAt = new Date(nowMs).toISOString();

@@ -16,6 +16,7 @@ const schedulerOptionsSchema = z.strictObject({
       sweepMs: positiveMsSchema,
       probeTimeoutMs: positiveMsSchema,
       silentAfterMs: positiveMsSchema,
+      silentProbeMs: positiveMsSchema,
       refusedProbeMs: positiveMsSchema,
       refusedVerdictMs: positiveMsSchema,
       stallMs: positiveMsSchema,

@@ -25,6 +25,7 @@ import type { NodeRegistry } from './nodeRegistry';
 import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
+import { revertWorkload } from './revert';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
@@ -82,9 +83,15 @@ export class Service implements SchedulerApi {
 
   readyChecks(): ReadyCheck[] {
     const { unwritable } = this.journal;
+    const { deposedBy } = this.registry;
     return [
       { name: 'state loaded', ok: true },
       { name: 'store', ok: unwritable === null, ...(unwritable === null ? {} : { detail: unwritable }) },
+      {
+        name: 'leading',
+        ok: deposedBy === null,
+        ...(deposedBy === null ? {} : { detail: `agents obey a scheduler of epoch ${deposedBy}` }),
+      },
     ];
   }
 
@@ -93,13 +100,20 @@ export class Service implements SchedulerApi {
   }
 
   async releaseRecovery(): Promise<Released> {
-    this.journal.assertWritable();
+    await this.proveWritable();
     const released: Released['released'] = [
       ...(this.registry.releaseBrake() ? ['brake' as const] : []),
       ...(this.registry.rebuild.end('operator') ? ['rebuilding' as const] : []),
     ];
     await this.journal.commit();
     return { released };
+  }
+
+  /** Before what cannot be taken back. @throws MorchError STORE_UNWRITABLE */
+  private async proveWritable(): Promise<void> {
+    this.journal.assertWritable();
+    this.state.saveMeta();
+    await this.journal.commit();
   }
 
   // ---- nodes
@@ -130,6 +144,7 @@ export class Service implements SchedulerApi {
         `Node ${id} still holds ${held} live ${held === 1 ? 'instance' : 'instances'}. Drain it first (morch drain ${id}), or use ?force=true.`,
       );
     }
+    await this.proveWritable();
     this.registry.forgetNode(node);
     await this.journal.commit();
   }
@@ -160,8 +175,13 @@ export class Service implements SchedulerApi {
   private async changeNode(id: string, change: (node: NodeRecord) => void): Promise<Node> {
     this.journal.assertWritable();
     const node = this.nodeRecord(id);
+    const { cordoned, drain } = node;
     change(node);
-    await this.journal.commit();
+    await this.journal.commit(async () => {
+      Object.assign(node, { cordoned, drain });
+      this.state.saveNode(node);
+      this.state.untell((event) => event.node === id && event.workload === undefined);
+    });
     return nodeView(this.state, node);
   }
 
@@ -222,11 +242,13 @@ export class Service implements SchedulerApi {
     const workload = await this.create(input, (answer) => {
       const record: IdempotencyRecord = { bodyHash: idempotency.bodyHash, atMs: Date.now(), workload: answer };
       this.state.put(keys.idempotency(key), record);
+      return () => this.state.delete(keys.idempotency(key));
     });
     return { workload, replayed: false };
   }
 
-  private async create(input: SubmitInput, alsoStore?: (answer: Workload) => void): Promise<Workload> {
+  /** @param alsoStore gives what takes it back */
+  private async create(input: SubmitInput, alsoStore?: (answer: Workload) => () => void): Promise<Workload> {
     this.assertChangeable();
     const id = input.id ?? this.freeId(input);
     const existing = this.state.workloadById(id);
@@ -242,15 +264,34 @@ export class Service implements SchedulerApi {
     this.emit('workload.submitted', workload);
     reconcileWorkload(this.state, workload);
     const answer = this.view(workload);
-    alsoStore?.(answer);
-    this.loop.wake();
-    await this.journal.commit();
+    const unstore = alsoStore?.(answer);
+    await this.commitChange(workload, unstore);
     return answer;
+  }
+
+  /**
+   * Makes a change of a workload durable, and has it carried out.
+   *
+   * @throws MorchError STORE_UNWRITABLE; everything is as before then
+   */
+  private async commitChange({ uid }: WorkloadRecord, alsoUndo?: () => void): Promise<void> {
+    this.loop.wake();
+    await this.journal.commit(async () => {
+      alsoUndo?.();
+      for (const node of await revertWorkload(this.state, this.store, uid)) this.registry.relearn(node);
+    });
   }
 
   /** @throws MorchError STORE_UNWRITABLE; REBUILDING while it is not known what is to be changed */
   private assertChangeable(): void {
     this.journal.assertWritable();
+    const { deposedBy } = this.registry;
+    if (deposedBy !== null) {
+      throw new MorchError(
+        'NOT_LEADING',
+        `Another scheduler of this cluster (epoch ${deposedBy}) commands its agents; this one stands down and takes no changes. Use that one, or end it: then this one goes on.`,
+      );
+    }
     const { rebuilding } = this.state.meta;
     if (rebuilding?.reason !== 'damaged') return;
     throw new MorchError(
@@ -274,8 +315,7 @@ export class Service implements SchedulerApi {
       const workload = this.newWorkload(spec);
       this.emit('workload.submitted', workload);
       reconcileWorkload(this.state, workload);
-      this.loop.wake();
-      await this.journal.commit();
+      await this.commitChange(workload);
       return { created: true, workload: this.view(workload) };
     }
     assertVersion(existing, ifMatch);
@@ -289,9 +329,8 @@ export class Service implements SchedulerApi {
     if (change !== 'none') {
       this.applySpec(existing, spec, change === 'replace' ? 'run' : 'leave');
       this.emit('workload.updated', existing);
-      this.loop.wake();
     }
-    await this.journal.commit();
+    await this.commitChange(existing);
     if (change === 'adjust') this.registry.tellWorkload(existing);
     return { created: false, workload: this.view(existing) };
   }
@@ -312,8 +351,7 @@ export class Service implements SchedulerApi {
       this.touch(workload);
     }
     const answer = this.view(workload);
-    this.loop.wake();
-    await this.journal.commit();
+    await this.commitChange(workload);
     return answer;
   }
 
@@ -327,8 +365,7 @@ export class Service implements SchedulerApi {
     workload.revision += 1;
     this.touch(workload);
     this.emit('workload.restarted', workload);
-    this.loop.wake();
-    await this.journal.commit();
+    await this.commitChange(workload);
     return this.view(workload);
   }
 
@@ -352,9 +389,8 @@ export class Service implements SchedulerApi {
       this.touch(workload);
       this.emit('workload.scaled', workload, { from, to: replicas });
       reconcileWorkload(this.state, workload);
-      this.loop.wake();
     }
-    await this.journal.commit();
+    await this.commitChange(workload);
     if (from !== replicas) this.registry.tellWorkload(workload);
     return this.view(workload);
   }

@@ -28,7 +28,7 @@ import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
 /** What records of earlier versions lack. */
-function withLaterFields(instance: InstanceRecord): InstanceRecord {
+export function withLaterFields(instance: InstanceRecord): InstanceRecord {
   instance.shimPid ??= null;
   instance.onDisconnect ??= 'replace';
   instance.fenced ??= false;
@@ -303,6 +303,17 @@ export class State {
   emit(event: Omit<MorchEvent, 'seq' | 'at' | 'data'> & { data?: Record<string, unknown> }, at: string): void {
     this.lastSeq += 1;
     this.events.push({ seq: this.lastSeq, at, ...event, data: event.data ?? {} });
+  }
+
+  /** Takes back such of the events that are not durable: nobody has heard of them. */
+  untell(which: (event: MorchEvent) => boolean): void {
+    const first = this.events[0]?.seq;
+    if (first === undefined) return;
+    this.events = this.events.filter((event) => !which(event));
+    this.events.forEach((event, at) => {
+      event.seq = first + at;
+    });
+    this.lastSeq = first + this.events.length - 1;
   }
 
   // ---- for the journal

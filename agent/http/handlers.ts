@@ -21,13 +21,12 @@ import {
 } from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
 import type { Drill } from '../drill';
-import { countDropped, type RunDrops } from '../logDropped';
+import { countDropped } from '../logDropped';
 import type { LogFiles, LogOwner } from '../logs/files';
 import { type LogBlock, type LogRequest, readLogs } from '../logs/reading';
 import type { Commander, Membership } from '../membership';
 import type { Origins } from '../origins';
 import type { Session, SessionClaim } from '../session';
-import { readStateFile } from '../shim/stateFile';
 import type { Supervisor } from '../supervisor';
 import { readCommand } from './body';
 import type { Call, Handlers } from './router';
@@ -144,7 +143,7 @@ export function makeHandlers({
         mayGrow: () => supervisor.mayWrite(owner),
         signal: leaving.signal,
       };
-      const dropped = follow ? 0 : await countDropped(request, await dropsOfLastRun(owner));
+      const dropped = follow ? 0 : await countDropped(request, supervisor.dropsOf(owner));
       await sendLogs(call, request, frames, dropped);
     },
 
@@ -157,15 +156,6 @@ export function makeHandlers({
     'GET /readyz': ({ response }) =>
       supervisor.isClosing ? sendLine(response, 503, 'stopping') : sendLine(response, 200, 'ok'),
   };
-
-  async function dropsOfLastRun(owner: LogOwner): Promise<RunDrops | null> {
-    const latest = supervisor.latestRunOf(owner);
-    if (latest === null) return null;
-    const { directory, generation, run } = latest;
-    const exited = (await readStateFile(directory, run, null)).find(({ kind }) => kind === 'exited');
-    if (exited?.kind !== 'exited') return null;
-    return { generation, run, endedAtMs: exited.exitedAtMs, droppedBytes: exited.droppedBytes };
-  }
 
   /** With a uid, also of an instance whose record has been forgotten while its output is still there. */
   async function findLogOwner(instanceId: string, uid: string | undefined): Promise<LogOwner> {

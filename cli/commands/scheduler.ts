@@ -11,6 +11,12 @@ const TIMES = [
   ['--probe-timeout', 'PROBE_TIMEOUT', 'probeTimeoutMs', 'a probe may take so long'],
   ['--silent-after', 'SILENT_AFTER', 'silentAfterMs', 'without a heartbeat for so long, a node is suspect and probed'],
   [
+    '--silent-probe-every',
+    'SILENT_PROBE_EVERY',
+    'silentProbeMs',
+    'a suspect node is sent further probes this often, as a network may lose some',
+  ],
+  [
     '--refused-probe-every',
     'REFUSED_PROBE_EVERY',
     'refusedProbeMs',

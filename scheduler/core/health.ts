@@ -75,7 +75,7 @@ export function decideNode(health: NodeHealth, nowMs: number, policy: HealthPoli
     };
   }
   const probeStart = health.timedOutProbeStartMs;
-  if (probeStart !== null && probeStart > since && probeStart - since >= policy.silentAfterMs) {
+  if (probeStart !== null && isDecisive(health, probeStart, policy)) {
     return {
       status: 'lost',
       reason: `no answer within ${policy.probeTimeoutMs} ms; no contact for ${silentMs} ms`,
@@ -90,6 +90,11 @@ export function decideNode(health: NodeHealth, nowMs: number, policy: HealthPoli
     ...(health.refused ? [since + policy.refusedVerdictMs] : []),
   ];
   return { status, reason, probe, nextAtMs: Math.max(Math.min(...next), nowMs) };
+}
+
+/** Whether a probe that began then, and is not answered, leads to the verdict: nothing was heard for long enough before. */
+export function isDecisive(health: NodeHealth, probeStartMs: number, { silentAfterMs }: HealthPolicy): boolean {
+  return probeStartMs - Math.max(health.lastContactMs, health.windowStartMs) >= silentAfterMs;
 }
 
 /**

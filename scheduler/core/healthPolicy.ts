@@ -8,6 +8,8 @@ export interface HealthPolicy {
   probeTimeoutMs: number;
   /** Silence for this long starts a probe. */
   silentAfterMs: number;
+  /** Beside a probe that began in silence, others are sent this often: of many, a network that loses packets loses not all. */
+  silentProbeMs: number;
   /** After a refused connection the node is probed this often. */
   refusedProbeMs: number;
   /** Refused for this long after the last contact: the verdict. */
@@ -30,6 +32,7 @@ export const HEALTH_PROFILES = {
     sweepMs: 3_000,
     probeTimeoutMs: 2_000,
     silentAfterMs: 2_200,
+    silentProbeMs: 250,
     refusedProbeMs: 250,
     refusedVerdictMs: 4_000,
     stallMs: 100,
@@ -43,8 +46,9 @@ export const HEALTH_PROFILES = {
   fast: {
     heartbeatMs: 250,
     sweepMs: 1_000,
-    probeTimeoutMs: 500,
-    silentAfterMs: 700,
+    probeTimeoutMs: 800,
+    silentAfterMs: 500,
+    silentProbeMs: 25,
     refusedProbeMs: 100,
     refusedVerdictMs: 1_000,
     stallMs: 100,

@@ -36,5 +36,8 @@ export function workloadStatusOf(
   if (total === 0) return { status: 'running', reason: 'no instance is wanted' };
   if (n('failed') > 0) return { status: 'failed', reason: of(n('failed'), 'failed') };
   if (n('completed') > 0) return { status: 'completed', reason: of(n('completed'), 'completed') };
-  return { status: 'stopped', reason: 'stopped by request' };
+  // All that there is was scaled away, and is about to be forgotten.
+  return replicas === 0
+    ? { status: 'running', reason: 'no instance is wanted' }
+    : { status: 'pending', reason: 'not started yet' };
 }

@@ -30,6 +30,7 @@ export const prefixes = {
   node: 'node/',
   workload: 'workload/',
   instance: 'instance/',
+  instancesOf: (uid: string): string => `instance/${uid}/`,
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
   idempotency: 'idempotency/',

@@ -13,6 +13,7 @@ import { basename, dirname, join } from 'node:path';
 import type { BatchEntry } from './batchEntries';
 import { type Damage, judge } from './damage';
 import { dataFilesOf, readEntries } from './files/directory';
+import { addCheck, emptyDigest } from './fingerprints';
 import { FreshStore } from './freshStore';
 import { messageOf } from './handle';
 import { keys, numberOfBatch } from './keys';
@@ -25,7 +26,7 @@ import {
   syncDirectory,
   writeDurably,
 } from './surroundings';
-import { soundJsonOf } from './values';
+import { checkOf, soundJsonOf } from './values';
 
 const UNREADABLE_TOLD = 1_000;
 /** In the directory of the kept files: records that fail their check, as they were found. */
@@ -86,6 +87,7 @@ async function fill(fresh: string, source: string, underWay: UnderWay, mark: num
   const store = await FreshStore.make(fresh);
   try {
     const batches: [number, BatchEntry][] = [];
+    const digest = emptyDigest();
     const unreadable: { key: string; value: string }[] = [];
     for await (const { key, seq, value } of readEntries(source)) {
       if (newest.get(key) !== seq || value === undefined) continue;
@@ -95,11 +97,15 @@ async function fill(fresh: string, source: string, underWay: UnderWay, mark: num
       const number = numberOfBatch(key);
       if (json === null) unreadable.push({ key, value: value.toString('base64') });
       else if (number !== undefined) batches.push([number, JSON.parse(json) as BatchEntry]);
-      else await store.put(key, json);
+      else {
+        addCheck(digest, checkOf(key, json));
+        // What is told of this damage takes the place of what was told of an earlier one.
+        if (key !== keys.damage) await store.put(key, json);
+      }
     }
     batches.sort(([a], [b]) => a - b);
     const keysUnreadable = unreadable.map(({ key }) => key);
-    const found = { digest: { ...store.digest }, batches, unreadable: keysUnreadable, error: null };
+    const found = { digest, batches, unreadable: keysUnreadable, error: null };
     const { problems, missing } = judge(found, mark);
     const damage: Damage = {
       at: underWay.at,

@@ -165,6 +165,7 @@ describe('what an earlier agent left', () => {
     startedAt: AT,
     exit: { code: 1, signal: null, at: AT, oomKilled: false },
     ranMs: 5,
+    drops: [],
     overranMs: null,
     nextRunAt: null,
     attempts: 2,

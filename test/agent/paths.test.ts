@@ -182,7 +182,16 @@ describe('a link in the place of', () => {
         run: 0,
         status: 'stopped' as const,
       },
-      ...{ statusReason: null, pid: null, shimPid: null, startedAt: null, exit: null, ranMs: 0, overranMs: null },
+      ...{
+        statusReason: null,
+        pid: null,
+        shimPid: null,
+        startedAt: null,
+        exit: null,
+        ranMs: 0,
+        overranMs: null,
+        drops: [],
+      },
       ...{ nextRunAt: null, attempts: 0, lost: false, startError: null, started: null },
     };
     await records.saveEnd(end);

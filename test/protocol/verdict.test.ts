@@ -24,6 +24,7 @@ const POLICY: HealthPolicy = {
   sweepMs: 1_500,
   probeTimeoutMs: 1_000,
   silentAfterMs: 1_000,
+  silentProbeMs: 250,
   refusedProbeMs: 250,
   refusedVerdictMs: 2_000,
   settleMs: 250,

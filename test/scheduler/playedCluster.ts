@@ -1,8 +1,9 @@
 /**
- * The real state, control loop and service on a store in memory, with played agents for nodes. What NodeRegistry makes of
+ * The real state, control loop and service, on a store in memory unless another is given, with played agents for nodes. What NodeRegistry makes of
  * connections and verdicts is done here by hand, in its order.
  */
 import { pino } from 'pino';
+import type { MorchEvent } from '../../contract/events';
 import { BlackBox } from '../../scheduler/blackBox/blackBox';
 import { ControlLoop } from '../../scheduler/controlLoop';
 import { HEALTH_PROFILES } from '../../scheduler/core/healthPolicy';
@@ -12,6 +13,7 @@ import { NodeRegistry } from '../../scheduler/nodeRegistry';
 import { Service } from '../../scheduler/service';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
+import type { Store } from '../../scheduler/store/store';
 import { PlayedAgent } from './playedAgent';
 
 const log = pino({ level: 'silent' });
@@ -22,6 +24,8 @@ const LEASE_MS = 10_000;
 export class PlayedCluster {
   readonly agents = new Map<string, PlayedAgent>();
   readonly starts: { generation: string; where: string }[] = [];
+  /** As followers are told of them. */
+  readonly events: MorchEvent[] = [];
 
   private constructor(
     readonly state: State,
@@ -31,13 +35,16 @@ export class PlayedCluster {
   ) {}
 
   /** @param random see PlayedAgent */
-  static async make(nodeIds: readonly string[], random: () => number): Promise<PlayedCluster> {
-    const store = openMemoryStore();
+  static async make(
+    nodeIds: readonly string[],
+    random: () => number,
+    store: Store = openMemoryStore(),
+  ): Promise<PlayedCluster> {
     const state = await State.load(store, 'cluster');
     const journal: Journal = new Journal(
       store,
       state,
-      () => undefined,
+      (events) => cluster.events.push(...events),
       log,
       () => loop.wake(),
     );

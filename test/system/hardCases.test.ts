@@ -34,13 +34,17 @@ it('stops a copy that comes back after its node was forgotten by force', async (
 it('keeps its books through scaling up and down faster than starts are answered', async () => {
   await cluster.submit({ id: 'web', ...SLEEP, replicas: 20, resources: { cpuMillis: 50 } });
   for (let i = 0; i < 15; i++) {
-    for (const replicas of [1, 20]) await cluster.request('POST', '/workloads/web/scale', { replicas });
+    for (const replicas of [i % 2, 20]) {
+      expect((await cluster.request('POST', '/workloads/web/scale', { replicas })).status).toBe(200);
+    }
   }
   const settled = await cluster.untilRunning('web', 20, 30_000);
   expect(settled.counts).toEqual({ running: 20 });
   await until(async () => (await cluster.workloadPids()).length === 20, { what: 'there are 20 processes' });
   const reserved = (await Promise.all(['n1', 'n2'].map(node))).reduce((sum, n) => sum + n.allocated.cpuMillis, 0);
   expect(reserved).toBe(1_000);
+  // Nobody has stopped it, so far.
+  expect((await cluster.history('web')).map(({ type }) => type)).not.toContain('workload.stopped');
   await cluster.request('DELETE', '/workloads/web');
   await cluster.untilStatus('web', 'stopped');
   await noProcess();

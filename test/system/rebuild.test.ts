@@ -143,6 +143,27 @@ test('one whose machine was set back to an earlier moment finds out by what its 
   expect(await cluster.workloadPids()).toHaveLength(3);
 }, 120_000);
 
+test('one that is started on a copy of the directory of a living one stands down, and takes no changes', async () => {
+  await cluster.submit({ id: 'web', ...SLEEP, replicas: 3 });
+  await cluster.untilRunning('web', 3);
+  const before = await copies('web');
+  const { epoch } = await health();
+  await cp(schedulerDir(), savedDir(), { recursive: true });
+  const second = await cluster.startSecondScheduler(savedDir());
+  const ready = async () => (await fetch(`${second.url}/readyz?verbose`)).text();
+  await until(async () => (await ready()).includes('[-]leading'), { what: 'the second stands down' });
+  const refused = await fetch(`${second.url}/workloads/web`, { method: 'DELETE' });
+  expect([refused.status, ((await refused.json()) as { code: string }).code]).toEqual([503, 'NOT_LEADING']);
+  // It has looked at every node again and again by now.
+  const sinceMs = performance.now();
+  await until(() => performance.now() - sinceMs > 3_000, { what: 'three sweeps are over' });
+  expect(await health()).toMatchObject({ status: 'healthy', epoch });
+  expect(await copies('web')).toEqual(before);
+  await cluster.request('POST', '/workloads/web/scale', { replicas: 4 });
+  await cluster.untilRunning('web', 4);
+  await end(second.child, 'SIGKILL');
+}, 120_000);
+
 test('of two on copies of one directory one commands; the other stands down, and follows when that is gone', async () => {
   await cluster.submit({ id: 'web', ...SLEEP, replicas: 3 });
   await cluster.untilRunning('web', 3);

@@ -81,8 +81,16 @@ it('goes on with stops, restarts and events where it was', async () => {
 it('acknowledges nothing once its files are gone', async () => {
   const { rm } = await import('node:fs/promises');
   await rm(cluster.scheduler.dataDir, { recursive: true });
-  const answer = await cluster.request('POST', '/workloads', { command: ['true'] });
-  expect(answer).toMatchObject({ status: 507, body: { code: 'STORE_UNWRITABLE' } });
+  // Both meet the loss of the files: neither is carried out.
+  const answers = await Promise.all([
+    cluster.request('POST', '/workloads', { command: ['true'] }),
+    cluster.request('POST', '/nodes/n1/cordon'),
+  ]);
+  for (const answer of answers) expect(answer).toMatchObject({ status: 507, body: { code: 'STORE_UNWRITABLE' } });
+  const isSchedulable = async () =>
+    (await cluster.request<{ schedulable: boolean }>('GET', '/nodes/n1')).body.schedulable;
+  await until(isSchedulable, { what: 'the node takes instances, as far as it is heard' });
+  expect((await cluster.request('GET', '/workloads')).body).toMatchObject({ workloads: [] });
   expect((await cluster.request('GET', '/health')).body).toMatchObject({
     status: 'degraded',
     store: { writable: false },

@@ -257,18 +257,18 @@ test('dropped bytes are summed up from where the answer begins', async () => {
   log.drop('stderr', 5_000);
   log.write('stderr', 'err\n', T0_US + 10_500_000);
   const sum = (from: number) => Array.from({ length: 19 - from }, (_, i) => 100 + from + i).reduce((a, b) => a + b, 0);
-  const dropped = (more: Partial<LogRequest> = {}) => countDropped(requestOf(log.directory, more), null);
+  const dropped = (more: Partial<LogRequest> = {}) => countDropped(requestOf(log.directory, more), []);
   expect(await dropped({ stream: 'stdout' })).toBe(sum(0));
   expect(await dropped()).toBe(sum(0) + 5_000);
   expect(await dropped({ sinceMs: T0_US / 1_000 + 15_000 })).toBe(sum(14));
   expect(await dropped({ tail: 1 })).toBe(sum(0) + 5_000);
   const ofRun = (run: number, droppedBytes: number, endedAtMs = Date.now()) =>
-    countDropped(requestOf(log.directory), { generation: 1, run, droppedBytes, endedAtMs });
+    countDropped(requestOf(log.directory), [{ generation: 1, run, droppedBytes, endedAtMs }]);
   expect(await ofRun(1, 10_000)).toBe(10_000); // what the indexes do not tell came after their last entries
   expect(await ofRun(1, 100)).toBe(sum(0) + 5_000);
   expect(await ofRun(2, 10)).toBe(sum(0) + 5_000 + 10);
   const late = requestOf(log.directory, { sinceMs: T0_US / 1_000 + 60_000 });
-  expect(await countDropped(late, { generation: 1, run: 1, droppedBytes: 10_000, endedAtMs: T0_US / 1_000 })).toBe(0);
+  expect(await countDropped(late, [{ generation: 1, run: 1, droppedBytes: 10_000, endedAtMs: T0_US / 1_000 }])).toBe(0);
 });
 
 describe('while the files change', () => {

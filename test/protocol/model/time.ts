@@ -19,6 +19,7 @@ export const POLICY: HealthPolicy = {
   ...HEALTH_PROFILES.default,
   heartbeatMs: 500,
   silentAfterMs: 1_000,
+  silentProbeMs: 250,
   probeTimeoutMs: 1_000,
   refusedVerdictMs: 2_000,
   leaseMs: 4_000,

@@ -15,6 +15,11 @@ describe('workload status', () => {
     expect(workloadStatusOf(goal, counts).status).toBe(expected);
   });
 
+  it('is not stopped by being scaled to 0 and up again before its instances are forgotten', () => {
+    expect(workloadStatusOf('run', { stopped: 4 }, 0).status).toBe('running');
+    expect(workloadStatusOf('run', { stopped: 4 }, 2).status).toBe('pending');
+  });
+
   it('says how many of how many', () => {
     expect(workloadStatusOf('run', { running: 9, pending: 1 }).reason).toBe('9 of 10 running');
   });

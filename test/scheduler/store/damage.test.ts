@@ -8,6 +8,7 @@ import { cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/pr
 import { dirname, join } from 'node:path';
 import { Level } from 'level';
 import type { Damage } from '../../../scheduler/store/damage';
+import { keys } from '../../../scheduler/store/keys';
 import { openLevelStore } from '../../../scheduler/store/open';
 import { surroundingsOf } from '../../../scheduler/store/surroundings';
 import { random } from '../../support/random';
@@ -246,6 +247,20 @@ describe('damage', () => {
       reason: 'it has no batch, where number 140 had been acknowledged',
       complete: false,
     });
+  });
+
+  it('that comes again, and takes what was done about the first with it, is dealt with like the first', async () => {
+    const { path, files } = await aStore();
+    await remove(manifest)(path, files);
+    const first = await openLevelStore(path);
+    expect(first.damage).not.toBeNull();
+    // What was written anew is in a table, and this in the log.
+    await first.store.write([del(keys.damage), put('later', 1)]);
+    await first.store.close();
+    await remove(log)(path, await readdir(path));
+    const second = await openLevelStore(path);
+    expect(second.damage?.reason).toMatch(/had been acknowledged/);
+    await second.store.close();
   });
 
   it('of a value leaves that value in a file, as it was found', async () => {

@@ -1,12 +1,35 @@
 /**
  * Writes that survive what they have to survive: power loss (`writeDurably`), or only the end of this
- * process (`replaceFile`). Everything is asynchronous; nothing here blocks the event loop.
+ * process (`replaceFile`). What is read or written is a file of the directory that is named: no symbolic link leads out
+ * of it. Everything is asynchronous; nothing here blocks the event loop.
  */
-import { open, rename } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { MorchError } from '../contract/errors';
 
 const FILE_MODE = 0o600;
+/** A FIFO is opened without waiting for whoever writes to it. */
+const READING = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const REPLACING = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/** @throws NodeJS.ErrnoException ENOENT: there is no such file; ELOOP: a symbolic link, or no file but a FIFO or the like */
+export async function openOwnFile(path: string): Promise<FileHandle> {
+  const file = await open(path, READING);
+  if ((await file.stat()).isFile()) return file;
+  await file.close();
+  throw Object.assign(new Error(`ELOOP: ${path} is no regular file`), { code: 'ELOOP', syscall: 'open', path });
+}
+
+/** @throws NodeJS.ErrnoException like `openOwnFile` */
+export async function readOwnFile(path: string, encoding: 'utf8' | 'latin1' = 'utf8'): Promise<string> {
+  const file = await openOwnFile(path);
+  try {
+    return await file.readFile(encoding);
+  } finally {
+    await file.close();
+  }
+}
 
 /** Replaces the file as a whole; once it resolves, the content and the name survive power loss. */
 export async function writeDurably(path: string, text: string): Promise<void> {
@@ -21,7 +44,7 @@ export async function replaceFile(path: string, text: string): Promise<void> {
 
 async function replace(path: string, text: string, sync: boolean): Promise<void> {
   const temporary = `${path}.tmp`;
-  const file = await open(temporary, 'w', FILE_MODE);
+  const file = await open(temporary, REPLACING, FILE_MODE);
   try {
     await file.writeFile(text);
     if (sync) await file.sync();

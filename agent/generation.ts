@@ -324,7 +324,8 @@ export class Generation {
     if (failure.syscall === SECRETS_GONE)
       return { kind: 'notRunning', end: { kind: 'refused', why: 'secretsGone' }, error: this.#secretsGone() };
     const cwd = cwdOf(this.spec, this.means.records.workDirectoryOf(this.spec));
-    const error = await startFailed(failure, this.spec, cwd, this.spec.node);
+    const ownUid = this.means.users.ownUidOf(this.spec);
+    const error = await startFailed(failure, this.spec, { node: this.spec.node, cwd, ownUid });
     this.#startError = { detail: error.message, ...error.system! };
     this.#ranMs = 0;
     const what = `${error.system!.syscall}: ${error.system!.errnoCode}`;
@@ -338,12 +339,13 @@ export class Generation {
 
   /** Makes the next run's intent durable, and the run the present one; the error if it cannot be. */
   async #recordIntent(): Promise<{ run: number; nonce: string; logs: LogPlan } | MorchError> {
-    const { records, logFiles, bootId } = this.means;
+    const { records, logFiles, users, bootId } = this.means;
     const run = this.#run + 1;
     const attempts = this.#attemptsBefore() + 1;
     const nonce = randomUUID();
     try {
       const logs = await logFiles.provide(this.spec);
+      await users.prepare(this.spec);
       const { leaseTerm } = this.#admission;
       await records.saveIntent({
         spec: this.spec,

@@ -69,30 +69,34 @@ function lookUpOwnUser(): { name: string; home: string } {
   }
 }
 
-/** @returns the answer to a start that the kernel refused, naming program and node, and what to do */
-export async function startFailed(
-  failure: StartFailure,
-  program: ProcessSpec,
-  cwd: string,
-  node: string,
-): Promise<MorchError> {
+export interface StartPlace {
+  node: string;
+  cwd: string;
+  /** Of the instance's own user; null: it runs as another. */
+  ownUid: number | null;
+}
+
+/** @returns the answer to a start that was refused, by the kernel or by the node's rules, naming program and node, and what to do */
+export async function startFailed(failure: StartFailure, program: ProcessSpec, place: StartPlace): Promise<MorchError> {
   const { errno, errnoCode } = failure;
   // The script's own directory cannot be entered: execve of the script would have failed on its way for the same reason.
   const ofScript = failure.syscall === 'chdir' && program.cwd === undefined && program.script !== undefined;
   const syscall = ofScript ? 'execve' : failure.syscall;
   const why = syscall.startsWith('exec')
-    ? await explainExec(program, errnoCode)
-    : explainStep(program, cwd, syscall, errnoCode);
-  const detail = `Cannot start ${fileOf(program)} on node ${node}: ${why}`;
+    ? await explainExec(program, errnoCode, place)
+    : explainStep(program, place, syscall, errnoCode);
+  const detail = `Cannot start ${fileOf(program)} on node ${place.node}: ${why}`;
   return new MorchError('START_FAILED', detail, { system: { syscall, errno, errnoCode }, cause: failure });
 }
 
 /** What comes before the program's own execution, done by the agent, by the shim, and by its child. */
-function explainStep(program: ProcessSpec, cwd: string, step: string, errnoCode: string): string {
+function explainStep(program: ProcessSpec, place: StartPlace, step: string, errnoCode: string): string {
   const { user, nice = 0, limits = {} } = program;
+  const { cwd } = place;
   switch (step) {
     case 'chdir': {
-      const who = user === undefined || errnoCode !== 'EACCES' ? '' : ` by user ${user}`;
+      const runner = nameUser(program, place);
+      const who = runner === null || errnoCode !== 'EACCES' ? '' : ` by ${runner}`;
       const remedy = errnoCode === 'EACCES' ? 'Make it searchable' : 'Create it there';
       return `the working directory ${cwd} cannot be entered${who} (${errnoCode}). ${remedy}, or give another "cwd".`;
     }
@@ -100,13 +104,22 @@ function explainStep(program: ProcessSpec, cwd: string, step: string, errnoCode:
       return errnoCode === 'ENOENT'
         ? `that node has no user ${user} (${errnoCode}). Create it there, or give another "user".`
         : `its user ${user} cannot be looked up there (${errnoCode}). See to the name service of that node.`;
+    case 'user':
+      return `that node does not allow user ${user}. Start its agent with --allow-user ${user} (root: --allow-root), or leave "user" out.`;
+    case 'user-range':
+      return 'every user of that node for instances is in use. Give its agent a larger --user-range, or let it forget ended instances.';
+    case 'script-dir':
+      return errnoCode === 'EPERM'
+        ? 'its "env" holds a variable by which it would load or run something else, such as PATH, BASH_ENV or LD_PRELOAD, and that node starts only what lies in its directories for programs (--script-dir). Leave the variable out.'
+        : 'it lies, by its real path, in none of the directories from which that node starts programs. Put it into one, or start the agent with another --script-dir.';
+    case 'capbset':
     case 'setgroups':
     case 'setgid':
     case 'setuid':
     case 'chown':
     case 'fchown':
       if (errnoCode !== 'EPERM') break;
-      return `its agent may not run programs as user ${user} (${errnoCode}). Run that agent as root, or leave "user" out.`;
+      return `its agent may not run programs as ${nameUser(program, place) ?? 'another user'} (${errnoCode}). Run that agent as root, with all of root's capabilities, or leave "user" out.`;
     case 'setrlimit':
     case 'prlimit64': {
       const asked = (['openFiles', 'fileBytes', 'coreBytes'] as const).filter((name) => limits[name] !== undefined);
@@ -138,7 +151,13 @@ const REMEDIES: Record<string, string> = {
   EROFS: "The agent's --data-dir cannot be written there.",
 };
 
-async function explainExec(program: ProcessSpec, errnoCode: string): Promise<string> {
+/** Null: the agent's own. */
+function nameUser({ user }: ProcessSpec, { ownUid }: StartPlace): string | null {
+  if (user !== undefined) return `user ${user}`;
+  return ownUid === null ? null : `user ${ownUid}, which the node has given it (see --run-as)`;
+}
+
+async function explainExec(program: ProcessSpec, errnoCode: string, place: StartPlace): Promise<string> {
   const file = fileOf(program);
   const inPath = !file.includes('/');
   if (errnoCode === 'ENOENT' && inPath) {
@@ -162,9 +181,9 @@ async function explainExec(program: ProcessSpec, errnoCode: string): Promise<str
   }
   if (errnoCode === 'EACCES') {
     if (isDirectory === true) return 'it is a directory (EACCES). Give the path of a program.';
-    const { user } = program;
-    if (user !== undefined) {
-      return `user ${user} may not execute it (EACCES). Let that user read and execute it, and search its directories (namei -l ${file}); its file system must not be mounted noexec.`;
+    const runner = nameUser(program, place);
+    if (runner !== null) {
+      return `${runner} may not execute it (EACCES). Let that user read and execute it, and search its directories (namei -l ${file}); its file system must not be mounted noexec.`;
     }
     return `it may not be executed (EACCES). Make it executable: chmod +x ${file}; its directories must be searchable and the file system not mounted noexec.`;
   }

@@ -1,9 +1,8 @@
 /** How much of an instance's output could not be written, as its indexes and the ends of its runs tell. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeDurably } from './files';
-import { LOG_STREAMS, LogDirectory, type LogStream } from './logs/directory';
+import { readOwnFile, writeDurably } from './files';
+import { LOG_STREAMS, LogDirectory, type LogStream, lstat } from './logs/directory';
 import { OpenLog } from './logs/openLog';
 import type { StreamFiles } from './logs/start';
 import { ENTRY_SPAN_US, type IndexEntry } from './logs/timeIndex';
@@ -23,6 +22,8 @@ const NOTED_AT_MOST = 100;
 
 /** What runs dropped at their ends is in no index: it is noted. @throws when the disk is still full */
 export async function noteDropped(directory: string, runs: readonly RunDrops[]): Promise<void> {
+  // Beside logs that are elsewhere, by a link, nothing is noted.
+  if ((await lstat(directory)).isSymbolicLink()) return;
   const noted = merge(await readNoted(directory), runs);
   await writeDurably(fileIn(directory), JSON.stringify(noted.slice(-NOTED_AT_MOST)));
 }
@@ -34,7 +35,7 @@ function merge(earlier: readonly RunDrops[], later: readonly RunDrops[]): RunDro
 }
 
 async function readNoted(directory: string): Promise<RunDrops[]> {
-  const text = await readFile(fileIn(directory), 'utf8').catch(() => '[]');
+  const text = await readOwnFile(fileIn(directory)).catch(() => '[]');
   return z.array(runDropsSchema).catch([]).parse(parseJson(text));
 }
 

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, realpath } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type Logger, pino } from 'pino';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
@@ -21,9 +21,13 @@ import { Membership } from './membership';
 import { loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
+import { CLAIMS_DIRECTORY, OwnUsers } from './ownUsers';
+import { openPassage } from './passage';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { joinTokenIn, startRegistration } from './registration';
+import { settleRunAs } from './rights';
+import { allowsAny, RunUsers } from './runUsers';
 import { Sampler } from './sampler';
 import { SecretFiles } from './secrets';
 import { Session } from './session';
@@ -70,6 +74,7 @@ interface RunningAgent {
 
 async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAgent> {
   const native = loadNative();
+  const runAs = await settleRunAs(options);
   const dataDir = await provideDataDir(resolve(options.dataDir), native);
   const token = options.auth ? await provideAgentToken(dataDir) : null;
   if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
@@ -86,7 +91,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const secrets = await SecretFiles.open(dataDir, log);
   const features = [
     ...(cgroups?.features() ?? []),
-    ...(process.geteuid?.() === 0 ? ['user'] : []),
+    ...(allowsAny(options) ? ['user'] : []),
+    ...(runAs === 'own' ? ['user.own'] : []),
     ...(secrets === null ? [] : ['secrets']),
   ];
   const leasePath = join(dataDir, 'lease');
@@ -96,6 +102,11 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const refreshing = setInterval(() => session.refresh(), REFRESH_LEASE_EVERY_MS);
   const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
   const records = await Records.open(dataDir, log);
+  const { userRange } = options;
+  if (runAs === 'own') await openPassage(dataDir, log);
+  const place = { dataDir, claims: CLAIMS_DIRECTORY, range: userRange };
+  const ownUsers = runAs === 'own' ? await OwnUsers.open(place, () => records.ownersOfWork(), log) : null;
+  const users = new RunUsers(options, ownUsers, userRange, native);
   const logFiles = new LogFiles(dataDir);
   const cgroupOf = (key: string) => cgroups?.directoryOf(key) ?? null;
   const recovered = await recover({ records, host, cgroupOf, bootId, nowMs: Date.now(), log });
@@ -104,12 +115,12 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
   const gate = new Gate(STARTS_AT_ONCE);
-  const { orphanAfterMs, allowNewPrivileges } = options;
+  const { orphanAfterMs, allowNewPrivileges, scriptDirs } = options;
   const supervisor = new Supervisor(
     options.name,
     features,
     {
-      native,
+      users,
       host,
       session,
       cgroups,
@@ -119,6 +130,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       bootId,
       orphanAfterMs,
       allowNewPrivileges,
+      scriptDirs,
       gate,
       log,
       onChange: (report, clusterId) => {
@@ -189,6 +201,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     log,
   });
   supervisor.adopt(recovered);
+  await ownUsers?.releaseUnknown(supervisor.knownOwners());
   const drill = new Drill(log);
   const server = createAgentServer(
     makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
@@ -246,6 +259,7 @@ function untilTold(log: Logger): Promise<void> {
 /** @returns the directory with symbolic links resolved: shims carry its name */
 async function provideDataDir(dataDir: string, native: Native): Promise<string> {
   try {
+    await mkdir(dirname(dataDir), { recursive: true });
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     if (native.lockFile(join(dataDir, 'lock'))) return await realpath(dataDir);
   } catch (cause) {

@@ -3,11 +3,10 @@
  * What it accepts is durable before the command is carried out.
  */
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MorchError } from '../contract/errors';
-import { storing, writeDurably } from './files';
+import { readOwnFile, storing, writeDurably } from './files';
 
 const NOTED_WITHIN_MS = 5_000;
 
@@ -202,7 +201,7 @@ function markIn(own: Identity, clusterId: string): { mark: number } {
 async function readIdentity(path: string): Promise<Identity | null> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readOwnFile(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;

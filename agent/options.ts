@@ -4,7 +4,15 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { isLoopbackHost } from '../access/loopback';
 import { MorchError, parseInput } from '../contract/errors';
-import { dnsLabelOf, dnsLabelSchema, durationMsSchema, hostSchema, labelsSchema, portSchema } from '../contract/fields';
+import {
+  dnsLabelOf,
+  dnsLabelSchema,
+  durationMsSchema,
+  hostSchema,
+  labelsSchema,
+  portSchema,
+  userSchema,
+} from '../contract/fields';
 
 /** `HOST:PORT`, an IPv6 address in brackets. */
 const hostAndPortSchema = z
@@ -21,6 +29,28 @@ const schedulerUrlSchema = z
     message: '--scheduler must be a URL, such as http://10.0.0.1:5000',
   })
   .transform((text) => text.replace(/\/+$/, ''));
+
+/** `FROM-TO`, both included. 0 is root, and 2^32 - 1 no uid. */
+const userRangeSchema = z
+  .string()
+  .transform((text) => /^(\d{1,10})-(\d{1,10})$/.exec(text))
+  .transform((match) => ({ from: Number(match?.[1] ?? 0), to: Number(match?.[2] ?? 0) }))
+  .refine(({ from, to }) => from >= 1 && from <= to && to < 2 ** 32 - 1, {
+    message: '--user-range must be FROM-TO, such as 1610612736-1610678271, from 1 to 4294967294',
+  });
+
+const allowedUserSchema = z
+  .string()
+  .refine((text) => text === '*' || userSchema.safeParse(text).success, {
+    message: '--allow-user must be a login name, a uid, or * for all but root',
+  })
+  .refine((text) => text !== 'root' && !/^0+$/.test(text), {
+    message: '--allow-user never means root: use --allow-root',
+  });
+
+const scriptDirSchema = z
+  .string()
+  .refine((text) => isAbsolute(text), { message: '--script-dir must be an absolute path, such as /opt/jobs' });
 
 export const agentOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
@@ -57,6 +87,13 @@ export const agentOptionsSchema = z.strictObject({
   /** 0: never. */
   orphanAfterMs: durationMsSchema.default(600_000),
   allowNewPrivileges: z.boolean().default(false),
+  /** Whom instances run as that name no user: users of their own, or the agent's; absent: see rights.ts. */
+  runAs: z.enum(['own', 'agent']).optional(),
+  userRange: userRangeSchema.default({ from: 0x6000_0000, to: 0x6000_ffff }),
+  allowUsers: z.array(allowedUserSchema).default([]),
+  allowRoot: z.boolean().default(false),
+  /** Where programs may lie; none: anywhere. */
+  scriptDirs: z.array(scriptDirSchema).default([]),
   /** Where groups of instances are made: see cgroups.ts. */
   cgroup: z
     .string()

@@ -2,12 +2,11 @@
  * `<dataDir>/workloads.json`: what the scheduler has told last of the workloads of which something runs here (labels,
  * replicas, …), where that is later than what their starts said. It is told back to a scheduler that has lost its records.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { type WorkloadOrigin, workloadOriginSchema } from '../contract/workload';
-import { storing, writeDurably } from './files';
+import { readOwnFile, storing, writeDurably } from './files';
 
 const storedSchema = z.record(z.string(), workloadOriginSchema);
 
@@ -28,7 +27,7 @@ export class Origins {
   static async open(dataDir: string, uids: () => ReadonlySet<string>, log: Logger): Promise<Origins> {
     const path = join(dataDir, 'workloads.json');
     try {
-      const stored = storedSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+      const stored = storedSchema.parse(JSON.parse(await readOwnFile(path)));
       return new Origins(path, new Map(Object.entries(stored)), uids);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT')

@@ -5,15 +5,18 @@
  *   run.<n>.open   what came of it: written by its shim (docs/shim.md), `run.<n>.ended` once its main process has ended
  *   stop.json      that the run was told to stop, and why
  *   end.json       how the last run ended, or the generation; also the tombstone of a stop that came before the start
- *   work/          where a `command` runs
+ *
+ * and, apart from it, `<dataDir>/work/<uid>.<slot>.<generation>/`: the workload's, where a `command` runs; the home of a
+ * user of its own. Nobody but the agent's user gets into the former; through the latter's parent others may go.
  *
  * Of intent and end, the one with the higher run is the later; of the same run, the end.
  */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, lchown, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { AGENT_INSTANCE_STATUSES, startErrorSchema, startedSchema } from '../contract/agentApi';
+import { slotSchema, uidSchema } from '../contract/fields';
 import {
   exitSchema,
   kindSchema,
@@ -22,11 +25,12 @@ import {
   stopSchema,
   workloadOriginSchema,
 } from '../contract/workload';
-import { replaceFile, storing, syncDirectory, writeDurably } from './files';
+import { readOwnFile, replaceFile, storing, syncDirectory, writeDurably } from './files';
 import { runDropsSchema } from './logDropped';
+import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
 
-const idFields = { uid: z.string(), slot: z.string(), instanceId: z.string(), generation: z.int() };
+const idFields = { uid: uidSchema, slot: slotSchema, instanceId: z.string(), generation: z.int() };
 
 /** A start command with every default filled in. */
 export const resolvedStartSchema = z.object({
@@ -108,17 +112,22 @@ export function keyOf({ uid, slot, generation }: GenerationId): string {
 export class Records {
   readonly #root: string;
 
+  readonly #work: string;
+
   private constructor(
-    root: string,
+    dataDir: string,
     private readonly log: Logger,
   ) {
-    this.#root = root;
+    this.#root = join(dataDir, 'instances');
+    this.#work = join(dataDir, 'work');
   }
 
   static async open(dataDir: string, log: Logger): Promise<Records> {
-    const root = join(dataDir, 'instances');
-    await mkdir(root, { recursive: true, mode: 0o700 });
-    return new Records(root, log);
+    const records = new Records(dataDir, log);
+    await mkdir(records.#root, { recursive: true, mode: 0o700 });
+    await mkdir(records.#work, { recursive: true });
+    await chmod(records.#work, 0o711);
+    return records;
   }
 
   directoryOf(id: GenerationId): string {
@@ -126,14 +135,30 @@ export class Records {
   }
 
   workDirectoryOf(id: GenerationId): string {
-    return join(this.directoryOf(id), 'work');
+    return join(this.#work, keyOf(id));
+  }
+
+  /** @param user whose it is to be; null: the agent's own */
+  async provideWorkDirectory(id: GenerationId, user: { uid: number; gid: number } | null): Promise<void> {
+    const directory = this.workDirectoryOf(id);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (user !== null) await lchown(directory, user.uid, user.gid);
+  }
+
+  /** By `logOwnerKey`: whose the work directories are, by their inodes. */
+  async ownersOfWork(): Promise<Map<string, number>> {
+    const owners = new Map<string, number>();
+    for (const name of await readdir(this.#work)) {
+      const { uid } = await lstat(join(this.#work, name));
+      owners.set(name.slice(0, name.lastIndexOf('.')), uid);
+    }
+    return owners;
   }
 
   /** @throws MorchError STORE_UNWRITABLE; then nothing may be started on it */
   async saveIntent(intent: Intent): Promise<void> {
     await storing(`record the start of ${intent.spec.instanceId}`, this.#root, () =>
       this.#inDirectory(intent.spec, async (directory) => {
-        if (intent.spec.script === undefined) await mkdir(join(directory, 'work'), { recursive: true, mode: 0o750 });
         await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
         if (intent.run > 1) await this.#removeRun(directory, intent.run - 1);
       }),
@@ -152,7 +177,9 @@ export class Records {
     );
   }
 
+  /** The work directory first: without a record nobody would know of it. */
   async remove(id: GenerationId): Promise<void> {
+    await removeTree(this.workDirectoryOf(id));
     await rm(this.directoryOf(id), { recursive: true, force: true });
   }
 
@@ -183,7 +210,7 @@ export class Records {
 
   async #read<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
     try {
-      return schema.parse(JSON.parse(await readFile(path, 'utf8')));
+      return schema.parse(JSON.parse(await readOwnFile(path)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
         this.log.error({ err: error, path }, 'a record cannot be read; it is left out');

@@ -1,17 +1,18 @@
 /** Makes of a start command what its shim is given: names are looked up and groups made on this node. */
-import { chown } from 'node:fs/promises';
 import { constants } from 'node:os';
 import type { Limits } from '../contract/workload';
 import { withProcessDefaults } from '../contract/workload';
 import type { Cgroups } from './cgroups';
 import { argvOf, cwdOf, environmentOf, fileOf } from './launch';
-import { type Native, NativeError, type SystemUser } from './native/index';
+import { NativeError, type SystemUser } from './native/index';
 import { type Fence, type LogPlan, type Rlimit, type RunPlan, SECRETS_GONE, StartFailure } from './processHost';
 import { keyOf, type Records, type ResolvedStart } from './records';
+import type { RunUsers } from './runUsers';
+import { findAllowed } from './scriptDirs';
 import type { GivenSecrets, SecretFiles } from './secrets';
 
 export interface RunPlanMeans {
-  native: Pick<Native, 'lookUpUser'>;
+  users: RunUsers;
   /** Null: none are used on this node. */
   cgroups: Pick<Cgroups, 'create'> | null;
   records: Records;
@@ -20,6 +21,8 @@ export interface RunPlanMeans {
   /** How long an instance of a cluster may go on while its agent is absent; 0: for ever. */
   orphanAfterMs: number;
   allowNewPrivileges: boolean;
+  /** Where programs may lie; none: anywhere. */
+  scriptDirs: readonly string[];
 }
 
 /** What tells one run of a generation from another. */
@@ -33,36 +36,35 @@ export interface RunNames {
   startUntilMs: number | null;
 }
 
-/** @throws StartFailure when its secrets are gone, the user is not known here, or its directory or group cannot be had */
+/** @throws StartFailure when its secrets are gone, its user or program is not known or not allowed here, or its directory or group cannot be had */
 export async function planRun(
   spec: ResolvedStart,
   { run, nonce, logs, leaseTerm, startUntilMs }: RunNames,
   means: RunPlanMeans,
 ): Promise<RunPlan> {
   const { instanceId, generation, node, limits, nice, umask } = withProcessDefaults(spec);
-  const workDirectory = means.records.workDirectoryOf(spec);
+  const { records, users, cgroups, scriptDirs } = means;
+  const workDirectory = records.workDirectoryOf(spec);
   const privateCwd = spec.cwd === undefined && spec.script === undefined;
-  const user = spec.user === undefined ? null : await lookUp(spec.user, means.native);
-  if (user !== null && privateCwd) await call('chown', () => chown(workDirectory, user.uid, user.gid));
-  const { env: secretEnv, directory: secretFiles } = await giveSecrets(spec, user, means);
-  const { cgroups } = means;
+  const user = await users.choose(spec, workDirectory);
+  const secrets = await giveSecrets(spec, user, means);
+  const ownEnv = { ...spec.env, ...secrets.env };
+  const env = environmentOf({ ...spec, env: ownEnv }, { instanceId, generation, run, node, nonce }, user ?? undefined);
+  if (secrets.directory !== null) env.MORCH_SECRETS = secrets.directory;
+  const cwd = cwdOf(spec, workDirectory);
+  const program = { file: fileOf(spec), cwd, searchPath: env.PATH!, env: ownEnv };
+  const file = scriptDirs.length === 0 ? program.file : await findAllowed(program, scriptDirs);
+  if (privateCwd || user?.home === workDirectory) await call('chown', () => records.provideWorkDirectory(spec, user));
   return {
     key: `${keyOf(spec)}.${run}`,
     generation,
     run,
-    file: fileOf(spec),
+    file,
     argv: argvOf(spec),
-    env: {
-      ...environmentOf(
-        { ...spec, env: { ...spec.env, ...secretEnv } },
-        { instanceId, generation, run, node, nonce },
-        user ?? undefined,
-      ),
-      ...(secretFiles === null ? {} : { MORCH_SECRETS: secretFiles }),
-    },
-    cwd: cwdOf(spec, workDirectory),
+    env,
+    cwd,
     privateCwd,
-    stateDirectory: means.records.directoryOf(spec),
+    stateDirectory: records.directoryOf(spec),
     nonce,
     stop: spec.stop,
     logs,
@@ -106,12 +108,6 @@ function rlimitsOf({ coreBytes, fileBytes, openFiles }: Limits): Rlimit[] {
     ['openFiles', openFiles],
   ];
   return limits.flatMap(([resource, value]) => (value === undefined ? [] : [{ resource, value }]));
-}
-
-async function lookUp(name: string, native: RunPlanMeans['native']): Promise<SystemUser> {
-  const user = await native.lookUpUser(name);
-  if (user === null) throw new StartFailure('getpwnam', constants.errno.ENOENT, 'ENOENT');
-  return user;
 }
 
 async function call<T>(step: string, act: () => Promise<T>): Promise<T> {

@@ -262,6 +262,7 @@ export class Supervisor {
       });
       if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
     }
+    await this.#releaseUsers(ended.map(({ id }) => id));
   }
 
   /** @returns false as long as the disk has no room for what it could not take: then its end stays known, and tells it */
@@ -430,7 +431,13 @@ export class Supervisor {
   #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
     this.#leave(known);
     if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
+    else void this.#releaseUsers([known.id]);
     this.#pruneAlone();
+  }
+
+  /** Of what is known, or started anew meanwhile, nothing is taken. */
+  async #releaseUsers(owners: LogOwner[]): Promise<void> {
+    await this.means.users.release(owners.filter((owner) => !this.#byOwner.has(logOwnerKey(owner))));
   }
 
   #enter(known: Known): void {

@@ -7,7 +7,7 @@
  * is bounded by second, so that an idle agent stays idle and a chatty one leaves the connection to others.
  */
 import type { Logger } from 'pino';
-import { LOG_STREAMS, LogDirectory, type LogNumbers, logPath, stat, unlessGone } from './logs/directory';
+import { LOG_STREAMS, LogDirectory, type LogNumbers, logPath, lstat, unlessGone } from './logs/directory';
 import { type LogOwner, logOwnerKey } from './logs/files';
 import { readLastLines } from './logs/lastLines';
 
@@ -181,7 +181,7 @@ export class Tails {
         LOG_STREAMS.map(async (stream) => {
           const number = numbers[stream].at(-1);
           if (number === undefined) return '0:0';
-          const file = await unlessGone(stat(logPath(seen.directory.path, stream, number)));
+          const file = await unlessGone(lstat(logPath(seen.directory.path, stream, number)));
           return `${number}:${file?.size ?? 0}`;
         }),
       );

@@ -40,6 +40,11 @@ export const PART_VARIABLES = [
   'MORCH_TLS_KEY',
   'MORCH_TLS_CA',
   'MORCH_TLS_VALIDITY',
+  'MORCH_RUN_AS',
+  'MORCH_USER_RANGE',
+  'MORCH_ALLOW_USER',
+  'MORCH_ALLOW_ROOT',
+  'MORCH_SCRIPT_DIR',
 ] as const;
 
 /** By the name of its verb: the module below dist/, and its function. */

@@ -3,7 +3,15 @@
  * `/events` WebSocket. An agent used alone takes the same start and stop from anybody.
  */
 import { z } from 'zod';
-import { dnsLabelSchema, durationMsSchema, instanceIdSchema, labelsSchema, timeSchema } from './fields';
+import {
+  dnsLabelSchema,
+  durationMsSchema,
+  instanceIdSchema,
+  labelsSchema,
+  slotSchema,
+  timeSchema,
+  uidSchema,
+} from './fields';
 import { amountsSchema, nodeUsageSchema } from './node';
 import { ENV_ONCE, isEnvGivenTwice, secretValuesSchema } from './secrets';
 import {
@@ -48,8 +56,8 @@ export const startErrorSchema = z.object({
  * so that of two reports the later is known whatever way they came.
  */
 export const instanceReportSchema = z.object({
-  uid: z.string(),
-  slot: z.string().describe('"0" for web.0, the node name for a daemon'),
+  uid: uidSchema,
+  slot: slotSchema,
   instanceId: instanceIdSchema,
   generation: z.int(),
   run: z.int(),
@@ -104,12 +112,7 @@ export const startInstanceSchema = z
     kind: kindSchema.default('batch'),
     ...processInputFields,
     instanceId: instanceIdSchema.optional(),
-    uid: z
-      .string()
-      .min(1)
-      .max(64)
-      .regex(/^[A-Za-z0-9-]+$/, 'must be of letters, digits and "-"')
-      .optional(),
+    uid: uidSchema.optional(),
     generation: z.int().min(1).optional(),
     attemptsUsed: z.int().min(0).optional(),
     node: dnsLabelSchema.optional().describe('the name the scheduler knows this node by; MORCH_NODE'),
@@ -135,7 +138,7 @@ export type Started = z.infer<typeof startedSchema>;
 
 const stopTarget = {
   instanceId: instanceIdSchema.optional(),
-  uid: z.string().optional(),
+  uid: uidSchema.optional(),
   generation: z.int().min(1).optional(),
   pid: z.int().min(1).optional(),
   graceMs: durationMsSchema.optional().describe('default: the grace it was started with'),
@@ -157,7 +160,7 @@ export const stopBatchSchema = z.strictObject({
     .array(
       z.strictObject({
         instanceId: instanceIdSchema,
-        uid: z.string(),
+        uid: uidSchema,
         generation: z.int().min(1),
         graceMs: durationMsSchema.optional(),
         ...commander,
@@ -170,8 +173,8 @@ export type StopBatch = z.output<typeof stopBatchSchema>;
 
 /** What an agent was told to run, of a generation that has not ended: from it a workload is put together again. */
 export const keptInstanceSchema = z.object({
-  uid: z.string(),
-  slot: z.string(),
+  uid: uidSchema,
+  slot: slotSchema,
   instanceId: instanceIdSchema,
   generation: z.int(),
   kind: kindSchema,
@@ -236,7 +239,7 @@ export const TAIL_BYTES = 4_096;
 export const tailsMessageSchema = z.object({
   type: z.literal('tails'),
   instances: z.array(
-    z.tuple([z.string(), z.string(), z.int(), z.int(), z.string().max(TAIL_BYTES), z.string().max(TAIL_BYTES)]),
+    z.tuple([uidSchema, slotSchema, z.int(), z.int(), z.string().max(TAIL_BYTES), z.string().max(TAIL_BYTES)]),
   ),
 });
 export type TailsMessage = z.infer<typeof tailsMessageSchema>;
@@ -279,7 +282,7 @@ export type AckMessage = z.infer<typeof ackMessageSchema>;
 /** From the scheduler: these ended generations are durable there; the agent may drop their records. */
 export const forgetMessageSchema = z.object({
   type: z.literal('forget'),
-  instances: z.array(z.object({ uid: z.string(), slot: z.string(), generation: z.int() })),
+  instances: z.array(z.object({ uid: uidSchema, slot: slotSchema, generation: z.int() })),
 });
 export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
 
@@ -289,7 +292,7 @@ export type ForgetMessage = z.infer<typeof forgetMessageSchema>;
  */
 export const workloadsMessageSchema = z.object({
   type: z.literal('workloads'),
-  workloads: z.array(z.object({ uid: z.string(), workload: workloadOriginSchema })),
+  workloads: z.array(z.object({ uid: uidSchema, workload: workloadOriginSchema })),
 });
 export type WorkloadsMessage = z.infer<typeof workloadsMessageSchema>;
 

@@ -9,7 +9,11 @@ export const FEATURES = {
   'limits.cpu': { offers: 'bounds the CPU time of a whole process tree', lack: 'no cgroup v2 cpu controller' },
   'limits.memory': { offers: 'bounds the memory of a whole process tree', lack: 'no cgroup v2 memory controller' },
   'limits.pids': { offers: 'bounds the processes and threads of a tree', lack: 'no cgroup v2 pids controller' },
-  user: { offers: 'runs programs as any of its users', lack: 'its agent does not run as root' },
+  user: {
+    offers: 'runs programs as users that are named',
+    lack: 'its agent allows no user to be named, see --allow-user and --allow-root',
+  },
+  'user.own': { offers: 'runs each instance as a user of its own', lack: 'its agent runs them as its own user' },
   secrets: { offers: 'gives programs secrets, which it keeps in memory only', lack: 'no tmpfs of its own at /dev/shm' },
   cgroup: { offers: 'kills a whole process tree by its cgroup, whatever it does', lack: 'no cgroup v2' },
 } as const;

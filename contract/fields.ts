@@ -33,6 +33,16 @@ export const instanceIdSchema = z
     'must be <workload>.<index>, such as web.0',
   );
 
+/** Identity of a workload, as the scheduler makes it (a UUID); it names directories on nodes. */
+export const uidSchema = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(/^[A-Za-z0-9-]+$/, 'must be of letters, digits and "-"');
+
+/** Of an instance within its workload: "0" for web.0, the node's name for a daemon. */
+export const slotSchema = dnsLabelSchema;
+
 /** A string the kernel takes: no NUL byte in it. */
 export const kernelStringSchema = z.string().refine((text) => !text.includes('\0'), 'must not hold a NUL character');
 

@@ -19,7 +19,7 @@ import { BACKUP_MEDIA } from './backup';
 import { blackBoxRecordSchema } from './blackBox';
 import { drillAcceptedSchema, drillCommandSchema, drillInputSchema, drillPreviewSchema, drillSchema } from './drill';
 import { eventSchema } from './events';
-import { labelKeySchema } from './fields';
+import { labelKeySchema, uidSchema } from './fields';
 import {
   bareHealthSchema,
   healthCheckSchema,
@@ -98,7 +98,7 @@ export const logsQuerySchema = z.strictObject({
   follow: flagParameter.default(false),
 });
 export const agentLogsQuerySchema = logsQuerySchema.omit({ instance: true }).extend({
-  uid: z.string().optional(),
+  uid: uidSchema.optional(),
   frames: flagParameter.default(false).describe('for schedulers: each piece with the position after it'),
   from: logPositionParameter.optional().describe('go on from a position that a frame told'),
 });

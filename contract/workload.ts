@@ -126,7 +126,11 @@ export const processFields = {
   env: envSchema.optional(),
   cwd: absolutePathSchema.optional(),
   maxRunMs: positiveMsSchema.optional(),
-  user: userSchema.optional().describe("a login name or uid of the node; default: the agent's own"),
+  user: userSchema
+    .optional()
+    .describe(
+      "a login name or uid of the node, which must allow it; default: a user of the instance's own, or the agent's",
+    ),
   limits: limitsSchema.optional(),
   nice: z.int().min(-20).max(19).optional().describe('default 0; below it only where the agent runs as root'),
   umask: umaskSchema.optional().describe('octal; default "022"'),

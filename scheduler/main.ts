@@ -160,6 +160,8 @@ async function openTls(options: SchedulerOptions, log: Logger): Promise<ClusterT
 /** @throws MorchError INVALID_INPUT naming --data-dir */
 async function openStore(dataDir: string): Promise<OpenedStore> {
   try {
+    // What lies above is not ours alone: an agent's workloads may have to pass there.
+    await mkdir(path.dirname(dataDir), { recursive: true });
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
   } catch (cause) {
     throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });

@@ -95,6 +95,8 @@ async function* chunksOf(file: string): AsyncGenerator<Buffer> {
 
 async function lockDataDir(dataDir: string, around: Surroundings): Promise<{ release(): Promise<void> }> {
   try {
+    // What lies above is not ours alone: an agent's workloads may have to pass there.
+    await mkdir(path.dirname(dataDir), { recursive: true });
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
   } catch (cause) {
     throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${messageOf(cause)}`, { cause });

@@ -17,6 +17,8 @@ while IFS= read -r variable; do
   case $variable in MORCH_* | NODE_OPTIONS) unset "$variable" ;; esac
 done < <(compgen -e)
 export NO_COLOR=1 NO_UPDATE_NOTIFIER=1
+# Below $work, where only this user may go, are scripts and what they write.
+export MORCH_RUN_AS=agent
 
 give_up() {
   echo "$0: $*" >&2

@@ -161,7 +161,7 @@ export function makeHandlers({
   async function findLogOwner(instanceId: string, uid: string | undefined): Promise<LogOwner> {
     const known = supervisor.findOwner(instanceId, uid);
     if (known !== null) return known;
-    if (uid !== undefined && /^[A-Za-z0-9-]{1,64}$/.test(uid) && instanceIdSchema.safeParse(instanceId).success) {
+    if (uid !== undefined && instanceIdSchema.safeParse(instanceId).success) {
       const owner = { uid, slot: instanceId.slice(instanceId.indexOf('.') + 1) };
       if (await logFiles.exists(owner)) return owner;
     }

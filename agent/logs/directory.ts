@@ -1,11 +1,13 @@
 /**
  * The names of an instance's log files (docs/shim.md, "Log files") and which of them there are. Its shims write
- * and remove them while others read: whatever is listed may be gone a moment later.
+ * and remove them while others read: whatever is listed may be gone a moment later. Symbolic links count as gone, whether
+ * in the place of a file or of the directory: nobody reads by way of a log what is elsewhere.
  */
-import { stat as statWithCallback } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { lstat as lstatWithCallback } from 'node:fs';
+import { type FileHandle, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { openOwnFile } from '../files';
 
 export const LOG_STREAMS = ['stdout', 'stderr'] as const;
 export type LogStream = (typeof LOG_STREAMS)[number];
@@ -13,7 +15,7 @@ export type LogStream = (typeof LOG_STREAMS)[number];
 export type LogNumbers = Record<LogStream, number[]>;
 
 /** As in fs/promises, for a third less of CPU time: for those who look at many files again and again. */
-export const stat = promisify(statWithCallback);
+export const lstat = promisify(lstatWithCallback);
 
 /** A directory changed more recently than this is listed again: a second change may bear the same time. */
 const SETTLED_MS = 1_000;
@@ -45,7 +47,8 @@ export function logNumbersOf(names: readonly string[]): LogNumbers {
 
 /** Names in a directory; none when it is not there. */
 export async function namesIn(directory: string): Promise<string[]> {
-  return (await unlessGone(readdir(directory))) ?? [];
+  const isThere = (await unlessGone(lstat(directory)))?.isDirectory() ?? false;
+  return isThere ? ((await unlessGone(readdir(directory))) ?? []) : [];
 }
 
 /** Null for a file or directory that is not there, or not any more. */
@@ -58,8 +61,15 @@ export async function unlessGone<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-export function openIfThere(path: string) {
-  return unlessGone(open(path, 'r'));
+/** Null for what is no file, too. */
+export async function openIfThere(path: string): Promise<FileHandle | null> {
+  try {
+    return await openOwnFile(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ELOOP') return null;
+    throw error;
+  }
 }
 
 /** Lists a directory again and again, and reads it only when something was added or removed. */
@@ -71,7 +81,7 @@ export class LogDirectory {
 
   async numbers(): Promise<LogNumbers> {
     const atMs = Date.now();
-    const changedAtMs = (await unlessGone(stat(this.path)))?.mtimeMs ?? -1;
+    const changedAtMs = (await unlessGone(lstat(this.path)))?.mtimeMs ?? -1;
     if (changedAtMs !== this.#listed.changedAtMs || this.#listed.atMs - changedAtMs < SETTLED_MS) {
       this.#numbers = logNumbersOf(await namesIn(this.path));
       this.#listed = { changedAtMs, atMs };

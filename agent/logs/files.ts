@@ -2,12 +2,12 @@
  * Where output lies: `<dataDir>/logs/<uid>.<slot>/`, apart from the records, so that it outlives them. What is in there is
  * written by shims (docs/shim.md, "Log files") and goes on over runs and generations, so that the limit holds for the instance.
  */
-import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../../contract/workload';
 import { storing } from '../files';
 import type { LogPlan } from '../processHost';
-import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, namesIn, unlessGone } from './directory';
+import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, lstat, namesIn, unlessGone } from './directory';
 
 const UNKNOWN_KEPT_MS = 7 * 24 * 3_600_000;
 
@@ -48,7 +48,7 @@ export class LogFiles {
     const directory = this.directoryOf(owner);
     const limits = logLimitsWithDefaults(owner.logs);
     return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
-      const made = await mkdir(directory, { recursive: true, mode: 0o750 });
+      const made = await mkdir(directory, { recursive: true, mode: 0o700 });
       const stored = made === undefined ? await this.#stored(logOwnerKey(owner)) : [];
       const newest = (stream: LogStream) => stored.filter((log) => log.stream === stream).at(-1)?.number ?? 1;
       for (const stream of LOG_STREAMS) {
@@ -63,7 +63,7 @@ export class LogFiles {
   }
 
   async exists(owner: LogOwner): Promise<boolean> {
-    return (await unlessGone(stat(this.directoryOf(owner)))) !== null;
+    return (await unlessGone(lstat(this.directoryOf(owner))))?.isDirectory() ?? false;
   }
 
   /** All there are, by owner and stream, oldest first. */
@@ -89,7 +89,7 @@ export class LogFiles {
       const directory = join(this.#root, name);
       let newestMs = 0;
       for (const file of ['', ...(await namesIn(directory))]) {
-        const found = await unlessGone(stat(join(directory, file)));
+        const found = await unlessGone(lstat(join(directory, file)));
         newestMs = Math.max(newestMs, found?.mtimeMs ?? 0);
       }
       if (newestMs < nowMs - UNKNOWN_KEPT_MS) await rm(directory, { recursive: true, force: true });
@@ -116,8 +116,8 @@ export class LogFiles {
     const numbers = logNumbersOf(await namesIn(directory));
     const stored = LOG_STREAMS.flatMap((stream) =>
       numbers[stream].map(async (number): Promise<StoredLog | null> => {
-        const log = await unlessGone(stat(logPath(directory, stream, number)));
-        const index = await unlessGone(stat(indexPath(directory, stream, number)));
+        const log = await unlessGone(lstat(logPath(directory, stream, number)));
+        const index = await unlessGone(lstat(indexPath(directory, stream, number)));
         if (log === null && index === null) return null;
         const bytes = (log?.size ?? 0) + (index?.size ?? 0);
         const isNewest = number === numbers[stream].at(-1);

@@ -1,7 +1,6 @@
 /** Where in one stream's files the output since a time begins, by their times and indexes, and where it ends. */
-import { stat } from 'node:fs/promises';
 import type { StreamPosition } from '../../contract/logFrames';
-import { type LogStream, logPath, unlessGone } from './directory';
+import { type LogStream, logPath, lstat, unlessGone } from './directory';
 import { OpenLog } from './openLog';
 import { ENTRY_SPAN_US } from './timeIndex';
 
@@ -20,7 +19,7 @@ export interface StreamFiles {
 /** The end there is now. */
 export async function findEnd({ directory, stream, numbers }: StreamFiles): Promise<StreamPosition> {
   const number = numbers.at(-1) ?? 0;
-  const file = await unlessGone(stat(logPath(directory, stream, number)));
+  const file = await unlessGone(lstat(logPath(directory, stream, number)));
   return { number, offset: file?.size ?? 0 };
 }
 

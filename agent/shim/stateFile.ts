@@ -1,6 +1,6 @@
 /** Reads what a shim has recorded of its run: `run.<n>.open` while the main process lives, `run.<n>.ended` afterwards. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readOwnFile } from '../files';
 import { parseShimText, type ShimLine } from './record';
 
 /**
@@ -20,7 +20,7 @@ export async function readStateFile(directory: string, run: number, nonce: strin
 
 async function readIfThere(path: string): Promise<string | null> {
   try {
-    return await readFile(path, 'latin1');
+    return await readOwnFile(path, 'latin1');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;

@@ -23,7 +23,7 @@ class Agent {
     const agent = new Agent();
     agent.directory = makeDirectory(parent);
     enlist(agent);
-    const args = ['agent', '--name', 'alone', '--on-exit', 'stop', ...flags];
+    const args = ['agent', '--name', 'alone', '--on-exit', 'stop', '--run-as', 'agent', ...flags];
     agent.part = await Part.make({ name: 'alone', args, directory: agent.directory });
     await agent.launch();
     return agent;

@@ -65,7 +65,7 @@ class Cluster {
   /** Does not wait for it to be healthy. */
   async startAgent(name) {
     await this.#launch(name, [
-      ...['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop'],
+      ...['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop', '--run-as', 'agent'],
       ...['--join-token-file', path.join(this.scheduler.dataDir, 'join.token')],
     ]);
   }

@@ -19,7 +19,7 @@ import {
   within,
 } from '../flags';
 import { isAuthOff, refuseClientFlags, runPart } from '../parts';
-import { flagNames } from '../problems';
+import { type FlagNames, flagNames } from '../problems';
 import { parseCpuMillisFlag, parseDurationMs, parseMemoryBytes } from '../quantities';
 
 interface AgentFlags {
@@ -43,8 +43,21 @@ interface AgentFlags {
   onExit: 'keep' | 'stop';
   orphanAfter: number;
   allowNewPrivileges: boolean;
+  runAs?: 'own' | 'agent';
+  userRange: string;
+  allowUser?: string[];
+  allowRoot: boolean;
+  scriptDir?: string[];
   cgroup: string;
 }
+
+/** Settings that are not called as their flags are. */
+const FIELDS: FlagNames = {
+  '/labels': '--label',
+  '/orphanAfterMs': '--orphan-after',
+  '/allowUsers': '--allow-user',
+  '/scriptDirs': '--script-dir',
+};
 
 export function registerAgent(program: Command): void {
   const command = program
@@ -112,6 +125,36 @@ export function registerAgent(program: Command): void {
         .env('MORCH_ALLOW_NEW_PRIVILEGES'),
     )
     .addOption(
+      new Option(
+        '--run-as <whom>',
+        'run each instance as a user of its own (the default of an agent that runs as root), or as the agent',
+      )
+        .choices(['own', 'agent'])
+        .env('MORCH_RUN_AS'),
+    )
+    .addOption(
+      new Option('--user-range <from-to>', 'the uids, and gids, that instances have of their own')
+        .default('1610612736-1610678271')
+        .env('MORCH_USER_RANGE'),
+    )
+    .addOption(
+      new Option(
+        '--allow-user <name>',
+        'let workloads name this user, may be repeated; *: all but root (in MORCH_ALLOW_USER: a,b)',
+      )
+        .env('MORCH_ALLOW_USER')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(new Option('--allow-root', 'let workloads name root').default(false).env('MORCH_ALLOW_ROOT'))
+    .addOption(
+      new Option(
+        '--script-dir <path>',
+        'start only programs that lie there, may be repeated (in MORCH_SCRIPT_DIR: /a:/b)',
+      )
+        .env('MORCH_SCRIPT_DIR')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(
       new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
         .default('auto')
         .env('MORCH_CGROUP'),
@@ -134,11 +177,13 @@ export function registerAgent(program: Command): void {
     )
     .action(
       async (
-        { label = [], orphanAfter, auth, allowedHost: allowedHosts, ...options }: AgentFlags,
+        { label = [], allowUser, scriptDir, orphanAfter, auth, allowedHost: allowedHosts, ...options }: AgentFlags,
         command: Command,
       ) => {
         refuseClientFlags(command);
         const fromEnv = command.getOptionValueSource('label') === 'env';
+        const split = (flag: 'allowUser' | 'scriptDir', values: string[] = [], separator: string) =>
+          command.getOptionValueSource(flag) === 'env' ? values.flatMap((text) => text.split(separator)) : values;
         const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
         if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
           throw new MorchError(
@@ -151,12 +196,14 @@ export function registerAgent(program: Command): void {
           dataDir: path.resolve(options.dataDir),
           ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
           orphanAfterMs: orphanAfter,
+          allowUsers: split('allowUser', allowUser, ','),
+          scriptDirs: split('scriptDir', scriptDir, ':'),
           auth: !isAuthOff(auth),
           allowedHosts,
           ...joinTokenOf(options),
           labels: Object.fromEntries(pairs),
         };
-        await runPart('agent', given, flagNames(command, { '/labels': '--label', '/orphanAfterMs': '--orphan-after' }));
+        await runPart('agent', given, flagNames(command, FIELDS));
       },
     );
 }

@@ -144,7 +144,11 @@ export function registerSubmit(program: Command): void {
       within(parseDurationMs, '0', LONGEST),
     )
     .option('--max-run <duration>', 'longest run, such as 1h', within(parseDurationMs, '1ms', LONGEST))
-    .option('--user <name>', "login name or uid to run as (default: the agent's)", text(userSchema))
+    .option(
+      '--user <name>',
+      "login name or uid to run as (default: one of its instance's own, or the agent's)",
+      text(userSchema),
+    )
     .option(
       '--limit-cpu <amount>',
       'CPU that all its processes together may use, such as 500m',

@@ -245,6 +245,9 @@ function planParts(
         name,
         '--on-exit',
         'stop',
+        // On one's own machine a workload is who has submitted it.
+        '--run-as',
+        'agent',
         ...amounts,
       ],
       logFile: logFile(name),

@@ -16,6 +16,7 @@ import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
 import type { HostedRun, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';
+import { RunUsers } from '../../agent/runUsers';
 import { Session } from '../../agent/session';
 import { Supervisor } from '../../agent/supervisor';
 import { deferred, Gate } from '../../agent/timers';
@@ -44,7 +45,13 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     'n1',
     [],
     {
-      native: { lookUpUser: async () => null },
+      users: new RunUsers(
+        { allowUsers: [], allowRoot: false },
+        null,
+        { from: 1, to: 1 },
+        { lookUpUser: async () => null },
+      ),
+      scriptDirs: [],
       cgroups: null,
       secrets: null,
       orphanAfterMs: 0,

@@ -43,7 +43,11 @@ describe('a start that was refused', () => {
     ['execve', 'EACCES', ['user www-data may not execute it', 'namei -l /bin/true']],
     ['execve', 'E2BIG', ['longer than the kernel takes']],
   ])('by %s with %s is told with what to do', async (syscall, errnoCode, words) => {
-    const error = await startFailed(new StartFailure(syscall, 1, errnoCode), spec, '/srv', 'n1');
+    const error = await startFailed(new StartFailure(syscall, 1, errnoCode), spec, {
+      node: 'n1',
+      cwd: '/srv',
+      ownUid: null,
+    });
     expect(error.code).toBe('START_FAILED');
     expect(error.message).toMatch(/^Cannot start \/bin\/true on node n1: /);
     for (const word of words) expect(error.message).toContain(word);

@@ -79,7 +79,7 @@ describe('starting', () => {
 
     await agent.start({ command: ['pwd'], instanceId: 'where.1' });
     await agent.untilStatus('where.1', 'completed');
-    expect(await agent.logs('where.1')).toMatch(`${join(agent.dataDir, 'instances')}/`);
+    expect(await agent.logs('where.1')).toMatch(`${join(agent.dataDir, 'work')}/`);
 
     await agent.start({ script, cwd: '/usr', instanceId: 'where.2' });
     await agent.untilStatus('where.2', 'completed');

@@ -112,7 +112,7 @@ describe('the features of a node', () => {
 
   it('that are lacking are named with the reason', () => {
     expect(lackInWords(['limits.pids', 'user'])).toBe(
-      'limits.pids (no cgroup v2 pids controller), user (its agent does not run as root)',
+      'limits.pids (no cgroup v2 pids controller), user (its agent allows no user to be named, see --allow-user and --allow-root)',
     );
   });
 });

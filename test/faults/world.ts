@@ -543,7 +543,8 @@ export class World {
       ...['--data-dir', join(this.options.directory, name), '--scheduler', this.scheduler.url],
       ...['--join-token-file', join(this.scheduler.dataDir, 'join.token')],
       ...['--cgroup', 'none', '--cpu-millis', String(CPU_MILLIS_OF_NODE), '--memory-bytes', '4GiB'],
-      ...['--label', `name=${name}`],
+      // Workloads write their testimony into the test's directory.
+      ...['--label', `name=${name}`, '--run-as', 'agent'],
     ];
     this.nodes.set(name, { name, host, agent: this.#part(name, host, AGENT_PORT, args) });
   }

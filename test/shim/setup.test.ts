@@ -91,6 +91,28 @@ describe('a workload', () => {
     expect(await sh('id -G', { user: { ...SOMEBODY, groups: [] } })).toBe('61237\n');
   });
 
+  testAsRoot(
+    'as another user has no capability and can get none; where it may gain rights, as by sudo, it can',
+    async () => {
+      const capabilities = async (plan: Partial<RunPlan>) => {
+        const text = await outputOf(['grep', '^Cap', '/proc/self/status'], plan);
+        return Object.fromEntries(
+          text
+            .trim()
+            .split('\n')
+            .map((line) => line.split(':\t')),
+        ) as Record<string, string>;
+      };
+      const none = '0000000000000000';
+      const held = readFileSync('/proc/self/status', 'utf8').match(/^CapBnd:\t(.*)$/m)![1];
+      const nothing = { CapInh: none, CapPrm: none, CapEff: none, CapAmb: none };
+      expect(await capabilities({ user: SOMEBODY })).toEqual({ ...nothing, CapBnd: none });
+      expect(await capabilities({ user: SOMEBODY, noNewPrivileges: false })).toEqual({ ...nothing, CapBnd: held });
+      const root = { uid: 0, gid: 0, groups: [] };
+      expect(await capabilities({ user: root })).toMatchObject({ CapPrm: held, CapBnd: held });
+    },
+  );
+
   testAsRoot('as another user too dies with its shim', async () => {
     const shim = await shims.start(['sleep', '1000'], { plan: { user: SOMEBODY } });
     process.kill(shim.pid, 'SIGKILL');

@@ -42,6 +42,12 @@ export interface AgentOptions {
   cgroup?: string;
   orphanAfterMs?: number;
   tls?: boolean;
+  /** Default here: agent, so that workloads share files with their test. */
+  runAs?: 'own' | 'agent';
+  userRange?: string;
+  allowUsers?: string[];
+  allowRoot?: boolean;
+  scriptDirs?: string[];
 }
 
 /** @returns argv that runs a program somewhere else, as its only child */
@@ -57,7 +63,10 @@ export class Agents {
   async start(options: AgentOptions = {}, enter?: Enter): Promise<TestAgent> {
     const name = options.name ?? `t-${randomBytes(4).toString('hex')}`;
     const dataDir = options.dataDir ?? join(this.directory, name);
-    const agent = new TestAgent({ port: 0, onExit: 'stop', cgroup: 'none', ...options, name, dataDir }, enter);
+    const agent = new TestAgent(
+      { port: 0, onExit: 'stop', cgroup: 'none', runAs: 'agent', ...options, name, dataDir },
+      enter,
+    );
     this.#started.push(agent);
     this.#names.add(name);
     await agent.ready();

@@ -160,6 +160,7 @@ export class Cluster {
       memoryBytes: 4 * 2 ** 30,
       onExit: 'stop',
       cgroup: 'none',
+      runAs: 'agent',
       ...more,
     });
     const part = { name, port, dataDir, child };

@@ -5,7 +5,7 @@ import { Cluster } from '../support/cluster';
 
 let cluster: Cluster;
 beforeAll(async () => {
-  cluster = await Cluster.start(2);
+  cluster = await Cluster.start(2, { agentArgs: { allowUsers: isRoot ? ['*'] : [] } });
 }, 60_000);
 afterAll(() => cluster.close(), 60_000);
 

@@ -12,7 +12,7 @@ let agent: TestAgent;
 let count = 0;
 
 beforeAll(async () => {
-  agent = await agents.start();
+  agent = await agents.start({ allowUsers: process.geteuid?.() === 0 ? ['nobody'] : [] });
 }, 30_000);
 afterAll(() => agents.endAll(), 30_000);
 

@@ -16,7 +16,15 @@ const CPU_MEASURED_MS = 3_000;
 async function checkLimits(agent) {
   await check('the node tells what it can hold instances to', async () => {
     const { features } = await agent.status();
-    assert.deepEqual([...features].sort(), ['cgroup', 'limits.cpu', 'limits.memory', 'limits.pids', 'secrets', 'user']);
+    assert.deepEqual([...features].sort(), [
+      'cgroup',
+      'limits.cpu',
+      'limits.memory',
+      'limits.pids',
+      'secrets',
+      'user',
+      'user.own',
+    ]);
   });
 
   await check('an instance has a group of its own, its shim is outside', async () => {

@@ -3,8 +3,10 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
-const { isAlive, processesOf, shims, startStranger } = require('./agent.cjs');
+const { isAlive, processesOf, readProc, shims, startStranger } = require('./agent.cjs');
 const { check } = require('./tap.cjs');
+
+const uidOf = (pid) => /^Uid:\t(\d+)/m.exec(readProc(pid, 'status'))[1];
 
 /** What was there before, for the checks after. */
 const NOTES = '/state/before.json';
@@ -16,15 +18,16 @@ async function prepareReboot(agent) {
     await agent.start('done.0', 'exit 5');
     const done = await agent.untilStatus('done.0', 'failed');
     const { bootId } = await agent.status();
+    const uid = uidOf(service.pid);
     const file = fs.openSync(NOTES, 'w');
-    fs.writeSync(file, JSON.stringify({ bootId, left: [service, batch], done }));
+    fs.writeSync(file, JSON.stringify({ bootId, uid, left: [service, batch], done }));
     fs.fsyncSync(file);
     fs.closeSync(file);
   });
 }
 
 async function checkReboot(agent) {
-  const { bootId, left, done } = JSON.parse(fs.readFileSync(NOTES, 'utf8'));
+  const { bootId, uid, left, done } = JSON.parse(fs.readFileSync(NOTES, 'utf8'));
   const strangers = [];
 
   await check('the agent starts after a power cut, while strangers have the pids of then', async () => {
@@ -53,10 +56,11 @@ async function checkReboot(agent) {
     for (const stranger of strangers) assert.ok(isAlive(stranger.pid) && stranger.signalCode === null);
   });
 
-  await check('an instance of before can be started anew', async () => {
+  await check('an instance of before can be started anew, as its user of before', async () => {
     const [{ instanceId, generation }] = left;
     const now = await agent.start(instanceId, 'sleep 1000', { limits: { memoryBytes: 2 ** 26 } });
     assert.ok(now.generation > generation);
+    assert.equal(uidOf(now.pid), uid);
     await agent.stop(instanceId);
     assert.deepEqual(processesOf(instanceId), []);
     assert.deepEqual(shims(), []);

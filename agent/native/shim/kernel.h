@@ -167,6 +167,15 @@ inline long waitid(int what, pid_t pid, siginfo_t* info, int options, struct rus
   return call(__NR_waitid, what, pid, word(info), options, word(usage));
 }
 inline long prctl(int option, long argument) { return call(__NR_prctl, option, argument, 0, 0, 0); }
+// Of this process, in all three sets: permitted, effective and inheritable; with them goes ambient.
+inline long drop_capabilities() {
+  struct {
+    uint32_t version;
+    int pid;
+  } header = {0x20080522, 0};  // _LINUX_CAPABILITY_VERSION_3
+  const uint32_t none[6] = {};
+  return call(__NR_capset, word(&header), word(none));
+}
 inline long setsid() { return call(__NR_setsid); }
 inline long setgroups(size_t count, const uint32_t* groups) {
   return call(__NR_setgroups, static_cast<long>(count), word(groups));

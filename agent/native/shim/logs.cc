@@ -13,7 +13,7 @@ namespace morch::shim {
 
 namespace {
 
-constexpr int kFileMode = 0640;
+constexpr int kFileMode = 0600;
 constexpr uint64_t kEntryEveryUs = 100'000;
 constexpr uint64_t kEntryAfterOtherUs = 1000;
 
@@ -36,7 +36,9 @@ Name file_name(const char* stream, uint64_t number, const char* suffix) {
 }
 
 int open_to_append(int directory, const Name& name) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC;
+  // Not to wait for a reader, should somebody have put a FIFO there.
+  constexpr int kFlags =
+      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
   return sys::openat(directory, name.c_str(), kFlags, kFileMode);
 }
 
@@ -207,7 +209,8 @@ void LogStream::drop(size_t bytes) {
 
 void Logs::start(const LogPlan& plan, const int pipes[2]) {
   plan_ = plan;
-  directory_ = sys::openat(AT_FDCWD, plan.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  directory_ =
+      sys::openat(AT_FDCWD, plan.directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   streams_[0].start(&plan_, "stdout", plan.first[0], pipes[0], &directory_);
   streams_[1].start(&plan_, "stderr", plan.first[1], pipes[1], &directory_);
 }

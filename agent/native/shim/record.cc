@@ -27,7 +27,7 @@ long allocate(int file) {
 bool Record::create(const char* directory, uint64_t run, const Line& first, Failure* failure) {
   open_name_ << "run." << run << ".open";
   ended_name_ << "run." << run << ".ended";
-  directory_ = sys::openat(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  directory_ = sys::openat(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (directory_ < 0) {
     *failure = {"open", -directory_};
     return false;

@@ -46,7 +46,7 @@ describe('room for the output of a run', () => {
     const directory = files.directoryOf(owner);
     const limits = { maxBytes: 10_485_760, files: 10 };
     expect(await files.provide(owner)).toEqual({ directory, firstStdout: 1, firstStderr: 1, ...limits });
-    expect(statSync(directory).mode & 0o777).toBe(0o750);
+    expect(statSync(directory).mode & 0o777).toBe(0o700);
     fill(directory, { stdout: 7, stderr: 3 });
     expect(await files.provide(owner)).toEqual({ directory, firstStdout: 7, firstStderr: 3, ...limits });
     const logs = { maxBytes: 5_000, files: 4 };

@@ -223,7 +223,7 @@ describe('placement', () => {
     const asked = request({ features: ['limits.memory', 'user'] });
     const placement = choosePlacement(asked, [node('a'), node('b', { features: ['user'] })]);
     expect(placement.kind === 'unplaceable' && explainRejections(placement.rejections)).toBe(
-      'no node fits (a: lacks limits.memory (no cgroup v2 memory controller), user (its agent does not run as root); b: lacks limits.memory (no cgroup v2 memory controller))',
+      'no node fits (a: lacks limits.memory (no cgroup v2 memory controller), user (its agent allows no user to be named, see --allow-user and --allow-root); b: lacks limits.memory (no cgroup v2 memory controller))',
     );
   });
 });

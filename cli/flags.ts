@@ -93,7 +93,8 @@ export function absolutePaths<K extends string>(
 ): Partial<Record<K, string>> {
   const given = names.flatMap((name) => {
     const file = options[name];
-    return file === undefined ? [] : [[name, path.resolve(file)] as const];
+    // None at all is not where this program happens to be: the part refuses it.
+    return file === undefined ? [] : [[name, file === '' ? '' : path.resolve(file)] as const];
   });
   return Object.fromEntries(given) as Partial<Record<K, string>>;
 }

@@ -193,8 +193,7 @@ export function registerAgent(program: Command): void {
         }
         const given = {
           ...options,
-          dataDir: path.resolve(options.dataDir),
-          ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
+          ...absolutePaths(options, ['dataDir', 'tlsCert', 'tlsKey', 'tlsCa']),
           orphanAfterMs: orphanAfter,
           allowUsers: split('allowUser', allowUser, ','),
           scriptDirs: split('scriptDir', scriptDir, ':'),

@@ -1,5 +1,4 @@
 /** `morch scheduler`: runs the scheduler in this process. */
-import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { defaultDataDir, describeDataDir } from '../dataDir';
 import { absolutePaths, allowedHostOption, flag, integer, noAuthOption, port, tlsOptions, within } from '../flags';
@@ -114,19 +113,17 @@ export function registerScheduler(program: Command): void {
     )
     .action(async (options: SchedulerFlags, self: Command) => {
       refuseClientFlags(self);
-      const { host, port: listenOn, dataDir, auditDir, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
+      const { host, port: listenOn, profile, flapLosses, allowedHost: allowedHosts, tls } = options;
       const times = TIMES.map(([name, , setting]) => [setting, options[keyOfFlag(name)]]);
       const health = { ...Object.fromEntries(times), flapLosses };
       const names = TIMES.map(([name, , setting]) => [`/health/${setting}`, name]);
       const given = {
         host,
         port: listenOn,
-        dataDir: path.resolve(dataDir),
-        ...(auditDir === undefined ? {} : { auditDir: path.resolve(auditDir) }),
         auth: !isAuthOff(options.auth),
         allowedHosts,
         tls,
-        ...absolutePaths(options, ['tlsCert', 'tlsKey', 'tlsCa']),
+        ...absolutePaths(options, ['dataDir', 'auditDir', 'tlsCert', 'tlsKey', 'tlsCa']),
         tlsValidityMs: options.tlsValidity,
         profile,
         health,

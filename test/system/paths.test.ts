@@ -39,7 +39,8 @@ test.each(IN_URLS.map((id) => [shorten(id), id]))('%s in the place of an id lead
   for (const { method, path } of routesWithId) {
     // A body that none of them takes: what is let through by its id would be told that.
     const body = ['POST', 'PUT'].includes(method) ? { isNothing: true } : undefined;
-    const asked = { address: cluster.url, method, path: path.replace(':id', id) };
+    const headers = { authorization: `Bearer ${cluster.tokens.admin}` };
+    const asked = { address: cluster.url, method, path: path.replace(':id', id), headers };
     const { status, text } = await requestRaw(asked, body);
     expect([method, path, REFUSED.includes(status) || status]).toEqual([method, path, true]);
     expect(text).not.toContain(CANARY);
@@ -66,7 +67,7 @@ test('a link in the place of a log gives nothing of what it leads to', async () 
   const { uid } = await cluster.submit({ id: 'linked', command: ['echo', 'mine'] });
   await cluster.untilStatus('linked', 'completed');
   const read = async (query = '') => {
-    const answer = await fetch(`${cluster.url}/workloads/linked/logs${query}`);
+    const answer = await cluster.fetch(`/workloads/linked/logs${query}`);
     return [answer.status, await answer.text()];
   };
   expect(await read()).toEqual([200, 'mine\n']);

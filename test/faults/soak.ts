@@ -28,7 +28,7 @@ export const soak: Scenario = {
       await world.settle();
       const { verdictWithinMs } = world.times;
       const wrongs = wrongsOf(judge(await world.finalHistory(), { ...DEFAULT_POLICY, verdictWithinMs }));
-      if (wrongs.length > 0) throw new Error(`after ${minute} minutes`);
+      if (wrongs.length > 0) throw new Error(`after ${minute} minutes: ${wrongs.join('; ')}`);
       console.log(`        ${minute} of ${world.options.rounds} minutes: nothing found`);
     }
   },

@@ -461,25 +461,25 @@ export class World {
     return this.submissions.filter(({ tag }) => !stopped.has(tag));
   }
 
-  /** Undoes all harm and waits until all that was acknowledged lives. @throws Error when it does not */
+  /** Undoes all harm and waits until all that was acknowledged lives, and nothing else. @throws Error when it does not */
   async settle(): Promise<void> {
     for (const undo of [...this.#undos].reverse()) await undo();
     await this.untilHealthy();
-    for (const submission of this.wanted) {
+    const wanted = new Set(this.wanted);
+    for (const submission of this.submissions) {
       if (submission.expectation === 'anything') continue;
-      await this.untilAlive(submission);
-      await this.untilAlone(submission);
+      if (wanted.has(submission)) await this.untilAlive(submission);
+      await this.untilAlone(submission, wanted.has(submission) ? submission.instances : []);
     }
   }
 
-  /** Copies that have been replaced are given the time to leave; whether they may take it is the checker's to say. */
-  private untilAlone(submission: Submission): Promise<true> {
+  /** What was replaced or stopped is given the time to leave; whether it may take it is the checker's to say. */
+  private untilAlone(submission: Submission, wanted: readonly string[]): Promise<true> {
     return this.until(() => {
-      const mains = this.alive(submission, nowMs() - 4 * submission.everyMs - 500).filter(
-        ({ role }) => role === 'main',
-      );
-      return new Set(mains.map(({ instance }) => instance)).size === mains.length;
-    }, `each of ${submission.tag} is there once`);
+      const alive = this.alive(submission, nowMs() - 4 * submission.everyMs - 500);
+      const mains = alive.filter(({ role }) => role === 'main').map(({ instance }) => instance);
+      return new Set(mains).size === mains.length && alive.every(({ instance }) => wanted.includes(instance));
+    }, `of ${submission.tag} nothing lives but what is wanted, once`);
   }
 
   /** The history up to here. @param endMs see history.ts */

@@ -294,7 +294,7 @@ describeAsRoot('a user that a spec names', () => {
 
   test('is refused everywhere unless the node allows some', async () => {
     const agent = await agents.start({ runAs: 'own', userRange: rangeOf(4, 36) });
-    expect((await agent.status()).features).toEqual(['user.own']);
+    expect((await agent.status()).features).toEqual(['user.own', 'secrets']);
     for (const user of ['nobody', 'root', '0']) {
       expect(await start(agent, user)).toMatch(/^422 FEATURE_UNSUPPORTED .*--allow-user and --allow-root/);
     }
@@ -302,7 +302,7 @@ describeAsRoot('a user that a spec names', () => {
 
   test('may be one of those allowed, by name or number, and no other', async () => {
     const agent = await agents.start({ runAs: 'own', userRange: rangeOf(4, 40), allowUsers: ['nobody', '54321'] });
-    expect((await agent.status()).features).toEqual(['user', 'user.own']);
+    expect((await agent.status()).features).toEqual(['user', 'user.own', 'secrets']);
     expect(await start(agent, 'nobody')).toBe('65534');
     expect(await start(agent, '65534')).toBe('65534');
     expect(await start(agent, '54321')).toBe('54321');

@@ -1,6 +1,15 @@
 /** Secrets on a node: in memory only, of the workload alone, and gone with its generation. */
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Agents, type TestAgent } from '../support/agent';
 import { until } from '../support/until';
@@ -29,9 +38,9 @@ const BOTH = {
   secretValues: { 'db.password': base64('hunter2 äöü'), 'tls.key': base64('-----BEGIN\n\0\n-----END\n') },
 };
 
-async function outputOf(instanceId: string): Promise<string> {
-  await agent.untilStatus(instanceId, 'completed');
-  return (await agent.request('GET', `/instances/${instanceId}/logs`)).body;
+async function outputOf(instanceId: string, of = agent): Promise<string> {
+  await of.untilStatus(instanceId, 'completed');
+  return (await of.request('GET', `/instances/${instanceId}/logs`)).body;
 }
 
 test('are what was given, byte for byte', async () => {
@@ -114,23 +123,32 @@ test('a body that is no JSON is refused without a word of it', async () => {
 const isRoot = process.geteuid?.() === 0;
 const testAsRoot = isRoot ? test : test.skip;
 
-testAsRoot(
-  'of another user than the agent: it reads its own file, and nothing else, and changes nothing there',
-  async () => {
+/** Apart from what agents have by default. */
+const userRange = '1627389952-1627389959';
+testAsRoot.each([
+  ['that its spec names', { user: 'nobody' }],
+  ['of its own', {}],
+])(
+  'of another user than the agent, %s: it reads its own file, and nothing else, and changes nothing there',
+  async (_which, named) => {
+    const other = await agents.start({ runAs: 'own', userRange, allowUsers: ['nobody'] });
     const script = `
       cat "$MORCH_SECRETS/server.key" > /dev/null && echo read
       cat "$MORCH_SECRETS/../env.json" 2>/dev/null || echo 'no variables'
       ls "$MORCH_SECRETS/../.." 2>/dev/null || echo 'no list'
       touch "$MORCH_SECRETS/more" 2>/dev/null || echo 'no writing'
       rm -f "$MORCH_SECRETS/server.key" 2>/dev/null || echo 'no removing'
+      echo "$DB_PASSWORD"
       until [ -e go ]; do sleep 0.02; done`;
-    await agent.startShell(script, { instanceId: 'user.0', uid: 'user', user: 'nobody', ...BOTH });
-    const files = join(memoryOf(agent.dataDir), 'user.0.1', 'files');
+    const started = await other.startShell(script, { instanceId: 'user.0', uid: 'user', ...named, ...BOTH });
+    const files = join(memoryOf(other.dataDir), 'user.0.1', 'files');
     const { uid, gid } = lstatSync(join(files, 'server.key'));
     expect(uid).not.toBe(0);
     expect(lstatSync(files)).toMatchObject({ uid: 0, gid });
-    mkdirSync(join(agent.dataDir, 'instances', 'user.0.1', 'work', 'go'));
-    expect(await outputOf('user.0')).toBe('read\nno variables\nno list\nno writing\nno removing\n');
+    mkdirSync(join(readlinkSync(`/proc/${started.body.pid}/cwd`), 'go'));
+    const said = 'read\nno variables\nno list\nno writing\nno removing\nhunter2 äöü\n';
+    expect(await outputOf('user.0', other)).toBe(said);
+    await other.end();
   },
 );
 

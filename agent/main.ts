@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { type Logger, pino } from 'pino';
+import { Connections } from '../access/connections';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
@@ -79,7 +80,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const token = options.auth ? await provideAgentToken(dataDir) : null;
   if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
   const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
-  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
+  const connections = new Connections();
+  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())), connections);
   const joinToken = () => joinTokenOf(options);
   const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
@@ -203,12 +205,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   supervisor.adopt(recovered);
   await ownUsers?.releaseUnknown(supervisor.knownOwners());
   const drill = new Drill(log);
-  const server = createAgentServer(
-    makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
-    guard,
-    tls,
-    log,
-  );
+  const handlers = makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill });
+  const server = createAgentServer({ handlers, guard, connections, tls, log });
   drill.attach(server);
   events.attach(server);
   const { port } = await listen(server, options);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import pino, { type Logger } from 'pino';
+import { Connections } from '../access/connections';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { hostsOf } from '../pki/hosts';
@@ -103,9 +104,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const auditLog = await AuditLog.open(options.auditDir ?? options.dataDir, log);
   const audit = new AuditTrail(auditLog);
   const service = new Service(state, journal, loop, registry, blackBox, secrets, auditLog, store, startedAtMs);
-  const { host, auth } = options;
+  const { host, auth, rateLimit } = options;
   const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
-  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth });
+  const connections = new Connections();
+  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth, rateLimit, connections });
   const tokenService = new TokenService(
     tokens,
     journal,
@@ -116,7 +118,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
   const sockets = createEventSockets({ events, guard, audit, log });
   const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, log });
-  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, tls });
+  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, connections, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();

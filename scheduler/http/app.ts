@@ -7,6 +7,7 @@ import express from 'express';
 import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
 import { SECURITY_HEADERS } from '../../access/browser';
+import { endWhenStalled } from '../../access/connections';
 import { parseInput, problemOf } from '../../contract/errors';
 import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { sendJson, sendNothing } from './answer';
@@ -59,6 +60,7 @@ export function createApp(context: HttpContext): express.Express {
   app.use((req, res, next) => {
     res.setHeader('X-Request-Id', requestIdOf(req));
     res.setHeaders(securityHeaders);
+    endWhenStalled(res);
     next();
   });
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));

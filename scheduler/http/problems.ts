@@ -37,7 +37,6 @@ export function problems({ log, audit, guard }: HttpContext): ErrorRequestHandle
     }
     // The rest of a body that was not read to its end must not be taken for the next request.
     if (!req.complete) res.setHeader('Connection', 'close');
-    if (known?.code === 'UNAUTHENTICATED') res.setHeader('WWW-Authenticate', 'Bearer');
     sendProblem(res, problemOf(known ?? error, requestId));
   };
 }

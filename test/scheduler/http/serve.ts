@@ -46,7 +46,15 @@ export async function serveFake(
   const tokens = await Tokens.load(store, { put: () => {}, delete: () => {} }, []);
   const { nodeTokens, certificates } = openAccess();
   const connections = new Connections();
-  const guard = new Guard({ tokens, nodeTokens, certificates, connections, allowedHosts: new Set(), auth, rateLimit: 0 });
+  const guard = new Guard({
+    tokens,
+    nodeTokens,
+    certificates,
+    connections,
+    allowedHosts: new Set(),
+    auth,
+    rateLimit: 0,
+  });
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
   const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));

@@ -35,6 +35,7 @@ async function refuseOtherMedia(request: IncomingMessage): Promise<void> {
 }
 
 async function readBytes(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  if (declaredBytes(request) > DRAIN_AT_MOST_BYTES) throw bodyTooLarge(limitBytes);
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of chunksOf(request)) {
@@ -46,6 +47,10 @@ async function readBytes(request: IncomingMessage, limitBytes: number): Promise<
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function declaredBytes({ headers }: IncomingMessage): number {
+  return Number(headers['content-length'] ?? 0);
 }
 
 function bodyTooLarge(limitBytes: number): MorchError {
@@ -65,8 +70,12 @@ function parse(bytes: Buffer): unknown {
   }
 }
 
-/** Reads the rest away: a client that is still sending would see a reset connection instead of the answer. */
+/**
+ * Reads the rest away: a client that is still sending would see a reset connection instead of the answer. Not of one that
+ * says itself that it will send too much.
+ */
 async function drain(request: IncomingMessage, alreadyBytes: number): Promise<void> {
+  if (declaredBytes(request) > DRAIN_AT_MOST_BYTES) return;
   let bytes = alreadyBytes;
   for await (const chunk of chunksOf(request)) {
     bytes += chunk.length;

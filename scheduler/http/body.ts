@@ -55,10 +55,11 @@ export function parseBody(schema: z.ZodType, bytes: Buffer, headers: IncomingHtt
   return parseInput(schema, parseJsonBody(bytes));
 }
 
+// Trimmed before, so that no two of its runs of spaces may touch: a long one would be tried in all ways.
+const JSON_IN_UTF8 = /^application\/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-?8"?[ \t]*)?;?$/i;
+
 function assertJson(contentType: string | undefined): void {
-  if (contentType !== undefined && /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*$/i.test(contentType)) {
-    return;
-  }
+  if (contentType !== undefined && JSON_IN_UTF8.test(contentType.trim())) return;
   const is = contentType === undefined ? 'The body has no Content-Type' : `The body's Content-Type is ${contentType}`;
   throw new MorchError('NOT_JSON', `${is}; send application/json in UTF-8`);
 }

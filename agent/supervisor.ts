@@ -13,6 +13,7 @@ import { MorchError } from '../contract/errors';
 import { type Feature, lackInWords, missingFeatures } from '../contract/features';
 import { dnsLabelOf } from '../contract/fields';
 import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
+import { Forgotten } from './forgotten';
 import { Generation, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
@@ -54,6 +55,7 @@ export class Supervisor {
   /** Which (uid, slot) an instance id stands for where no uid is named: the one last started. */
   readonly #ownerByInstanceId = new Map<string, string>();
   readonly #forgetting = new Set<Known>();
+  readonly #forgotten = new Forgotten();
   #liveCount = 0;
   #closing = false;
 
@@ -206,6 +208,8 @@ export class Supervisor {
     if (before !== undefined && before.id.generation > id.generation) {
       throw staleGeneration(id.instanceId, id.generation, before.id.generation);
     }
+    const past = command.clusterId === undefined ? null : this.#forgotten.coverOf(id, this.#session);
+    if (past !== null) throw staleGeneration(id.instanceId, id.generation, past);
     const life = new Generation(this.#resolve(command, id), this.means);
     this.#live(life);
     life.begin(this.#replace(before), command.secretValues ?? {});
@@ -259,6 +263,7 @@ export class Supervisor {
       await this.means.records.remove(known.id).finally(() => {
         this.#leave(known);
         this.#forgetting.delete(known);
+        this.#forgotten.add(known.id, this.#session);
       });
       if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
     }
@@ -289,6 +294,10 @@ export class Supervisor {
     const lives = this.#lives();
     for (const life of lives) void life.stop('agent');
     await Promise.all(lives.map(({ ended }) => ended));
+  }
+
+  get #session(): object | null {
+    return this.means.session.admission.session;
   }
 
   #lives(): Generation[] {

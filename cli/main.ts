@@ -33,7 +33,7 @@ import { registerUncordon } from './commands/uncordon';
 import { registerWait } from './commands/wait';
 import { registerWorkloads } from './commands/workloads';
 import { DEFAULT_ADDRESS } from './context';
-import { say } from './output';
+import { harmless, say } from './output';
 import { tellProblem } from './problems';
 
 const USAGE_EXIT_CODE = ERRORS.INVALID_INPUT.exitCode;
@@ -56,7 +56,7 @@ function buildProgram(): Command {
       'who has signed the certificate of a scheduler that speaks TLS (env: MORCH_CACERT; else what is found)',
     )
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'morch: ')) })
+    .configureOutput({ outputError: (text, write) => write(harmless(text.replace(/^error: /, 'morch: '))) })
     .showHelpAfterError('(morch --help lists the verbs, morch <verb> --help the flags of one)')
     .exitOverride()
     .addHelpText(

@@ -38,11 +38,12 @@ export interface OutputOptions {
 
 /** A message for the person, never data. */
 export function say(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${harmless(text)}\n`);
 }
 
 export function print(text: string): void {
-  process.stdout.write(text.endsWith('\n') || text === '' ? text : `${text}\n`);
+  const shown = harmless(text, { hasColours: process.stdout.isTTY });
+  process.stdout.write(shown.endsWith('\n') || shown === '' ? shown : `${shown}\n`);
 }
 
 /** Adds `-o`, and for lists `-q` and `--no-headers`. */
@@ -82,7 +83,7 @@ export function renderList<T>(items: readonly T[], listing: Listing<T>, options:
     case 'json':
       return renderJson(items);
     case 'yaml':
-      return stringify(items);
+      return yamlText(items);
     case 'name':
       return lines(items.map((item) => `${listing.noun}/${listing.id(item)}`));
     default:
@@ -91,13 +92,29 @@ export function renderList<T>(items: readonly T[], listing: Listing<T>, options:
 }
 
 export function renderJson(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+  return `${jsonText(value, 2)}\n`;
+}
+
+/** The same value for a program, and nothing for a terminal to obey. */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(LATE_CONTROLS, (c) => `\\u00${hexOf(c)}`);
+}
+
+/** As `jsonText`. */
+export function yamlText(value: unknown): string {
+  const text = stringify(value);
+  if (text.search(LATE_CONTROLS) === -1) return text;
+  // Only between double quotes may one be written as an escape; the library quotes a string for its own reasons.
+  return stringify(value, { defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN' }).replace(
+    LATE_CONTROLS,
+    (c) => `\\x${hexOf(c)}`,
+  );
 }
 
 /** One thing that is no list: JSON or YAML as answered, else the text for people. */
 export function renderOne(value: unknown, options: OutputOptions, forPeople: () => string): string {
   if (options.format === 'json') return renderJson(value);
-  if (options.format === 'yaml') return stringify(value);
+  if (options.format === 'yaml') return yamlText(value);
   return forPeople();
 }
 
@@ -149,13 +166,30 @@ function lines(texts: readonly string[]): string {
   return texts.map((text) => `${text}\n`).join('');
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROLS = /[\x00-\x1f\x7f-\x9f]/g;
+/** Those that JSON and YAML leave as they are. */
+const LATE_CONTROLS = /[\x7f-\x9f]/g;
+/** As `paintStatus` sets them. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they begin with one
+const OWN_COLOURS = /(\x1b\[(?:0|3[123]|90)m)/;
+
+const hexOf = (character: string): string => character.charCodeAt(0).toString(16).padStart(2, '0');
+
 /** Control characters shown, not obeyed: reasons and labels come from elsewhere. */
 export function visible(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => {
-    if (character === '\n') return '\\n';
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
+  return text.replace(CONTROLS, (character) => (character === '\n' ? '\\n' : `\\x${hexOf(character)}`));
+}
+
+/** The same for whole lines, of which the ends and the colours are ours: what is said and printed goes through it. */
+export function harmless(text: string, { hasColours = false } = {}): string {
+  const show = (piece: string) => piece.replace(CONTROLS, (c) => (c === '\n' || c === '\t' ? c : `\\x${hexOf(c)}`));
+  return hasColours
+    ? text
+        .split(OWN_COLOURS)
+        .map((piece, at) => (at % 2 === 1 ? piece : show(piece)))
+        .join('')
+    : show(text);
 }
 
 const COLOURS: Record<string, number> = {

@@ -3,9 +3,8 @@
  * when it differs; elsewhere only what is new or changed is appended.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stringify } from 'yaml';
 import { isUnreachable } from './client';
-import { type Listing, type OutputOptions, print, renderList, renderTable, say } from './output';
+import { jsonText, type Listing, type OutputOptions, print, renderList, renderTable, say, yamlText } from './output';
 
 const INTERVAL_MS = 1_000;
 /** Move by themselves, so elsewhere than on a terminal a change of them alone is none. */
@@ -37,7 +36,8 @@ export function watchText(load: () => Promise<string>): Promise<void> {
     const looks = process.stdout.isTTY ? text : text.replace(AGES, '');
     if (looks === shown) return;
     shown = looks;
-    print(process.stdout.isTTY ? `${CLEAR_SCREEN}${text}` : text);
+    if (process.stdout.isTTY) process.stdout.write(CLEAR_SCREEN);
+    print(text);
   });
 }
 
@@ -51,7 +51,7 @@ export function watchList<T>(load: () => Promise<T[]>, listing: Listing<T>, opti
   return repeat(async () => {
     const { changed, gone } = changes.take(await load());
     if (structured) {
-      for (const item of changed) print(options.format === 'json' ? JSON.stringify(item) : `---\n${stringify(item)}`);
+      for (const item of changed) print(options.format === 'json' ? jsonText(item) : `---\n${yamlText(item)}`);
     } else if (options.quiet || options.format === 'name') {
       print(renderList(changed, listing, options));
     } else if (changed.length > 0) {

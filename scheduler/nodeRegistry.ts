@@ -402,7 +402,7 @@ export class NodeRegistry {
         this.heardHeartbeat(node, message);
         if (message.usage !== undefined) this.blackBox.heardUsage(node.id, text);
       },
-      onTails: (message) => this.blackBox.heardTails(message),
+      onTails: (message) => this.blackBox.heardTails(node.id, message),
       onLeaving: () => {
         runtime.leaving = true;
         this.log.info({ node: node.id }, 'the agent is stopping');

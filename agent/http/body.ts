@@ -1,6 +1,7 @@
 /** Reads the JSON body of a command within its limit. */
 import type { IncomingMessage } from 'node:http';
-import { jsonFault, MorchError } from '../../contract/errors';
+import { MorchError } from '../../contract/errors';
+import { parseJsonBody } from '../../contract/jsonBody';
 
 /** After this much of a body that is too large, the connection is cut instead of read on. */
 const DRAIN_AT_MOST_BYTES = 64 * 1024 ** 2;
@@ -11,7 +12,7 @@ const BATCH_BODY_BYTES = 8 * 1024 ** 2;
 /**
  * Reads one command, or a batch of them, which alone may be large.
  *
- * @throws MorchError NOT_JSON, BODY_TOO_LARGE, BAD_JSON
+ * @throws MorchError NOT_JSON, BODY_TOO_LARGE, BAD_JSON, INVALID_INPUT
  */
 export async function readCommand(request: IncomingMessage): Promise<{ value: unknown; isBatch: boolean }> {
   await refuseOtherMedia(request);
@@ -34,6 +35,7 @@ async function refuseOtherMedia(request: IncomingMessage): Promise<void> {
 }
 
 async function readBytes(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  if (declaredBytes(request) > DRAIN_AT_MOST_BYTES) throw bodyTooLarge(limitBytes);
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of chunksOf(request)) {
@@ -47,6 +49,10 @@ async function readBytes(request: IncomingMessage, limitBytes: number): Promise<
   return Buffer.concat(chunks);
 }
 
+function declaredBytes({ headers }: IncomingMessage): number {
+  return Number(headers['content-length'] ?? 0);
+}
+
 function bodyTooLarge(limitBytes: number): MorchError {
   return new MorchError(
     'BODY_TOO_LARGE',
@@ -54,17 +60,22 @@ function bodyTooLarge(limitBytes: number): MorchError {
   );
 }
 
-/** @returns the value, or the BAD_JSON error */
+/** @returns the value, or why it is refused: its size counts first */
 function parse(bytes: Buffer): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    return new MorchError('BAD_JSON', `The body is not valid JSON: ${jsonFault(cause)}`);
+    return parseJsonBody(bytes);
+  } catch (error) {
+    if (error instanceof MorchError) return error;
+    throw error;
   }
 }
 
-/** Reads the rest away: a client that is still sending would see a reset connection instead of the answer. */
+/**
+ * Reads the rest away: a client that is still sending would see a reset connection instead of the answer. Not of one that
+ * says itself that it will send too much.
+ */
 async function drain(request: IncomingMessage, alreadyBytes: number): Promise<void> {
+  if (declaredBytes(request) > DRAIN_AT_MOST_BYTES) return;
   let bytes = alreadyBytes;
   for await (const chunk of chunksOf(request)) {
     bytes += chunk.length;

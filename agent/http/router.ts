@@ -61,13 +61,15 @@ function decodeAll(groups: Record<string, string>): Record<string, string> {
 
 /** @throws MorchError INVALID_INPUT for a parameter that is unknown, given twice, or of no valid value */
 export function parseQuery(route: Route, search: URLSearchParams): unknown {
-  const given: Record<string, string> = {};
-  for (const [name, value] of search) {
-    if (Object.hasOwn(given, name)) {
+  // Not by assignment, which would take __proto__ for something else.
+  const given: Record<string, string> = Object.fromEntries(search);
+  const names = new Set<string>();
+  for (const name of search.keys()) {
+    if (names.has(name)) {
       const errors = [{ pointer: `/${name}`, message: 'given twice' }];
       throw new MorchError('INVALID_INPUT', `The query is not valid: ${name} is given twice`, { errors });
     }
-    given[name] = value;
+    names.add(name);
   }
   if (route.query !== undefined) return parseInput(route.query, given, 'query');
   const unknown = Object.keys(given);

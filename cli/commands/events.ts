@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { type Client, clientOf } from '../client';
 import { integer } from '../flags';
 import { followEvents } from '../followEvents';
-import { print, say, visible } from '../output';
+import { jsonText, print, say, visible } from '../output';
 import { resolveWorkload } from '../resolve';
 import { eventLine } from '../tables';
 
@@ -25,7 +25,7 @@ export function registerEvents(program: Command): void {
     const workload = options.workload === undefined ? undefined : await workloadOf(client, options.workload);
     await followEvents(client, options.since, (event) => {
       if (workload !== undefined && event.workload !== workload) return;
-      print(options.output === 'json' ? JSON.stringify(event) : visible(eventLine(event)));
+      print(options.output === 'json' ? jsonText(event) : visible(eventLine(event)));
     });
   });
 }

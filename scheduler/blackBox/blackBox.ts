@@ -81,11 +81,13 @@ export class BlackBox {
 
   // ---- what is heard
 
-  heardTails({ instances }: TailsMessage): void {
+  /** Of what is on that node; of what is elsewhere its word does not count. */
+  heardTails(nodeId: string, { instances }: TailsMessage): void {
     const at = new Date().toISOString();
     for (const [uid, slot, generation, run, stdout, stderr] of instances) {
       const id = { uid, slot, generation };
-      if (this.state.instances.has(instanceKey(id))) this.#tails.set(generationKey(id), { run, stdout, stderr, at });
+      const { node, lingersOn } = this.state.instances.get(instanceKey(id)) ?? { node: null, lingersOn: null };
+      if (node === nodeId || lingersOn === nodeId) this.#tails.set(generationKey(id), { run, stdout, stderr, at });
     }
   }
 

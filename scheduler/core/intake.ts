@@ -32,9 +32,14 @@ export function judgeReport(
       ? 'current'
       : 'old';
   }
-  // Not placed elsewhere yet: its node was lost with it, or was forgotten, and is back.
-  if (instance.node === null && (instance.lingersOn === nodeId || instance.fenced)) return 'current';
+  // Not placed elsewhere yet: its node was lost with it, or was forgotten, and is back. No other node's word ends a fence.
+  if (instance.node === null && isHeldBy(instance, nodeId)) return 'current';
   return 'stale';
+}
+
+/** Of one that is placed nowhere: a fenced one without a node may come back by any. */
+function isHeldBy({ lingersOn, fenced }: InstanceRecord, nodeId: string): boolean {
+  return lingersOn === nodeId || (lingersOn === null && fenced);
 }
 
 export function hasEnded(report: InstanceReport): boolean {

@@ -1,7 +1,8 @@
 /** Reads and checks a request's body before any handler sees it. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { z } from 'zod';
-import { jsonFault, MorchError, parseInput } from '../../contract/errors';
+import { MorchError, parseInput } from '../../contract/errors';
+import { parseJsonBody } from '../../contract/jsonBody';
 
 export const MAX_BODY_BYTES = 256 * 1024;
 /** A larger body is read to its end, so that the client gets to read the refusal; beyond this the connection is cut. */
@@ -51,47 +52,14 @@ export function parseBody(schema: z.ZodType, bytes: Buffer, headers: IncomingHtt
   if (encoding.toLowerCase() !== 'identity') {
     throw new MorchError('NOT_JSON', `The body's Content-Encoding is ${encoding}; send it as it is`);
   }
-  return parseInput(schema, parseJson(bytes));
+  return parseInput(schema, parseJsonBody(bytes));
 }
+
+// Trimmed before, so that no two of its runs of spaces may touch: a long one would be tried in all ways.
+const JSON_IN_UTF8 = /^application\/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-?8"?[ \t]*)?;?$/i;
 
 function assertJson(contentType: string | undefined): void {
-  if (contentType !== undefined && /^application\/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*$/i.test(contentType)) {
-    return;
-  }
+  if (contentType !== undefined && JSON_IN_UTF8.test(contentType.trim())) return;
   const is = contentType === undefined ? 'The body has no Content-Type' : `The body's Content-Type is ${contentType}`;
   throw new MorchError('NOT_JSON', `${is}; send application/json in UTF-8`);
-}
-
-function parseJson(bytes: Buffer): unknown {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new MorchError('BAD_JSON', 'The body is not UTF-8', { cause });
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new MorchError('BAD_JSON', `The body is not JSON: ${jsonFault(cause)}`);
-  }
-  if (text.includes('__proto__') || text.includes('\\u005')) refuseProto(value);
-  return value;
-}
-
-/** zod's records leave a key `__proto__` out without a word; here it is refused. Without recursion: bodies may be deep. */
-function refuseProto(value: unknown): void {
-  const open: { value: unknown; pointer: string }[] = [{ value, pointer: '' }];
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    if (typeof next.value !== 'object' || next.value === null) continue;
-    if (Object.hasOwn(next.value, '__proto__')) {
-      const pointer = `${next.pointer.slice(0, 1_000)}/__proto__`;
-      throw new MorchError('INVALID_INPUT', `The body is not valid: ${pointer}: is not taken as a name`, {
-        errors: [{ pointer, message: 'is not taken as a name' }],
-      });
-    }
-    for (const [key, child] of Object.entries(next.value)) {
-      if (typeof child === 'object' && child !== null) open.push({ value: child, pointer: `${next.pointer}/${key}` });
-    }
-  }
 }

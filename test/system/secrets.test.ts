@@ -106,11 +106,11 @@ it(
       id: 'fails',
       command: ['sh', '-c', 'exit 3'],
       secrets: SECRETS,
-      restart: { policy: 'never' },
+      restart: { policy: 'on-failure', attempts: 3, backoffMs: 10 },
     });
     const { instances } = await cluster.untilRunning('quiet', 2);
     await cluster.untilStatus('missing', 'failed');
-    await cluster.untilStatus('fails', 'failed');
+    expect((await cluster.untilStatus('fails', 'failed')).attempts).toBe(3);
     // A node is lost with its instance: what is known of that is kept in the black box.
     const lost = instances[0]!.node!;
     await cluster.killNode(lost);
@@ -126,10 +126,25 @@ it(
       '/workloads/quiet/blackbox',
     ];
     answers.push('/workloads/quiet/instances', '/workloads/missing', '/nodes', '/health', '/health/summary', '/audit');
+    answers.push(
+      '/workloads/fails',
+      '/workloads/fails/history',
+      '/nodes/n1',
+      '/nodes/n2',
+      '/recovery/metrics',
+      '/tokens',
+    );
     for (const route of answers) {
       const { status, body } = await cluster.request('GET', route);
       expect(status).toBe(200);
       for (const form of formsOf(canary)) expect(JSON.stringify(body)).not.toContain(form.toString());
+    }
+    for (const text of [await eventsOf(running.length), ...(await toldByAgentOf(running[0]!))]) {
+      expect(text).not.toBe('');
+      for (const form of formsOf(canary)) expect(text).not.toContain(form.toString());
+    }
+    for (const id of ['quiet', 'fails', 'missing']) {
+      expect(await (await cluster.fetch(`/workloads/${id}/logs`)).text()).not.toContain(canary);
     }
     const { body } = await cluster.request<{ secrets: object[] }>('GET', '/secrets');
     expect(body.secrets).toEqual([
@@ -168,6 +183,33 @@ it(
   },
   120 * SECONDS,
 );
+
+/** All that there were, as a dashboard hears them. */
+async function eventsOf(least: number): Promise<string> {
+  const leaving = new AbortController();
+  const { body } = await cluster.fetch('/events?since=0', { signal: leaving.signal });
+  let text = '';
+  const decoder = new TextDecoder();
+  for await (const chunk of body!) {
+    text += decoder.decode(chunk, { stream: true });
+    // The last of them: it was lost with its node, and runs again.
+    if (text.split('instance.started').length > least + 1 && text.includes('node.lost')) break;
+  }
+  leaving.abort();
+  return text;
+}
+
+/** What its agent tells whoever has its token: its status, the commands that it keeps. */
+async function toldByAgentOf({ node, id }: Instance): Promise<string[]> {
+  const { port, dataDir } = cluster.agents.get(node!)!;
+  const token = (await readFile(path.join(dataDir, 'agent.token'), 'utf8')).trim();
+  const get = async (route: string) =>
+    (await fetch(`http://127.0.0.1:${port}${route}`, { headers: { authorization: `Bearer ${token}` } })).text();
+  const { clusterId } = JSON.parse(await get('/status')) as { clusterId: string };
+  const kept = await get(`/instances?clusterId=${clusterId}`);
+  expect(kept).toContain(`"instanceId":"${id}"`);
+  return [await get('/status'), kept];
+}
 
 /** The variable as the running process has it. */
 async function valueIn({ pid }: Instance): Promise<string | undefined> {

@@ -84,7 +84,8 @@ describe('a record', () => {
     const { state, blackBox } = box;
     addWorkload(state, 'web');
     const instance = addInstance(state, 'web', '0', { generation: 2 });
-    blackBox.heardTails({
+    blackBox.heardTails('n2', { type: 'tails', instances: [['web', '0', 2, 8, 'of another node\n', '']] });
+    blackBox.heardTails('n1', {
       type: 'tails',
       instances: [
         ['web', '0', 2, 1, 'first\n', ''],

@@ -106,6 +106,13 @@ describe('judging a report', () => {
       'current',
     ],
     [
+      'a fenced copy on its lost node, told of as ended by another',
+      instance({ status: 'recovering', node: null, lingersOn: 'n2', fenced: true }),
+      'n1',
+      report({ status: 'stopped' }),
+      'stale',
+    ],
+    [
       'a copy that is to be stopped, on its lost node, which is back: its fence is not to be waited for',
       instance({ status: 'stopping', fenced: true }),
       'n1',

@@ -4,6 +4,7 @@
  * implementation's: no handle, pidfd or record of a shim is known outside it.
  */
 import type { Exit, Stop } from '../contract/workload';
+import type { RunSample } from './native/index';
 
 /** What is needed to find a run's processes again after the agent has died, and to know them for ours. */
 export interface RunIdentity {
@@ -139,7 +140,7 @@ export interface HostSample {
   cpuCount: number;
   clockTicksPerSecond: number;
   /** By nonce. */
-  runs: Map<string, { cpuTicks: number; rssBytes: number }>;
+  runs: Map<string, RunSample>;
 }
 
 /** The `syscall` of a start that came too late: its time was over, or its fence would have stopped it at once. */

@@ -71,12 +71,14 @@ export class Sampler {
 export function measure(previous: HostSample | null, sample: HostSample): Measured {
   const totalTicks = sample.cpuTotalTicks - (previous?.cpuTotalTicks ?? sample.cpuTotalTicks);
   const idleTicks = sample.cpuIdleTicks - (previous?.cpuIdleTicks ?? sample.cpuIdleTicks);
-  // The node's total counts every core, so a core's share of it is the wall time in ticks.
-  const wallTicks = totalTicks / sample.cpuCount;
   const runs = new Map<string, Usage>();
-  for (const [nonce, { cpuTicks, rssBytes }] of sample.runs) {
-    const before = previous?.runs.get(nonce)?.cpuTicks ?? 0;
-    const usedTicks = previous === null ? 0 : Math.max(0, cpuTicks - before);
+  for (const [nonce, { cpuTicks, rssBytes, lookedAtTicks }] of sample.runs) {
+    const before = previous?.runs.get(nonce);
+    const usedTicks = previous === null ? 0 : Math.max(0, cpuTicks - (before?.cpuTicks ?? 0));
+    // One that was not looked at had done nothing before. The node's total counts every core, so a core's share of it is
+    // the wall time in ticks.
+    const sinceTicks = before?.lookedAtTicks ?? previous?.cpuTotalTicks ?? lookedAtTicks;
+    const wallTicks = (lookedAtTicks - sinceTicks) / sample.cpuCount;
     runs.set(nonce, { cpuPercent: wallTicks > 0 ? percent(usedTicks, wallTicks) : 0, memoryBytes: rssBytes });
   }
   return {

@@ -43,6 +43,12 @@ export interface ProcessExit {
   atMs: number;
 }
 
+export interface RunSample {
+  cpuTicks: number;
+  rssBytes: number;
+  lookedAtTicks: number;
+}
+
 export interface NodeSample {
   /** Since boot, all CPUs. */
   cpuTotalTicks: number;
@@ -56,9 +62,9 @@ export interface NodeSample {
   /**
    * Per living process under a handle, summed over its descendants; its own use is left out, as it is the shim's.
    * `cpuTicks` includes descendants that have ended, and never falls. Pages shared between processes count once for
-   * each.
+   * each. Those that do nothing are looked at less and less often: `lookedAtTicks` is what `cpuTotalTicks` was then.
    */
-  processes: Map<number, { cpuTicks: number; rssBytes: number }>;
+  processes: Map<number, RunSample>;
 }
 
 export interface FoundProcess {
@@ -372,12 +378,12 @@ function unpackExits(flat: Float64Array): ProcessExit[] {
 
 /** Layout of Sampler::sample: NODE_FIELDS numbers, then PROCESS_FIELDS per process. */
 const NODE_FIELDS = 9;
-const PROCESS_FIELDS = 3;
+const PROCESS_FIELDS = 4;
 
 function unpackSample(flat: Float64Array): NodeSample {
-  const processes = new Map<number, { cpuTicks: number; rssBytes: number }>();
+  const processes: NodeSample['processes'] = new Map();
   for (let at = NODE_FIELDS; at < flat.length; at += PROCESS_FIELDS) {
-    processes.set(flat[at]!, { cpuTicks: flat[at + 1]!, rssBytes: flat[at + 2]! });
+    processes.set(flat[at]!, { cpuTicks: flat[at + 1]!, rssBytes: flat[at + 2]!, lookedAtTicks: flat[at + 3]! });
   }
   return {
     cpuTotalTicks: flat[0]!,

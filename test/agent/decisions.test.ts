@@ -240,7 +240,12 @@ test('what has ended stays so', () => {
 });
 
 describe('measurements', () => {
-  const sample = (cpuTotalTicks: number, cpuIdleTicks: number, cpuTicks: number): HostSample => ({
+  const sample = (
+    cpuTotalTicks: number,
+    cpuIdleTicks: number,
+    cpuTicks: number,
+    lookedAtTicks = cpuTotalTicks,
+  ): HostSample => ({
     cpuTotalTicks,
     cpuIdleTicks,
     memoryTotalBytes: 1_000,
@@ -248,13 +253,19 @@ describe('measurements', () => {
     loadAverage: [1, 2, 3],
     cpuCount: 4,
     clockTicksPerSecond: 100,
-    runs: new Map([['n', { cpuTicks, rssBytes: 77 }]]),
+    runs: new Map([['n', { cpuTicks, rssBytes: 77, lookedAtTicks }]]),
   });
 
   test('are of the time between two samples', () => {
     const { system, runs } = measure(sample(1_000, 500, 10), sample(1_800, 900, 110));
     expect(system).toMatchObject({ cpuPercent: 50, memoryPercent: 75, cpuCount: 4 });
     expect(runs.get('n')).toEqual({ cpuPercent: 50, memoryBytes: 77 }); // 100 of 200 ticks of one core
+  });
+
+  test('of what was not looked at each time are of all the time since', () => {
+    const [first, second, third] = [sample(1_000, 0, 10), sample(1_800, 0, 10, 1_000), sample(2_600, 0, 110)];
+    expect(measure(first, second).runs.get('n')).toEqual({ cpuPercent: 0, memoryBytes: 77 });
+    expect(measure(second, third).runs.get('n')).toEqual({ cpuPercent: 25, memoryBytes: 77 });
   });
 
   test('say nothing of CPU with one sample, or two of the same moment', () => {

@@ -1,4 +1,6 @@
+import { writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
 
 import { until } from '../support/until';
 import { openDescriptors, useWorkloads, type Workload } from './workloads';
@@ -46,7 +48,7 @@ describe('sample of a tree', () => {
     const idle = await sampleOf(idleBelow.handle);
     expect(idle.cpuTicks).toBeLessThan(5);
     expect(idle.rssBytes).toBeGreaterThan(100_000);
-    expect(await sampleOf(busyRoot.handle)).toEqual({ cpuTicks: 0, rssBytes: 0 });
+    expect(await sampleOf(busyRoot.handle)).toMatchObject({ cpuTicks: 0, rssBytes: 0 });
     await end(busyBelow, idleBelow, busyRoot);
     expect((await native.sample()).processes.has(busyBelow.handle)).toBe(false);
   });
@@ -74,6 +76,34 @@ describe('sample of a tree', () => {
       },
       { what: 'the tree used a second', timeoutMs: 20_000 },
     );
+    await end(workload);
+  });
+
+  test('of what does nothing is seldom a new one, and each time again once it does something', async () => {
+    const fifo = join(workloads.directory, 'go');
+    const workload = await workloads.sh(`mkfifo '${fifo}'; echo made; (read x < '${fifo}'; ${BUSY}) & wait`);
+    await until(() => workload.stdout() === 'made\n', { what: 'it waits' });
+    const samplesInARow = async (count: number) => {
+      const samples = [];
+      while (samples.length < count) {
+        const before = (await native.sample()).cpuTotalTicks;
+        await until(async () => (await native.sample()).cpuTotalTicks > before, { what: 'time passes' });
+        samples.push(await sampleOf(workload.handle));
+      }
+      return samples;
+    };
+    const looksIn = (samples: { lookedAtTicks: number }[]) =>
+      new Set(samples.map(({ lookedAtTicks }) => lookedAtTicks)).size;
+    const idle = await samplesInARow(30);
+    expect(looksIn(idle)).toBeLessThan(25);
+    expect(looksIn(idle)).toBeGreaterThan(3);
+    writeFileSync(fifo, 'x\n');
+    const ticks = idle.at(-1)!.cpuTicks;
+    await until(async () => (await sampleOf(workload.handle)).cpuTicks >= ticks + 10, { what: 'it is found at work' });
+    await until(async () => looksIn(await samplesInARow(3)) === 3, {
+      what: 'each time is a new look',
+      timeoutMs: 10_000,
+    });
     await end(workload);
   });
 

@@ -12,16 +12,29 @@ namespace {
 // takes opening a file per thread. Once found, they are read on every sample.
 constexpr uint32_t kThreadScanEvery = 4;
 
+// Looks without a change after which as many calls are skipped as ever: 2^n - 1.
+constexpr uint32_t kUnchangedCounted = 3;
+
 }  // namespace
 
-bool ProcessTree::sample(TreeUsage* usage) {
-  ProcessStat now;
-  if (!read_process_stat(pid_, &now) || now.start_ticks != start_ticks_) return false;
-  usage->cpu_ticks += now.waited_ticks;
-  add_children(pid_, now.threads, &root_, usage);
+bool ProcessTree::sample(uint64_t now, TreeUsage* usage) {
+  if (to_skip_ > 0) {
+    --to_skip_;
+    *usage = latest_;
+    return true;
+  }
+  ProcessStat root;
+  if (!read_process_stat(pid_, &root) || root.start_ticks != start_ticks_) return false;
+  usage->looked_at = now;
+  usage->cpu_ticks += root.waited_ticks;
+  add_children(pid_, root.threads, &root_, usage);
   // One that ends between the reading of its parent and its own is in neither.
-  highest_cpu_ticks_ = std::max(highest_cpu_ticks_, usage->cpu_ticks);
-  usage->cpu_ticks = highest_cpu_ticks_;
+  usage->cpu_ticks = std::max(latest_.cpu_ticks, usage->cpu_ticks);
+  const bool changed =
+      usage->cpu_ticks != latest_.cpu_ticks || usage->rss_pages != latest_.rss_pages;
+  unchanged_ = changed ? 0 : std::min(unchanged_ + 1, kUnchangedCounted);
+  to_skip_ = (1U << unchanged_) - 1;
+  latest_ = *usage;
   return true;
 }
 

@@ -52,6 +52,7 @@ Result<std::vector<double>> Sampler::sample(const ExitSink* sink) {
   if (!loadavg.ok()) return loadavg.failure();
 
   std::vector<double> out;
+  constexpr size_t kCpuTotal = 0;
   append_cpu(stat.value(), &out);
   out.push_back(meminfo_bytes(meminfo.value(), "MemTotal:"));
   out.push_back(meminfo_bytes(meminfo.value(), "MemAvailable:"));
@@ -60,13 +61,15 @@ Result<std::vector<double>> Sampler::sample(const ExitSink* sink) {
   out.push_back(static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN)));
   out.push_back(static_cast<double>(::sysconf(_SC_CLK_TCK)));
 
+  const auto now = static_cast<uint64_t>(out[kCpuTotal]);
   const auto page_bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   for (const std::shared_ptr<WatchedProcess>& process : registry_->snapshot()) {
     TreeUsage usage;
-    if (process->sink.get() != sink || !process->tree.sample(&usage)) continue;
+    if (process->sink.get() != sink || !process->tree.sample(now, &usage)) continue;
     out.push_back(static_cast<double>(process->handle));
     out.push_back(static_cast<double>(usage.cpu_ticks));
     out.push_back(static_cast<double>(usage.rss_pages * page_bytes));
+    out.push_back(static_cast<double>(usage.looked_at));
   }
   return out;
 }

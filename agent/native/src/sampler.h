@@ -17,7 +17,8 @@ class Sampler {
 
   // Layout, read by agent/native/index.ts: total CPU ticks, idle CPU ticks, total memory bytes,
   // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second;
-  // then for each process of `sink`: handle, CPU ticks and RSS bytes of its descendants.
+  // then for each process of `sink`: handle, CPU ticks and RSS bytes of its descendants, and the
+  // total CPU ticks when these were looked at.
   Result<std::vector<double>> sample(const ExitSink* sink);
 
  private:

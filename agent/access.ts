@@ -6,7 +6,9 @@ import { chmod } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { refusalOfBrowser } from '../access/browser';
+import type { Connections } from '../access/connections';
 import { readPrivateFile, writePrivateFile } from '../access/privateFile';
+import { RequestRate, STRANGERS_PER_SECOND } from '../access/requestRate';
 import { bearerOf, isSameText, makeToken, tokenText } from '../access/tokenText';
 import { agentTokenSchema } from '../contract/access';
 import { MorchError } from '../contract/errors';
@@ -36,6 +38,8 @@ export async function provideAgentToken(dataDir: string): Promise<string> {
 const OPEN_PATHS = new Set<string>(AGENT_ROUTES.filter(({ access }) => access === 'open').map(({ path }) => path));
 
 export class Guard {
+  readonly #rateOfStrangers = new RequestRate(STRANGERS_PER_SECOND);
+
   /**
    * @param token null: nobody is asked for one
    * @param allowedHosts names of this agent beside localhost, in lower case
@@ -43,16 +47,24 @@ export class Guard {
   constructor(
     private readonly token: string | null,
     private readonly allowedHosts: ReadonlySet<string>,
+    private readonly connections: Pick<Connections, 'noteKnown'>,
   ) {}
 
-  /** Before anything else of a request is looked at. @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED */
+  /**
+   * Before anything else of a request is looked at.
+   *
+   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS
+   */
   admit(request: IncomingMessage): void {
     const refusal = refusalOfBrowser(request.headers, this.allowedHosts);
     if (refusal !== null) throw refusal;
-    if (this.token === null) return;
     const given = bearerOf(request.headers);
+    if (this.token === null || (given !== undefined && isSameText(this.token, given))) {
+      this.connections.noteKnown(request);
+      return;
+    }
+    this.#rateOfStrangers.take(request.socket.remoteAddress ?? '');
     if (given === undefined && isOpen(request)) return;
-    if (given !== undefined && isSameText(this.token, given)) return;
     throw new MorchError(
       'UNAUTHENTICATED',
       given === undefined

@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { type Logger, pino } from 'pino';
+import { Connections } from '../access/connections';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
@@ -18,6 +19,7 @@ import { createAgentServer } from './http/server';
 import { LogFiles } from './logs/files';
 import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
+import { AgentMetrics } from './metrics';
 import { loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
@@ -79,7 +81,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const token = options.auth ? await provideAgentToken(dataDir) : null;
   if (token === null) log.warn('--no-auth: whoever reaches this port can run programs here');
   const allowedHosts = [options.host, options.advertise?.host ?? 'localhost', ...options.allowedHosts];
-  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())));
+  const connections = new Connections();
+  const guard = new Guard(token, new Set(allowedHosts.map((name) => name.toLowerCase())), connections);
   const joinToken = () => joinTokenOf(options);
   const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
@@ -114,6 +117,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   await cgroups?.removeUnknown(resumedKeys);
   await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
+  const agentMetrics = new AgentMetrics();
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges, scriptDirs } = options;
   const supervisor = new Supervisor(
@@ -134,6 +138,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       gate,
       log,
       onChange: (report, clusterId) => {
+        agentMetrics.noteChange(report);
         events.tellInstance(report, clusterId);
         if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
       },
@@ -203,12 +208,15 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   supervisor.adopt(recovered);
   await ownUsers?.releaseUnknown(supervisor.knownOwners());
   const drill = new Drill(log);
-  const server = createAgentServer(
-    makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill }),
-    guard,
-    tls,
-    log,
-  );
+  const metrics = () =>
+    agentMetrics.text({
+      system: () => sampler.system,
+      processes: () => status(true).processes ?? [],
+      withoutSchedulerMs: () => events.withoutSchedulerMs,
+      hasSession: () => session.hasBegun,
+    });
+  const handlers = makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill, metrics });
+  const server = createAgentServer({ handlers, guard, connections, tls, log });
   drill.attach(server);
   events.attach(server);
   const { port } = await listen(server, options);

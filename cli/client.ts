@@ -19,6 +19,9 @@ const ANSWER_TIMEOUT_MS = 30_000;
 /** How long a submit whose answer was lost is repeated; long enough for a scheduler to be restarted. */
 const RESUBMIT_FOR_MS = 10_000;
 
+/** How often a call waits that came when there were too many: it was not looked at. */
+const WAITS_FOR_ROOM = 10;
+
 /** Failures before the request can have reached anybody. */
 const NOT_SENT = new Set([
   'ECONNREFUSED',
@@ -177,9 +180,14 @@ export class Client {
   }
 
   /** @returns a successful answer, its body unread */
-  private async call(call: Call): Promise<Dispatcher.ResponseData> {
+  private async call(call: Call, waits = WAITS_FOR_ROOM): Promise<Dispatcher.ResponseData> {
     const credential = this.credentials[0];
     const answer = await this.send(call, credential);
+    if (answer.statusCode === 429 && waits > 0) {
+      await answer.body.dump();
+      await sleep(1_000 * (Number(answer.headers['retry-after']) || 1));
+      return this.call(call, waits - 1);
+    }
     if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
     const problem = problemSchema.safeParse(parseJson(await this.text(answer)));
     if (!problem.success) throw this.notAScheduler(`it answered ${answer.statusCode} to ${call.method} ${call.path}`);

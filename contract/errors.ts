@@ -24,6 +24,7 @@ export const ERRORS = {
   TOKEN_NOT_FOUND: { status: 404, exitCode: 3, title: 'There is no such token' },
   PROCESS_NOT_FOUND: { status: 404, exitCode: 3, title: 'No instance of this agent has that process id' },
   METHOD_NOT_ALLOWED: { status: 405, exitCode: 4, title: 'The route does not have this method' },
+  REQUEST_TIMEOUT: { status: 408, exitCode: 5, title: 'The request did not arrive in time' },
   WORKLOAD_EXISTS: { status: 409, exitCode: 1, title: 'A live workload has this id' },
   INSTANCE_EXISTS: { status: 409, exitCode: 1, title: 'A live instance has this id' },
   NODE_EXISTS: { status: 409, exitCode: 1, title: 'Another agent holds this node name' },
@@ -43,6 +44,8 @@ export const ERRORS = {
   START_FAILED: { status: 422, exitCode: 1, title: 'The program could not be started' },
   FEATURE_UNSUPPORTED: { status: 422, exitCode: 1, title: 'The node cannot do what the workload asks for' },
   NODE_UNREACHABLE: { status: 422, exitCode: 5, title: 'The node does not answer' },
+  TOO_MANY_REQUESTS: { status: 429, exitCode: 5, title: 'Too many requests' },
+  HEADER_TOO_LARGE: { status: 431, exitCode: 4, title: 'The header is too large' },
   SCHEDULER_UNREACHABLE: { status: 503, exitCode: 5, title: 'The scheduler does not answer' },
   REBUILDING: { status: 503, exitCode: 5, title: 'The scheduler is learning from its agents what runs' },
   NOT_LEADING: { status: 503, exitCode: 5, title: 'Another scheduler of the cluster commands its agents' },
@@ -128,6 +131,12 @@ export function problemOf(error: unknown, requestId?: string): Problem {
     ...(e.errors === undefined ? {} : { errors: e.errors }),
     ...e.system,
   };
+}
+
+/** What an answer with a problem of this status says beside it. */
+export function headersOfStatus(status: number): Record<string, string> {
+  if (status === 401) return { 'WWW-Authenticate': 'Bearer' };
+  return status === 429 ? { 'Retry-After': '1' } : {};
 }
 
 /** The error that a problem answer stood for, on the calling side. */

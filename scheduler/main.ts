@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import pino, { type Logger } from 'pino';
+import { Connections } from '../access/connections';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { hostsOf } from '../pki/hosts';
@@ -21,6 +22,7 @@ import { startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
 import { startHttpServer } from './http/server';
 import { Journal } from './journal';
+import { SchedulerMetrics } from './metrics';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions, type SchedulerOptions } from './options';
 import { Secrets } from './secrets/secrets';
@@ -89,10 +91,13 @@ export async function runScheduler(input: unknown): Promise<void> {
     (published) => {
       events.publish(published);
       blackBox.heardEvents(published);
+      metrics.heardEvents(published);
     },
     log,
     () => loop.wake(),
+    (records, ms) => metrics.committed(records, ms),
   );
+  const metrics = new SchedulerMetrics(state, () => service.readyChecks());
   const blackBox = await BlackBox.load(store, state, journal, log);
   const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates, tls }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
@@ -103,9 +108,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const auditLog = await AuditLog.open(options.auditDir ?? options.dataDir, log);
   const audit = new AuditTrail(auditLog);
   const service = new Service(state, journal, loop, registry, blackBox, secrets, auditLog, store, startedAtMs);
-  const { host, auth } = options;
+  const { host, auth, rateLimit } = options;
   const allowedHosts = new Set([host, ...options.allowedHosts].map((name) => name.toLowerCase()));
-  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth });
+  const connections = new Connections();
+  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts, auth, rateLimit, connections });
   const tokenService = new TokenService(
     tokens,
     journal,
@@ -115,8 +121,8 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
   const sockets = createEventSockets({ events, guard, audit, log });
-  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, log });
-  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, tls });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, metrics, log });
+  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, connections, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();

@@ -18,6 +18,8 @@ const schedulerOptionsSchema = z.strictObject({
   auditDir: z.string().min(1).optional(),
   /** Whether callers are asked who they are. */
   auth: z.boolean().default(true),
+  /** Requests in a second that are taken of one token; 0: any number. */
+  rateLimit: z.int().min(0).max(1_000_000).default(2_000),
   /** Given or not, an address that is no loopback one has it. */
   tls: z.boolean().default(false),
   /** Files: what the port shows in place of a certificate of the cluster's authority, its key, and who has signed it. */

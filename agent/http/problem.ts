@@ -2,15 +2,15 @@
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { SECURITY_HEADERS } from '../../access/browser';
-import { type Problem, problemOf } from '../../contract/errors';
+import { headersOfStatus, type Problem, problemOf } from '../../contract/errors';
 
 const MEDIA_TYPE = 'application/problem+json; charset=utf-8';
 
 export function sendProblem(response: ServerResponse, error: unknown, requestId: string): void {
   const problem = problemOf(error, requestId);
   const body = JSON.stringify(problem);
-  if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
-  response.writeHead(problem.status, { 'Content-Type': MEDIA_TYPE, 'Content-Length': Buffer.byteLength(body) });
+  const headers = { 'Content-Type': MEDIA_TYPE, 'Content-Length': Buffer.byteLength(body) };
+  response.writeHead(problem.status, { ...headers, ...headersOfStatus(problem.status) });
   response.end(body);
 }
 
@@ -27,8 +27,9 @@ export function endWithProblem(socket: Duplex, error: unknown, headers: Record<s
     `Content-Type: ${MEDIA_TYPE}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
-    ...(problem.status === 401 ? ['WWW-Authenticate: Bearer'] : []),
-    ...Object.entries({ ...SECURITY_HEADERS, ...headers }).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries({ ...SECURITY_HEADERS, ...headersOfStatus(problem.status), ...headers }).map(
+      ([name, value]) => `${name}: ${value}`,
+    ),
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
 }

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer } from 'node:https';
 import type { Logger } from 'pino';
 import { SECURITY_HEADERS } from '../../access/browser';
+import { type Connections, endWhenStalled, REQUEST_LIMITS, refusalOfParser } from '../../access/connections';
 import { MorchError } from '../../contract/errors';
 import { HANDSHAKE_MS } from '../../pki/settings';
 import type { Guard } from '../access';
@@ -14,18 +15,27 @@ import { type Handlers, parseQuery, Router } from './router';
 /** Longer than a scheduler's pooled connection rests, so that it is never closed under a command. */
 const KEEP_ALIVE_MS = 60_000;
 
-const LIMITS = { keepAliveTimeout: KEEP_ALIVE_MS, handshakeTimeout: HANDSHAKE_MS };
+const LIMITS = { ...REQUEST_LIMITS, keepAliveTimeout: KEEP_ALIVE_MS, handshakeTimeout: HANDSHAKE_MS };
 
 const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
 
-/** @param tls null: plain HTTP */
-export function createAgentServer(handlers: Handlers, guard: Guard, tls: PortTls | null, log: Logger): Server {
+export interface AgentServerMeans {
+  handlers: Handlers;
+  guard: Guard;
+  connections: Pick<Connections, 'watch'>;
+  /** Null: plain HTTP. */
+  tls: PortTls | null;
+  log: Logger;
+}
+
+export function createAgentServer({ handlers, guard, connections, tls, log }: AgentServerMeans): Server {
   const router = new Router();
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const requestId = requestIdOf(request);
     response.setHeader('X-Request-Id', requestId);
     response.setHeaders(securityHeaders);
+    endWhenStalled(response);
     try {
       guard.admit(request);
       const url = urlOf(request);
@@ -55,10 +65,11 @@ export function createAgentServer(handlers: Handlers, guard: Guard, tls: PortTls
     });
   };
   const server = tls === null ? createServer(LIMITS, listener) : createOverTls(tls, listener);
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    // Nobody is left to answer, or a handshake has failed.
-    if (/^(ECONNRESET|EPIPE|ERR_(SSL|TLS)_.*)$/.test(error.code ?? '')) socket.destroy();
-    else endWithProblem(socket, new MorchError('INVALID_INPUT', `The request is not valid HTTP: ${error.message}`));
+  connections.watch(server);
+  server.on('clientError', (error, socket) => {
+    const refusal = refusalOfParser(error);
+    if (refusal === null) socket.destroy();
+    else endWithProblem(socket, refusal);
   });
   return server;
 }

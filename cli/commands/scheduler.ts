@@ -46,6 +46,7 @@ interface SchedulerFlags {
   auditDir?: string;
   profile: 'default' | 'fast';
   flapLosses?: number;
+  rateLimit: number;
   auth: boolean;
   allowedHost?: string[];
   tls: boolean;
@@ -98,6 +99,12 @@ export function registerScheduler(program: Command): void {
         .argParser(flag(parseDurationMs)),
     )
     .addOption(
+      new Option('--rate-limit <count>', 'so many requests in a second are taken of one token; 0: any number')
+        .default(2_000)
+        .env('MORCH_RATE_LIMIT')
+        .argParser(integer(0, 1_000_000)),
+    )
+    .addOption(
       new Option('--flap-losses <count>', "so many losses make a node flapping; 0: none do (default: the profile's)")
         .env('MORCH_FLAP_LOSSES')
         .argParser(integer(0, 1_000_000)),
@@ -122,6 +129,7 @@ export function registerScheduler(program: Command): void {
         port: listenOn,
         auth: !isAuthOff(options.auth),
         allowedHosts,
+        rateLimit: options.rateLimit,
         tls,
         ...absolutePaths(options, ['dataDir', 'auditDir', 'tlsCert', 'tlsKey', 'tlsCa']),
         tlsValidityMs: options.tlsValidity,

@@ -4,6 +4,8 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { refusalOfBrowser } from '../../access/browser';
+import type { Connections } from '../../access/connections';
+import { RequestRate, STRANGERS_PER_SECOND } from '../../access/requestRate';
 import { bearerOf } from '../../access/tokenText';
 import { type Access, ROLES, type Role, type TokenRole } from '../../contract/access';
 import { MorchError } from '../../contract/errors';
@@ -34,6 +36,9 @@ export interface GuardOptions {
   allowedHosts: ReadonlySet<string>;
   /** Whether anybody is asked who they are. */
   auth: boolean;
+  /** Requests in a second that are taken of one token, node or, where nobody is asked, address; 0: any number. */
+  rateLimit: number;
+  connections: Pick<Connections, 'noteKnown'>;
 }
 
 export class Guard {
@@ -41,18 +46,28 @@ export class Guard {
   /** What is under way by the id of the token that opened it. */
   private readonly held = new Map<string, Set<() => void>>();
 
-  constructor(private readonly options: GuardOptions) {}
+  private readonly rateOfKnown: RequestRate;
+  private readonly rateOfStrangers = new RequestRate(STRANGERS_PER_SECOND);
+
+  constructor(private readonly options: GuardOptions) {
+    this.rateOfKnown = new RequestRate(options.rateLimit);
+  }
 
   /**
    * @returns who asks; a stranger for open routes only
-   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED; FORBIDDEN for a node with the token of another
+   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS; FORBIDDEN for a node with the token of another
    */
   admit(req: IncomingMessage): Caller {
     const refusal = refusalOfBrowser(req.headers, this.options.allowedHosts);
     if (refusal !== null) throw refusal;
     const caller = this.options.auth ? this.recognise(req) : ANYBODY;
-    if (caller === STRANGER && !isOpen(req)) {
-      throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
+    const address = req.socket.remoteAddress ?? '';
+    if (caller === STRANGER) {
+      this.rateOfStrangers.take(address);
+      if (!isOpen(req)) throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
+    } else {
+      this.options.connections.noteKnown(req);
+      this.rateOfKnown.take(caller === ANYBODY ? address : `${caller.kind} ${caller.id || caller.name}`);
     }
     this.callers.set(req, caller);
     return caller;
@@ -91,7 +106,16 @@ export class Guard {
     }
   }
 
-  private recognise({ headers, socket }: IncomingMessage): Caller {
+  private recognise(req: IncomingMessage): Caller {
+    try {
+      return this.callerBy(req);
+    } catch (error) {
+      this.rateOfStrangers.take(req.socket.remoteAddress ?? '');
+      throw error;
+    }
+  }
+
+  private callerBy({ headers, socket }: IncomingMessage): Caller {
     const text = bearerOf(headers);
     const certified = this.options.certificates.nodeOf(socket);
     if (text === undefined) return certified === undefined ? STRANGER : nodeCaller(certified);

@@ -50,7 +50,7 @@ export function createEventSockets({
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 64 * 1024 });
   // The handshake is wrong (no key, wrong version): ws would answer in plain text.
   sockets.on('wsClientError', (error, socket, req) => {
-    answerOnSocket(socket, 400, new MorchError('INVALID_INPUT', error.message), requestIdOf(req));
+    answerOnSocket(socket, new MorchError('INVALID_INPUT', error.message), requestIdOf(req));
   });
 
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -65,7 +65,7 @@ export function createEventSockets({
       const status = error instanceof MorchError ? error.status : 500;
       if (status === 500) log.error({ err: error, url: req.url }, 'upgrade failed');
       if (error instanceof MorchError && isRefusal(error)) audit.refused(askedOf(req, guard.callerOf(req)), error);
-      answerOnSocket(socket, status, error, requestIdOf(req));
+      answerOnSocket(socket, error, requestIdOf(req));
       return;
     }
     sockets.handleUpgrade(req, socket, head, (webSocket) => {

@@ -1,6 +1,6 @@
 /** Writes the answers that are not streams: JSON, plain text, and problems. */
 import type { ServerResponse } from 'node:http';
-import type { Problem } from '../../contract/errors';
+import { headersOfStatus, type Problem } from '../../contract/errors';
 
 export function sendJson(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) {
   send(res, status, JSON.stringify(body), { 'Content-Type': 'application/json; charset=utf-8', ...headers });
@@ -11,7 +11,8 @@ export function sendText(res: ServerResponse, status: number, text: string, medi
 }
 
 export function sendProblem(res: ServerResponse, problem: Problem): void {
-  send(res, problem.status, JSON.stringify(problem), { 'Content-Type': 'application/problem+json; charset=utf-8' });
+  const headers = { 'Content-Type': 'application/problem+json; charset=utf-8', ...headersOfStatus(problem.status) };
+  send(res, problem.status, JSON.stringify(problem), headers);
 }
 
 export function sendNothing(res: ServerResponse, status: number, headers: Record<string, string> = {}): void {

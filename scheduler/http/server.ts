@@ -3,7 +3,8 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer, type ServerOptions, Server as TlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { SECURITY_HEADERS } from '../../access/browser';
-import { MorchError, problemOf } from '../../contract/errors';
+import { type Connections, REQUEST_LIMITS, refusalOfParser } from '../../access/connections';
+import { headersOfStatus, MorchError, problemOf } from '../../contract/errors';
 import { HANDSHAKE_MS } from '../../pki/settings';
 
 export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -14,6 +15,7 @@ export interface HttpServerOptions {
   port: number;
   app: RequestListener;
   upgrade: UpgradeListener;
+  connections: Pick<Connections, 'watch'>;
   /** Without: plain HTTP. */
   tls?: PortTls | null;
 }
@@ -33,19 +35,17 @@ export interface HttpServer {
 }
 
 const LIMITS = {
+  ...REQUEST_LIMITS,
   handshakeTimeout: HANDSHAKE_MS,
-  headersTimeout: 10_000,
-  // For the request alone; an answer may stream for ever.
-  requestTimeout: 30_000,
   keepAliveTimeout: 30_000,
-  connectionsCheckingInterval: 5_000,
-  maxHeaderSize: 16 * 1024,
 };
 
 /** @throws Error that names `--port` or `--host` when the address cannot be had */
-export async function startHttpServer({ host, port, app, upgrade, tls }: HttpServerOptions): Promise<HttpServer> {
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { host, port, app, upgrade, connections, tls } = options;
   const server = tls == null ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls.serverOptions });
   if (server instanceof TlsServer) tls?.serve(server);
+  connections.watch(server);
   server.on('request', app);
   server.on('upgrade', (req, socket, head) => {
     socket.on('error', () => socket.destroy());
@@ -96,35 +96,23 @@ function serveWithoutUpgrade(server: Server, req: IncomingMessage, socket: Duple
 
 /** What the HTTP parser refuses never becomes a request; it is answered here and the connection ends. */
 function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // A handshake that failed leaves nobody to answer.
-  if (error.code === 'ECONNRESET' || /^ERR_(SSL|TLS)_/.test(error.code ?? '') || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const [status, problem] = clientProblem(error.code);
-  answerOnSocket(socket, status, problem);
-}
-
-function clientProblem(code: string | undefined): [status: number, MorchError] {
-  if (code === 'HPE_HEADER_OVERFLOW') {
-    return [431, new MorchError('INVALID_INPUT', 'The request header is larger than 16 KiB')];
-  }
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return [408, new MorchError('INVALID_INPUT', 'The request did not arrive in time')];
-  }
-  return [400, new MorchError('INVALID_INPUT', `The request is not valid HTTP (${code ?? 'no reason known'})`)];
+  const refusal = refusalOfParser(error);
+  if (refusal === null || !socket.writable) socket.destroy();
+  else answerOnSocket(socket, refusal);
 }
 
 /** A problem as answer on a bare socket, which it ends. */
-export function answerOnSocket(socket: Duplex, status: number, error: unknown, requestId?: string): void {
-  const body = JSON.stringify({ ...problemOf(error, requestId), status });
+export function answerOnSocket(socket: Duplex, error: unknown, requestId?: string): void {
+  const problem = problemOf(error, requestId);
+  const { status } = problem;
+  const body = JSON.stringify(problem);
   const headers = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
     'Content-Type: application/problem+json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
     ...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
-    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...Object.entries(headersOfStatus(status)).map(([name, value]) => `${name}: ${value}`),
     ...(requestId === undefined ? [] : [`X-Request-Id: ${requestId}`]),
   ];
   socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());

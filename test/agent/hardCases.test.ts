@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { WebSocket } from 'ws';
+import { Connections } from '../../access/connections';
 import { Guard } from '../../agent/access';
 import { Events } from '../../agent/events';
 import { LogFiles } from '../../agent/logs/files';
@@ -98,7 +99,7 @@ test('a reader that does not read is cut off', async () => {
   const page = { read: () => ({ endsAtMs: 0, term: 0 }), refresh: () => {}, close: () => {} };
   const nowMs = () => performance.now();
   const events = new Events({
-    guard: new Guard(null, new Set()),
+    guard: new Guard(null, new Set(), new Connections()),
     membership,
     session: new Session(page, nowMs, () => false),
     nowMs,

@@ -10,6 +10,7 @@ interface LockedPackage {
   integrity?: string;
   dev?: boolean;
   optional?: boolean;
+  hasInstallScript?: boolean;
   os?: string[];
   optionalDependencies?: Record<string, string>;
   dependencies?: Record<string, string>;
@@ -32,6 +33,14 @@ test('the lock file pins every package by its content, other platforms’ option
   const unpinned = Object.entries(packages).filter(([where, entry]) => where !== '' && !entry.integrity);
   const served = unpinned.filter(([, entry]) => !(entry.optional && entry.os && entry.version));
   expect(served).toEqual([]);
+});
+
+// Each was read: classic-level takes a binary of its own package, and the others are not there where morch is used.
+test('nothing else runs a script when it is installed', () => {
+  const scripted = Object.entries(packages).filter(
+    ([where, entry]) => where !== '' && entry.hasInstallScript && !entry.dev,
+  );
+  expect(scripted.map(([where]) => where)).toEqual(['node_modules/classic-level']);
 });
 
 // npm ci refuses a lock file that lacks them, on every platform.

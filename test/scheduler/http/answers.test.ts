@@ -1,6 +1,7 @@
 /** What the routes answer when all is well: statuses, headers, and that they agree with the contract's schemas. */
 import { connect, createServer } from 'node:net';
 import { request } from 'undici';
+import { Connections } from '../../../access/connections';
 import { type Route, SCHEDULER_ROUTES } from '../../../contract/routes';
 import { startHttpServer } from '../../../scheduler/http/server';
 import { until } from '../../support/until';
@@ -215,13 +216,13 @@ describe('the server', () => {
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
     const { port } = holder.address() as { port: number };
-    const options = { host: '127.0.0.1', port, app: () => {}, upgrade: () => {} };
+    const options = { host: '127.0.0.1', port, app: () => {}, upgrade: () => {}, connections: new Connections() };
     await expect(startHttpServer(options)).rejects.toThrow(/in use.*--port/);
     holder.close();
   });
 
   it('names --host when that is not this machine', async () => {
-    const options = { host: '192.0.2.1', port: 0, app: () => {}, upgrade: () => {} };
+    const options = { host: '192.0.2.1', port: 0, app: () => {}, upgrade: () => {}, connections: new Connections() };
     await expect(startHttpServer(options)).rejects.toThrow(/--host/);
   });
 

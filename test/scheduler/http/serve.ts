@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
+import { Connections } from '../../../access/connections';
 import { Guard } from '../../../scheduler/access/guard';
 import type { NodeTokens } from '../../../scheduler/access/nodeTokens';
 import { TokenService } from '../../../scheduler/access/tokenService';
@@ -44,19 +45,30 @@ export async function serveFake(
   const log = pino({ level: 'silent' });
   const tokens = await Tokens.load(store, { put: () => {}, delete: () => {} }, []);
   const { nodeTokens, certificates } = openAccess();
-  const guard = new Guard({ tokens, nodeTokens, certificates, allowedHosts: new Set(), auth });
+  const connections = new Connections();
+  const guard = new Guard({
+    tokens,
+    nodeTokens,
+    certificates,
+    connections,
+    allowedHosts: new Set(),
+    auth,
+    rateLimit: 0,
+  });
   const journal = { assertWritable: () => {}, commit: async () => {} };
   const tokenService = new TokenService(tokens, journal, '/nonexistent', () => guard.endGone(Date.now()));
   const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));
   const audit = new AuditTrail(await AuditLog.open(auditDirectory, log));
   const trust = { bundle: 'an authority' };
+  const metrics = { answered: () => {}, refused: () => {}, text: async () => 'morch_nodes 1\n' };
   const eventSockets = createEventSockets({ events, guard, audit, log, ...limits });
-  const app = createApp({ api, events, guard, tokens: tokenService, trust, audit, log });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust, audit, metrics, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,
     app,
     upgrade: eventSockets.upgrade,
+    connections,
   });
   const sockets = new Set<Socket>();
   http.server.on('connection', (socket) => {

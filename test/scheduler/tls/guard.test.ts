@@ -18,6 +18,8 @@ async function guardOf(certified: string | undefined) {
     certificates: { nodeOf: () => certified },
     allowedHosts: new Set(),
     auth: true,
+    rateLimit: 0,
+    connections: { noteKnown: () => {} },
   });
   const admit = (token?: string) => {
     const headers = { host: '127.0.0.1', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };

@@ -104,7 +104,7 @@ export class Admission {
   }
 }
 
-/** Its own agent is there, or may be: the name is taken. */
+/** Its own agent is there, or may be: the name is taken. That of a degraded node shows half of its signs of life. */
 export function isHeard(node: NodeRecord): boolean {
-  return node.status === 'healthy' || node.status === 'suspect' || node.status === 'quarantined';
+  return node.status !== 'lost';
 }

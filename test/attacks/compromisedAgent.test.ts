@@ -4,13 +4,14 @@
  */
 import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import path from 'node:path';
 import { WebSocket } from 'ws';
 import { parseToken } from '../../access/tokenText';
 import type { CreatedToken, Token } from '../../contract/access';
 import { AGENT_ROUTES, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
 import { Agents } from '../support/agent';
-import { Cluster } from '../support/cluster';
+import { Cluster, end, freePort } from '../support/cluster';
 
 jest.setTimeout(90_000);
 
@@ -122,6 +123,44 @@ test('it is no other node: neither by its own token nor by the join token, with 
   const { id, host, port, status } = (await cluster.request('GET', '/nodes/n1')).body;
   expect({ id, host, port, status }).toEqual({ id: n1.id, host: n1.host, port: n1.port, status: 'healthy' });
   expect((await cluster.workload('web')).counts).toEqual({ running: 2 });
+});
+
+test('it takes no name by a join token from an agent that is there and cannot answer, which it may have brought about', async () => {
+  // A way to an agent that lets nothing through, once told so, but what the scheduler has open to hear its events.
+  let isFlooded = false;
+  const others = new Set<Socket>();
+  const target = await freePort();
+  const way = createServer((from) => {
+    from.on('error', () => from.destroy());
+    from.once('data', (first) => {
+      if (!first.toString('latin1').startsWith('GET /events')) others.add(from);
+      if (isFlooded && others.has(from)) return;
+      const to = connect(target, '127.0.0.1', () => to.write(first));
+      to.on('error', () => from.destroy()).on('close', () => from.destroy());
+      from.on('close', () => to.destroy());
+      from.pipe(to).pipe(from);
+    });
+  });
+  await new Promise<void>((resolve) => way.listen(0, '127.0.0.1', resolve));
+  const { port } = way.address() as AddressInfo;
+  const { child } = await cluster.startAgent('n3', { port: target, advertise: `127.0.0.1:${port}` });
+  await cluster.untilNode('n3', 'healthy');
+  isFlooded = true;
+  for (const socket of others) socket.destroy();
+  await cluster.untilNode('n3', 'degraded', 30_000);
+
+  const own = await agents.start();
+  const body = { host: '127.0.0.1', port: own.port, name: 'n3', agentToken: own.token };
+  const answer = await post(`${cluster.url}/nodes`, cluster.tokens.join, body);
+  expect([answer.status, await answer.json()]).toEqual([409, expect.objectContaining({ code: 'NODE_EXISTS' })]);
+  expect((await cluster.request('GET', '/nodes/n3')).body.port).toBe(port);
+
+  await own.end();
+  await end(child, 'SIGTERM');
+  cluster.agents.delete('n3');
+  expect((await cluster.request('DELETE', '/nodes/n3?force=true')).status).toBe(204);
+  for (const socket of others) socket.destroy();
+  way.close();
 });
 
 describe('a join token', () => {

@@ -63,7 +63,7 @@ interface Listener {
   socket: WebSocket;
   /** Counts those that were let in. */
   order: number;
-  scheduler: { clusterId: string; epoch: number } | null;
+  scheduler: { clusterId: string; epoch: number; term: string | null } | null;
   beats: number;
   /** When each heartbeat not acknowledged yet was sent; the hello is 0. */
   sentAtMs: Map<number, number>;
@@ -158,8 +158,8 @@ export class Events {
         socket.close(closeCodeOf(refusal), refusal.message.slice(0, 120));
         return;
       }
-      const { clusterId } = query;
-      this.#admit(socket, clusterId === undefined ? null : { clusterId, epoch: this.means.membership.epoch });
+      const { clusterId, term = null } = query;
+      this.#admit(socket, clusterId === undefined ? null : { clusterId, epoch: this.means.membership.epoch, term });
     });
   }
 
@@ -226,7 +226,7 @@ export class Events {
       case 'ack': {
         const sentAtMs = takeSent(listener, message.n);
         if (sentAtMs !== undefined) this.means.session.acknowledge(sentAtMs, listener);
-        if (message.mark !== undefined) this.means.membership.noteMark(message.mark);
+        if (message.mark !== undefined) this.means.membership.noteMark(listener.scheduler, message.mark, message.proof);
         return;
       }
       case 'forget':

@@ -156,6 +156,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     ...self,
     capacity,
     mark: membership.mark,
+    furthest: membership.furthest,
     leaseMs: membership.leaseMs,
     instances: supervisor.reportsOf(membership.clusterId),
   });
@@ -176,6 +177,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     epoch: membership.epoch,
     term: membership.term,
     hasSession: session.hasBegun,
+    standing: membership.standing,
     system: sampler.system,
     ...(withProcesses
       ? {

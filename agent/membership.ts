@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type Standing, standingSchema } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { readOwnFile, storing, writeDurably } from './files';
 
@@ -20,6 +21,9 @@ const identitySchema = z.object({
   mark: z.int().default(0),
   /** Of the latest session: copies here may live so long unheard. */
   leaseMs: z.int().default(0),
+  /** What the latest scheduler has proven of itself, and the one that told the highest mark. Given back as they came. */
+  standing: standingSchema.nullable().default(null),
+  furthest: standingSchema.nullable().default(null),
 });
 type Identity = z.infer<typeof identitySchema>;
 
@@ -28,6 +32,9 @@ export interface Commander {
   epoch?: number | undefined;
   /** Random, of one scheduler's term: two that count the same epoch are told apart by it. */
   term?: string | undefined;
+  /** With the proof of all these, as a whole. */
+  mark?: number | undefined;
+  proof?: string | undefined;
 }
 
 export class Membership {
@@ -50,7 +57,10 @@ export class Membership {
     const stored = await readIdentity(path);
     const membership = new Membership(
       path,
-      stored ?? { nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null, mark: 0, leaseMs: 0 },
+      stored ?? {
+        ...{ nodeKey: randomUUID(), clusterId: null, epoch: 0, term: null },
+        ...{ mark: 0, leaseMs: 0, standing: null, furthest: null },
+      },
     );
     membership.#saved = stored;
     await membership.#settle();
@@ -73,6 +83,14 @@ export class Membership {
 
   get mark(): number {
     return this.#identity.mark;
+  }
+
+  get standing(): Standing | null {
+    return this.#identity.standing;
+  }
+
+  get furthest(): Standing | null {
+    return this.#identity.furthest;
   }
 
   get leaseMs(): number {
@@ -100,6 +118,9 @@ export class Membership {
     if (clusterId !== undefined && (own.clusterId !== clusterId || epoch > own.epoch))
       this.#identity = { ...own, ...markIn(own, clusterId), clusterId, epoch, term: term ?? null };
     else if (own.term === null && term !== undefined) this.#identity = { ...own, term };
+    const { mark, proof } = commander;
+    if (term !== undefined && mark !== undefined && proof !== undefined)
+      this.#identity = { ...this.#identity, ...standingsWith(this.#identity, { epoch, term, mark, proof }) };
     await this.#settle();
   }
 
@@ -141,8 +162,11 @@ export class Membership {
   }
 
   /** Kept now and then: one that is a little behind still tells of a store that is far behind. */
-  noteMark(mark: number): void {
-    if (mark > this.#identity.mark) this.#note({ mark });
+  noteMark({ epoch, term }: { epoch: number; term: string | null }, mark: number, proof: string | undefined): void {
+    const own = this.#identity;
+    const isOfNow = proof !== undefined && term !== null && epoch === own.epoch && term === own.term;
+    if (isOfNow && mark !== own.standing?.mark) this.#note(standingsWith(own, { epoch, term, mark, proof }));
+    else if (mark > own.mark) this.#note({ mark });
   }
 
   noteLease(leaseMs: number): void {
@@ -194,8 +218,14 @@ export class Membership {
 }
 
 /** Another cluster has marks of its own. */
-function markIn(own: Identity, clusterId: string): { mark: number } {
-  return { mark: own.clusterId === clusterId ? own.mark : 0 };
+function markIn(own: Identity, clusterId: string): Pick<Identity, 'mark' | 'standing' | 'furthest'> {
+  const { mark, standing, furthest } = own;
+  return own.clusterId === clusterId ? { mark, standing, furthest } : { mark: 0, standing: null, furthest: null };
+}
+
+function standingsWith(own: Identity, standing: Standing): Pick<Identity, 'mark' | 'standing' | 'furthest'> {
+  const isFurthest = standing.mark >= (own.furthest?.mark ?? 0);
+  return { mark: Math.max(own.mark, standing.mark), standing, furthest: isFurthest ? standing : own.furthest };
 }
 
 async function readIdentity(path: string): Promise<Identity | null> {

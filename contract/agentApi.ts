@@ -81,6 +81,21 @@ export const agentProcessSchema = instanceReportSchema.extend({
 });
 export type AgentProcess = z.infer<typeof agentProcessSchema>;
 
+/** Far more than a scheduler is ever started. */
+export const MOST_EPOCH = 2 ** 31;
+
+/**
+ * What a scheduler has told of itself: its epoch, its term, how far its store was, and the proof that it was one of this
+ * cluster's. Agents keep it and give it back.
+ */
+export const standingSchema = z.object({
+  epoch: z.int().min(0).max(MOST_EPOCH),
+  term: z.string().max(100),
+  mark: z.int().min(0),
+  proof: z.string().max(100),
+});
+export type Standing = z.infer<typeof standingSchema>;
+
 export const agentStatusSchema = z.object({
   name: dnsLabelSchema,
   version: z.string(),
@@ -88,9 +103,10 @@ export const agentStatusSchema = z.object({
   incarnation: z.string().describe('random, anew at each start of the agent'),
   bootId: z.string(),
   clusterId: z.string().nullable(),
-  epoch: z.int(),
+  epoch: z.int().max(MOST_EPOCH),
   term: z.string().nullable().default(null).describe('random, of the scheduler whose epoch it is'),
   hasSession: z.boolean().default(false).describe('a scheduler of that epoch commands it at present'),
+  standing: standingSchema.nullable().default(null).describe('of the latest scheduler, as that has proven it'),
   startedAt: timeSchema,
   features: z.array(z.string()).describe('see features.ts'),
   labels: labelsSchema,
@@ -103,7 +119,7 @@ export type AgentStatus = z.infer<typeof agentStatusSchema>;
 /** Who commands: an agent that has a scheduler takes commands of its cluster, of its latest epoch, in the present session. */
 const commander = {
   clusterId: z.string().optional(),
-  epoch: z.int().min(1).optional(),
+  epoch: z.int().min(1).max(MOST_EPOCH).optional(),
   session: z.int().min(1).optional(),
 };
 
@@ -207,6 +223,7 @@ export const helloMessageSchema = z.object({
   labels: labelsSchema,
   capacity: amountsSchema,
   mark: z.int().default(0).describe("the highest of the cluster's marks that it was told"),
+  furthest: standingSchema.nullable().default(null).describe('of the scheduler that told that mark'),
   leaseMs: z.int().default(0).describe('the lease of the latest session that it knows of; 0: of none'),
   instances: z.array(instanceReportSchema),
 });
@@ -276,6 +293,8 @@ export const ackMessageSchema = z.object({
   n: z.int().min(0),
   /** How far the scheduler's store is: told back by the inventory, so that a store that has lost something is found out. */
   mark: z.int().min(0).optional(),
+  /** Of that mark, and the term of the connection. */
+  proof: z.string().max(100).optional(),
 });
 export type AckMessage = z.infer<typeof ackMessageSchema>;
 
@@ -307,8 +326,10 @@ export type SchedulerMessage = z.infer<typeof schedulerMessageSchema>;
 /** Query of the scheduler's WebSocket to `/events`; without it one listens only, and sees what a scheduler would see. */
 export const agentEventsQuerySchema = z.object({
   clusterId: z.string().min(1).optional(),
-  epoch: z.coerce.number().int().min(1).optional(),
+  epoch: z.coerce.number().int().min(1).max(MOST_EPOCH).optional(),
   term: z.string().min(1).max(64).optional(),
+  mark: z.coerce.number().int().min(0).optional(),
+  proof: z.string().min(1).max(100).optional(),
 });
 
 /** WebSocket close codes on the agent's `/events`. */

@@ -260,6 +260,8 @@ export const workloadOriginSchema = z.object({
   version: z.int(),
   revision: z.int(),
   createdAt: timeSchema,
+  /** All of it, in the words of the scheduler and signed by it: what counts. */
+  testimony: z.string().max(600_000).optional(),
 });
 export type WorkloadOrigin = z.infer<typeof workloadOriginSchema>;
 

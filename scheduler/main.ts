@@ -25,6 +25,7 @@ import { Journal } from './journal';
 import { SchedulerMetrics } from './metrics';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions, type SchedulerOptions } from './options';
+import { Proofs } from './proofs';
 import { Secrets } from './secrets/secrets';
 import { Vault } from './secrets/vault';
 import { Service } from './service';
@@ -53,8 +54,8 @@ export async function runScheduler(input: unknown): Promise<void> {
   const startedAtMs = Date.now();
   const { store, damage, notes } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
-  const state = await State.load(store, randomUUID());
   const vault = await Vault.open(options.dataDir);
+  const state = await State.load(store, randomUUID(), new Proofs(vault));
   const nodeTokens = new NodeTokens(vault);
   const closed = nodeTokens.load(state.nodes.values());
   const tokens = await Tokens.load(store, state, notes);

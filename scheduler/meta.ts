@@ -24,6 +24,10 @@ export interface Meta {
   rebuilding?: { reason: RebuildReason; since: string } | null;
   /** Nodes that have not told what they run may hold fenced copies that nobody knows of; see rebuild.ts. */
   unseenFenced?: boolean;
+  /** The key that agents have the scheduler's word signed with; see proofs.ts. */
+  keyId?: string;
+  /** They may have some that was signed with another, or not at all: what they tell in a rebuilding is believed as it is. */
+  unproven?: boolean;
   /** A node has joined at some time: the cluster is this scheduler's own. */
   joined?: boolean;
 }

@@ -98,6 +98,8 @@ export class NodeLink {
       readonly epoch: number;
       readonly id: string;
       readonly mark: number;
+      /** Of all these. */
+      readonly proof: string;
     },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
@@ -163,8 +165,8 @@ export class NodeLink {
 
   private connect(): void {
     if (this.closed || this.socket !== null) return;
-    const { clusterId, epoch, id } = this.identity;
-    const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id });
+    const { clusterId, epoch, id, mark, proof } = this.identity;
+    const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id, mark: String(mark), proof });
     const connectStartedAtMs = performance.now();
     const socket = new WebSocket(`${agentUrl(this.address, 'ws')}/events?${query}`, {
       ...this.address.tls?.connection(),
@@ -229,7 +231,7 @@ export class NodeLink {
         this.listener.onHeartbeat(message, text);
         // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
         if (this.hasSession && this.status !== 'lost')
-          this.send({ type: 'ack', n: message.n, mark: this.identity.mark });
+          this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
         break;
       case 'instance':
         this.listener.onInstance(message.instance);

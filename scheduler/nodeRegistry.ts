@@ -12,7 +12,7 @@ import type { HealthCheck } from '../contract/health';
 import type { RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
-import { Admission, isHeard, type NodeAccess } from './access/admission';
+import { Admission, type NodeAccess } from './access/admission';
 import type { Caller } from './access/guard';
 import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
@@ -125,7 +125,8 @@ export class NodeRegistry {
   tellWorkload(workload: WorkloadRecord): void {
     const nodes = new Set([...this.state.instancesOf(workload).values()].map(({ node }) => node));
     for (const node of nodes) {
-      if (node !== null) this.links.get(node)?.tellWorkloads([{ uid: workload.uid, workload: originOf(workload) }]);
+      if (node !== null)
+        this.links.get(node)?.tellWorkloads([{ uid: workload.uid, workload: this.originOf(workload) }]);
     }
   }
 
@@ -134,8 +135,19 @@ export class NodeRegistry {
     const uids = new Set([...this.state.instancesOn(nodeId)].map(({ uid }) => uid));
     return [...uids].flatMap((uid) => {
       const workload = this.state.workloads.get(uid);
-      return workload === undefined || workload.version === 1 ? [] : [{ uid, workload: originOf(workload) }];
+      return workload === undefined || workload.version === 1 ? [] : [{ uid, workload: this.originOf(workload) }];
     });
+  }
+
+  private originOf(workload: WorkloadRecord): WorkloadOrigin {
+    return originOf(workload, this.state.proofs.testimonyOf(workload));
+  }
+
+  /** Whether a scheduler of this cluster has told the agent whom it obeys. */
+  private provesTerm({ standing, epoch, term }: Pick<AgentStatus, 'standing' | 'epoch' | 'term'>): boolean {
+    if (this.state.believesAgents) return true;
+    const { meta, proofs } = this.state;
+    return standing?.epoch === epoch && standing.term === term && proofs.holds(meta.clusterId, standing);
   }
 
   forget(nodeId: string, instances: { uid: string; slot: string; generation: number }[]): void {
@@ -189,7 +201,7 @@ export class NodeRegistry {
         `The agent at ${where} belongs to another cluster (${status.clusterId}). Start it anew with --scheduler and this scheduler's address to move it here.`,
       );
     }
-    if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession)
+    if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession && this.provesTerm(status))
       await this.succeed(status.epoch);
     const existing = this.state.nodes.get(id);
     this.assertNameFree(id, existing, status, where);
@@ -221,6 +233,8 @@ export class NodeRegistry {
     const { meta } = this.state;
     meta.clusterId = clusterId;
     meta.joined = true;
+    // What they have was signed with a key that is lost.
+    meta.unproven = true;
     this.rebuild.begin('empty');
     await this.succeed(epoch);
   }
@@ -246,7 +260,9 @@ export class NodeRegistry {
   }
 
   private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
-    if (existing !== undefined && existing.nodeKey !== status.nodeKey && isHeard(existing)) {
+    // Of a degraded one only an admin, or who has its token, has come so far.
+    const isFree = existing === undefined || existing.status === 'lost' || existing.status === 'degraded';
+    if (!isFree && existing.nodeKey !== status.nodeKey) {
       throw new MorchError(
         'NODE_EXISTS',
         `Another agent (at ${existing.host}:${existing.port}) is node ${id}. Give the agent at ${where} a name of its own with --name.`,
@@ -411,7 +427,7 @@ export class NodeRegistry {
       onDisconnected: () => {
         runtime.session = null;
       },
-      mayCommand: (status) => this.succession.heard(node.id, status),
+      mayCommand: (status) => this.succession.heard(node.id, status, this.provesTerm(status)),
       onContact: () => {
         const nowMs = Date.now();
         node.lastContactAt = new Date(nowMs).toISOString();
@@ -450,9 +466,10 @@ export class NodeRegistry {
     runtime.leaving = false;
     this.renewLease(node);
     this.state.saveNode(node);
-    if (this.state.isBehind(hello.mark)) {
+    const told = this.provenMark(hello);
+    if (this.state.isBehind(told)) {
       this.log.error(
-        { node: node.id, told: hello.mark },
+        { node: node.id, told },
         'the agent was told of more than the store has: it has lost its latest records',
       );
       this.state.skipMarks();
@@ -464,6 +481,12 @@ export class NodeRegistry {
     else this.loop!.takeInventory(node.id, hello.instances, connectStartedAtMs);
     this.changed();
     return this.lastSession;
+  }
+
+  private provenMark({ mark, furthest }: HelloMessage): number {
+    const { meta, proofs, believesAgents } = this.state;
+    if (believesAgents) return mark;
+    return furthest !== null && proofs.holds(meta.clusterId, furthest) ? furthest.mark : 0;
   }
 
   /** From the receipt of what is acknowledged on: no sooner than the agent counts from its sending. */

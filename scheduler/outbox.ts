@@ -330,7 +330,7 @@ export class Outbox {
       clusterId,
       epoch,
       session: this.state.runtimeOf(nodeId).session!,
-      workload: originOf(workload),
+      workload: originOf(workload, this.state.proofs.testimonyOf(workload)),
       ...(secrets === undefined ? {} : { secretValues }),
     };
   }

@@ -12,6 +12,7 @@ import { hasEnded } from './core/intake';
 import { type InstanceRecord, instanceKey, type WorkloadRecord } from './core/model';
 import { emitAbout } from './instanceEvents';
 import type { RebuildReason } from './meta';
+import type { Testimony } from './proofs';
 import { newInstance } from './reconcile';
 import type { State } from './state';
 
@@ -83,7 +84,7 @@ export class Rebuild {
       .askKept(nodeId)
       .then((kept) => {
         if (!this.isOn) return;
-        for (const workload of latestByUid(kept).values()) this.adoptWorkload(workload);
+        for (const workload of latestByUid(kept).values()) this.adoptWorkload(nodeId, workload);
         for (const report of hello.instances) this.adopt(nodeId, report);
         this.heardFrom.add(nodeId);
         this.lastHeardAtMs = performance.now();
@@ -150,45 +151,43 @@ export class Rebuild {
     }, LOOK_MS);
   }
 
-  private adoptWorkload({ uid, instanceId, kind, restart, stop, workload: origin, ...rest }: KeptInstance): void {
+  private adoptWorkload(nodeId: string, kept: KeptInstance): void {
+    const told = this.testimonyOf(nodeId, kept);
+    if (told === null) return;
+    const { uid, spec, version } = told;
     const known = this.state.workloads.get(uid);
-    if (known !== undefined && known.version >= (origin?.version ?? 0)) return;
-    const id = instanceId.slice(0, instanceId.lastIndexOf('.'));
+    if (known !== undefined && known.version >= version) return;
     // The name has been used again: that workload is the later one.
-    if (known === undefined && this.state.workloadById(id) !== undefined) return;
-    const at = new Date().toISOString();
-    const { labels = {}, resources = { cpuMillis: 0, memoryBytes: 0 }, replicas } = origin ?? {};
-    const spec: WorkloadRecord['spec'] = {
-      id,
-      kind,
-      ...pickProcess(rest),
-      restart,
-      stop,
-      labels,
-      ...(kind === 'daemon' ? {} : { replicas: replicas ?? 1 }),
-      resources,
-      placement: origin?.placement ?? { strategy: 'spread', constraints: [] },
-    };
-    const { version = 1, revision = 1, createdAt = at } = origin ?? {};
+    if (known === undefined && this.state.workloadById(spec.id) !== undefined) return;
+    const updatedAt = new Date().toISOString();
     if (known !== undefined) {
-      Object.assign(known, { spec, version, revision, updatedAt: at });
+      Object.assign(known, { ...told, updatedAt });
       this.state.saveWorkload(known);
       return;
     }
     const adopted: WorkloadRecord = {
-      uid,
-      spec,
-      version,
-      revision,
+      ...told,
       goal: 'run',
       purge: false,
       generationFloor: 0,
       status: 'pending',
-      createdAt,
-      updatedAt: at,
+      updatedAt,
     };
     this.state.addWorkload(adopted);
     emitAbout(this.state, 'workload.adopted', adopted, null, { data: { version } });
+  }
+
+  /** @returns what the workload is; null when the agent, which may be somebody else's by now, has no proof of it */
+  private testimonyOf(nodeId: string, kept: KeptInstance): Testimony | null {
+    const { testimony } = kept.workload ?? {};
+    const proven = testimony === undefined ? null : this.state.proofs.read(testimony);
+    if (proven?.uid === kept.uid) return proven;
+    if (this.state.believesAgents) return wordOf(kept);
+    this.log.error(
+      { node: nodeId, uid: kept.uid, instance: kept.instanceId },
+      'the agent has no proof that a scheduler told it to run this: it is not taken over',
+    );
+    return null;
   }
 
   private adopt(nodeId: string, report: InstanceReport): void {
@@ -246,4 +245,22 @@ function latestByUid(kept: readonly KeptInstance[]): Map<string, KeptInstance> {
       latest.set(one.uid, one);
   }
   return latest;
+}
+
+/** As the agent itself has it. */
+function wordOf({ uid, instanceId, kind, restart, stop, workload: origin, ...rest }: KeptInstance): Testimony {
+  const { labels = {}, resources = { cpuMillis: 0, memoryBytes: 0 }, replicas } = origin ?? {};
+  const spec: WorkloadRecord['spec'] = {
+    id: instanceId.slice(0, instanceId.lastIndexOf('.')),
+    kind,
+    ...pickProcess(rest),
+    restart,
+    stop,
+    labels,
+    ...(kind === 'daemon' ? {} : { replicas: replicas ?? 1 }),
+    resources,
+    placement: origin?.placement ?? { strategy: 'spread', constraints: [] },
+  };
+  const { version = 1, revision = 1, createdAt = new Date().toISOString() } = origin ?? {};
+  return { uid, spec, version, revision, createdAt };
 }

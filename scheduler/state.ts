@@ -23,6 +23,7 @@ import {
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
+import type { Proofs } from './proofs';
 import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
@@ -42,7 +43,7 @@ export class State {
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
-  readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number };
+  readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number; readonly proof: string };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   /** Latest usage by `uid/slot`; not kept across restarts. */
@@ -73,6 +74,7 @@ export class State {
     recoveries: RecoveryLog,
     /** What was found missing while loading, for the log. */
     readonly notes: readonly string[],
+    readonly proofs: Proofs,
   ) {
     this.recoveries = recoveries;
     const { clusterId, epoch } = meta;
@@ -82,6 +84,9 @@ export class State {
       id: randomUUID(),
       get mark() {
         return store.mark;
+      },
+      get proof() {
+        return proofs.standingOf(this);
       },
     };
   }
@@ -94,7 +99,7 @@ export class State {
    * @param newClusterId used when the store is empty, or nothing in it tells the cluster's
    * @throws Error when the store was written by a later version
    */
-  static async load(store: Store, newClusterId: string): Promise<State> {
+  static async load(store: Store, newClusterId: string, proofs: Proofs): Promise<State> {
     const notes: string[] = [];
     const meta = await loadMeta(store, newClusterId, notes);
     let lastSeq = meta.firstEventSeq - 1;
@@ -102,7 +107,7 @@ export class State {
       lastSeq = (event as MorchEvent).seq;
     }
     const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
-    const state = new State(store, meta, lastSeq, recoveries, notes);
+    const state = new State(store, meta, lastSeq, recoveries, notes, proofs);
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
     for await (const [key, instance] of store.range(prefixes.instance)) {
@@ -110,6 +115,16 @@ export class State {
     }
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
     if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
+    if (meta.keyId !== proofs.keyId) {
+      if (meta.joined === true) {
+        meta.unproven = true;
+        notes.push(
+          'secret.key is not the one that agents have heard of: should the records be lost, what agents tell will be believed without proof.',
+        );
+      }
+      meta.keyId = proofs.keyId;
+      state.saveMeta();
+    }
     if ((await store.get(keys.damage)) !== undefined) {
       meta.firstEventSeq = (await firstOfLastEvents(store)) ?? lastSeq + 1;
       meta.rebuilding = { reason: 'damaged', since: new Date().toISOString() };
@@ -267,6 +282,11 @@ export class State {
   /** From the next commit on, marks are beyond all that were told. */
   skipMarks(): void {
     this.store.skipAhead();
+  }
+
+  /** Whether an agent's word that nothing proves counts: nothing can be proven yet, or no more. */
+  get believesAgents(): boolean {
+    return this.meta.unproven === true || this.meta.joined !== true;
   }
 
   /** Call it when `meta` is durable. */

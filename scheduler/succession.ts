@@ -4,6 +4,10 @@
  * scheduler is there; one that finds agents commanded by an earlier one was started on a copy of its records. Whoever hears
  * that agents are commanded stands down; whoever hears for the length of a lease that they are not goes on in an epoch
  * beyond all others.
+ *
+ * An agent may be somebody else's by now. So of a later epoch only that counts which the agent proves to have been told by a
+ * scheduler of this cluster; and that an earlier one commands, which everybody could say who once obeyed it, only when most
+ * of those say so who are heard.
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
@@ -20,6 +24,9 @@ export interface SuccessionMeans {
   onSucceed(epochBefore: number): void;
 }
 
+/** So long counts what an agent has said: some probes. */
+const HEARD_WITHIN_MS = 10_000;
+
 /** `later`: that will be known soon. */
 export type MayCommand = 'yes' | 'no' | 'later';
 
@@ -27,8 +34,9 @@ export class Succession {
   private highest = 0;
   /** Since when agents are known of another term whom nobody commands (monotonic ms). */
   private unledSinceMs: number | null = null;
-  /** By node: since when its agent is seen to be commanded by a scheduler of an earlier epoch. */
-  private readonly commandedSinceMs = new Map<string, number>();
+  /** By node: when its agent was heard last, and since when it is seen to be commanded by a scheduler of an earlier epoch. */
+  private readonly heardOf = new Map<string, { atMs: number; commandedSinceMs: number | null }>();
+  private readonly saidUnproven = new Set<string>();
 
   constructor(
     private readonly waitMs: number,
@@ -41,31 +49,55 @@ export class Succession {
     return this.highest === 0 ? null : this.highest;
   }
 
-  /** An agent has told whom it obeys, or obeyed last. @returns whether this scheduler may command it */
-  heard(nodeId: string, { epoch, term, hasSession }: Pick<AgentStatus, 'epoch' | 'term' | 'hasSession'>): MayCommand {
+  /**
+   * An agent has told whom it obeys, or obeyed last.
+   *
+   * @param isProven that it was told so by a scheduler of this cluster
+   * @returns whether this scheduler may command it
+   */
+  heard(
+    nodeId: string,
+    { epoch, term, hasSession }: Pick<AgentStatus, 'epoch' | 'term' | 'hasSession'>,
+    isProven: boolean,
+  ): MayCommand {
     const { means } = this;
+    const nowMs = performance.now();
     const isOthers = epoch > means.term.epoch || (term !== null && term !== means.term.id);
     const isCommanded = isOthers && hasSession;
-    if (epoch < means.term.epoch && this.highest === 0) {
-      if (!isCommanded) {
-        this.commandedSinceMs.delete(nodeId);
-        return 'yes';
-      }
-      const nowMs = performance.now();
-      const sinceMs = this.commandedSinceMs.get(nodeId) ?? nowMs;
-      this.commandedSinceMs.set(nodeId, sinceMs);
-      if (nowMs - sinceMs < NOTICED_WITHIN_MS) return 'later';
-    } else if (!isOthers && this.highest === 0) {
+    const isEarlier = epoch < means.term.epoch;
+    const sinceMs = isCommanded && isEarlier ? (this.heardOf.get(nodeId)?.commandedSinceMs ?? nowMs) : null;
+    this.heardOf.set(nodeId, { atMs: nowMs, commandedSinceMs: sinceMs });
+    if (isOthers && !isProven && !(isEarlier && !hasSession)) {
+      this.sayUnproven(nodeId, epoch);
+      return 'no';
+    }
+    if (isEarlier && isCommanded) {
+      if (this.highest === 0 && nowMs - sinceMs! < NOTICED_WITHIN_MS) return 'later';
+      if (!this.mostAreCommanded(nowMs)) return 'no';
+    } else if (this.highest === 0 && (isEarlier || !isOthers)) {
       return 'yes';
     }
     this.standDown(epoch, isCommanded);
     return 'no';
   }
 
+  private mostAreCommanded(nowMs: number): boolean {
+    const heard = [...this.heardOf.values()].filter(({ atMs }) => nowMs - atMs < HEARD_WITHIN_MS);
+    return 2 * heard.filter(({ commandedSinceMs }) => commandedSinceMs !== null).length > heard.length;
+  }
+
+  private sayUnproven(nodeId: string, epoch: number): void {
+    if (this.saidUnproven.has(nodeId)) return;
+    this.saidUnproven.add(nodeId);
+    this.log.error(
+      { node: nodeId, epoch },
+      'the agent tells of a scheduler that none of this cluster has been: it is left alone. If its data directory was not changed by somebody, remove agent.json there and start it anew',
+    );
+  }
+
   private standDown(epoch: number, isCommanded: boolean): void {
     if (this.highest === 0) {
       this.log.error({ epoch }, "agents obey another scheduler's term: this one stands down");
-      this.commandedSinceMs.clear();
       this.means.onDeposed();
     }
     this.highest = Math.max(this.highest, epoch);

@@ -105,6 +105,6 @@ export class Admission {
 }
 
 /** Its own agent is there, or may be: the name is taken. That of a degraded node shows half of its signs of life. */
-export function isHeard(node: NodeRecord): boolean {
+function isHeard(node: NodeRecord): boolean {
   return node.status !== 'lost';
 }

@@ -139,8 +139,8 @@ export function isUnplaced(i: InstanceRecord): boolean {
   return i.node === null && (i.status === 'pending' || i.status === 'recovering' || i.status === 'backoff');
 }
 
-/** What agents keep for a scheduler that has lost its records. */
-export function originOf({ spec, version, revision, createdAt }: WorkloadRecord): WorkloadOrigin {
+/** What agents keep for a scheduler that has lost its records. @param testimony see proofs.ts */
+export function originOf({ spec, version, revision, createdAt }: WorkloadRecord, testimony: string): WorkloadOrigin {
   const { labels, replicas, resources, placement } = spec;
   return {
     labels,
@@ -150,5 +150,6 @@ export function originOf({ spec, version, revision, createdAt }: WorkloadRecord)
     version,
     revision,
     createdAt,
+    testimony,
   };
 }

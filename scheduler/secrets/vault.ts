@@ -2,7 +2,7 @@
  * What is secret and has to be known again in the clear is kept sealed: AES-256-GCM under the key in
  * `<dataDir>/secret.key`, which is never in the store and never in a backup.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { chmod, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { writePrivateBytes } from '../../access/privateFile';
@@ -14,7 +14,11 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 export class Vault {
-  private constructor(private readonly key: Buffer) {}
+  private readonly signingKey: Buffer;
+
+  private constructor(private readonly key: Buffer) {
+    this.signingKey = createHmac('sha256', key).update('signatures').digest();
+  }
 
   /**
    * The key is made at the first start.
@@ -29,6 +33,21 @@ export class Vault {
       throw new MorchError('INVALID_INPUT', detail);
     }
     return new Vault(key);
+  }
+
+  /** Tells keys apart, and nothing of them. */
+  get id(): string {
+    return createHash('sha256').update('id of ').update(this.key).digest('base64url').slice(0, 22);
+  }
+
+  /** @param what names also what kind of thing it is. @returns base64url: only who has the key can make it */
+  sign(what: string): string {
+    return createHmac('sha256', this.signingKey).update(what).digest('base64url');
+  }
+
+  isSignatureOf(what: string, signature: string): boolean {
+    const [made, given] = [Buffer.from(this.sign(what)), Buffer.from(signature)];
+    return made.length === given.length && timingSafeEqual(made, given);
   }
 
   /** @param about names what it is of: it cannot be opened as anything else. @returns base64url */

@@ -104,7 +104,7 @@ test('a reader that does not read is cut off', async () => {
     session: new Session(page, nowMs, () => false),
     nowMs,
     log,
-    hello: () => ({ type: 'hello', ...node, capacity: amounts, mark: 0, leaseMs: 0, instances: [] }),
+    hello: () => ({ type: 'hello', ...node, capacity: amounts, mark: 0, furthest: null, leaseMs: 0, instances: [] }),
     heartbeat: (n) => ({ type: 'heartbeat', n }) as never,
     forget: async () => {},
     noteWorkloads: async () => {},

@@ -58,7 +58,14 @@ class Liar {
     socket.on('message', (data) => this.said.push(JSON.parse(String(data))));
     const { name, nodeKey, incarnation, bootId, version, features, labels, capacity } = this.status;
     const known = { name, nodeKey, incarnation, bootId, version, features, labels, capacity };
-    const hello: HelloMessage = { type: 'hello', ...known, mark: 0, leaseMs: 0, instances: this.inventory };
+    const hello: HelloMessage = {
+      type: 'hello',
+      ...known,
+      mark: 0,
+      furthest: null,
+      leaseMs: 0,
+      instances: this.inventory,
+    };
     this.tell(hello);
     clearInterval(this.beating);
     this.beating = setInterval(() => {

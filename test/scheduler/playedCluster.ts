@@ -15,7 +15,7 @@ import { Service } from '../../scheduler/service';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
-import { OPEN_VAULT, openAccess } from './openAccess';
+import { OPEN_VAULT, openAccess, PROOFS } from './openAccess';
 import { PlayedAgent } from './playedAgent';
 
 const log = pino({ level: 'silent' });
@@ -42,7 +42,7 @@ export class PlayedCluster {
     random: () => number,
     store: Store = openMemoryStore(),
   ): Promise<PlayedCluster> {
-    const state = await State.load(store, 'cluster');
+    const state = await State.load(store, 'cluster', PROOFS);
     const journal: Journal = new Journal(
       store,
       state,

@@ -4,9 +4,10 @@ import { State } from '../../scheduler/state';
 import { keys } from '../../scheduler/store/keys';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
+import { PROOFS } from './openAccess';
 import { del, keysOf, put } from './store/contract';
 
-const META = { clusterId: 'c1', epoch: 4, schema: 2, firstEventSeq: 1, joined: true };
+const META = { clusterId: 'c1', epoch: 4, schema: 2, firstEventSeq: 1, joined: true, keyId: 'key' };
 const DAMAGE = { at: '2026-01-02T03:04:05.678Z', reason: 'a test', missing: null, unreadable: [], complete: false };
 const event = (seq: number) => put(keys.event(seq), { seq, at: '', type: 'node.joined', data: {} });
 const workload = (uid: string) =>
@@ -51,10 +52,10 @@ async function committed(state: State, store: Store): Promise<void> {
 }
 
 it('has nothing to say of whole records, and of none', async () => {
-  const state = await State.load(await whole(), 'new');
+  const state = await State.load(await whole(), 'new', PROOFS);
   expect({ notes: state.notes, changes: state.hasChanges }).toEqual({ notes: [], changes: false });
   expect(state.meta).toEqual(META);
-  const empty = await State.load(openMemoryStore(), 'new');
+  const empty = await State.load(openMemoryStore(), 'new', PROOFS);
   expect(empty.notes).toEqual([]);
   expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 1 });
 });
@@ -62,7 +63,7 @@ it('has nothing to say of whole records, and of none', async () => {
 it('takes the copy of the meta record where that is missing', async () => {
   const store = await whole();
   await store.write([del(keys.meta)]);
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect(state.meta).toEqual(META);
   expect(state.notes).toEqual([expect.stringContaining('its copy was taken')]);
 });
@@ -70,7 +71,7 @@ it('takes the copy of the meta record where that is missing', async () => {
 it('begins a new cluster where both are missing, and goes on with the events that are there', async () => {
   const store = await whole();
   await store.write([del(keys.meta), del(keys.metaCopy), del(keys.event(4))]);
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 5 });
   expect(state.lastEventSeq).toBe(9);
   expect(state.notes).toEqual([expect.stringContaining('the cluster has the new id new')]);
@@ -78,7 +79,7 @@ it('begins a new cluster where both are missing, and goes on with the events tha
 
 it('writes the copy whenever it writes the record', async () => {
   const store = await whole();
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   state.meta.epoch = 5;
   state.saveMeta();
   await committed(state, store);
@@ -90,19 +91,19 @@ it('sets an instance without its workload aside, and says so once', async () => 
   const store = await whole();
   await store.write([instance('gone', 'n1')]);
   const before = await store.get(keys.instance('gone', '0'));
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect([...state.instances.keys()]).toEqual(['w1/0']);
   expect(state.notes).toEqual([expect.stringMatching(/workload of instance gone\.0 .* set aside/)]);
   await committed(state, store);
   expect(await store.get(keys.setAside(keys.instance('gone', '0')))).toMatchObject(before as object);
   expect(await keysOf(store, 'instance/')).toEqual([keys.instance('w1', '0')]);
-  expect((await State.load(store, 'new')).notes).toEqual([]);
+  expect((await State.load(store, 'new', PROOFS)).notes).toEqual([]);
 });
 
 it('keeps an instance whose node is missing, and says so', async () => {
   const store = await whole();
   await store.write([del(keys.node('n1'))]);
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect(state.instances.get('w1/0')).toMatchObject({ status: 'running', node: 'n1' });
   expect(state.notes).toEqual([expect.stringContaining('node n1 is missing: w1.0 waits until it joins again')]);
 });
@@ -110,13 +111,13 @@ it('keeps an instance whose node is missing, and says so', async () => {
 it('is to be rebuilt after damage, durably, with the events from the last gap on', async () => {
   const store = await whole();
   await store.write([put(keys.damage, DAMAGE), del(keys.event(3)), del(keys.event(7))]);
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect(state.meta).toMatchObject({ clusterId: 'c1', rebuilding: { reason: 'damaged' }, firstEventSeq: 8 });
   // Not committed: the next process finds the same.
-  const again = await State.load(store, 'new');
+  const again = await State.load(store, 'new', PROOFS);
   expect(again.meta.rebuilding).toMatchObject({ reason: 'damaged' });
   await committed(again, store);
-  const third = await State.load(store, 'new');
+  const third = await State.load(store, 'new', PROOFS);
   expect(third.meta).toEqual(again.meta);
   expect(third.hasChanges).toBe(false);
   expect(await store.get(keys.damage)).toBeUndefined();
@@ -125,5 +126,5 @@ it('is to be rebuilt after damage, durably, with the events from the last gap on
 it('refuses records of a later version', async () => {
   const store = openMemoryStore();
   await store.write([put(keys.meta, { ...META, schema: 3 })]);
-  await expect(State.load(store, 'new')).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+  await expect(State.load(store, 'new', PROOFS)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
 });

@@ -59,7 +59,16 @@ export class Switchboard {
 
   private status(): AgentStatus {
     const startedAt = new Date(0).toISOString();
-    return { ...this.identity(), clusterId: null, epoch: 0, term: null, hasSession: false, startedAt, system: SYSTEM };
+    return {
+      ...this.identity(),
+      clusterId: null,
+      epoch: 0,
+      term: null,
+      hasSession: false,
+      standing: null,
+      startedAt,
+      system: SYSTEM,
+    };
   }
 
   private connected(socket: WebSocket): void {

@@ -9,7 +9,7 @@ import { Secrets } from '../../scheduler/secrets/secrets';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import { until } from '../support/until';
-import { ADMIN, OPEN_VAULT, openAccess } from './openAccess';
+import { ADMIN, OPEN_VAULT, openAccess, PROOFS } from './openAccess';
 import { Switchboard } from './switchboard';
 
 const log = pino({ level: 'silent' });
@@ -22,7 +22,7 @@ let close: () => Promise<void>;
 beforeEach(async () => {
   board = await Switchboard.open();
   const store = openMemoryStore();
-  state = await State.load(store, 'cluster');
+  state = await State.load(store, 'cluster', PROOFS);
   const journal: Journal = new Journal(
     store,
     state,

@@ -10,6 +10,7 @@ import { FailingStore } from '../../../scheduler/store/failing';
 import { openMemoryStore } from '../../../scheduler/store/memory';
 import type { Store } from '../../../scheduler/store/store';
 import { until } from '../../support/until';
+import { PROOFS } from '../openAccess';
 
 const log = pino({ level: 'silent' });
 const AT = '2026-01-02T03:04:05.678Z';
@@ -22,7 +23,7 @@ interface Box {
 }
 
 async function open(store: Store): Promise<Box> {
-  const state = await State.load(store, 'cluster');
+  const state = await State.load(store, 'cluster', PROOFS);
   const journal: Journal = new Journal(
     store,
     state,

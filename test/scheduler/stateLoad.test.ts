@@ -57,7 +57,7 @@ it('has nothing to say of whole records, and of none', async () => {
   expect(state.meta).toEqual(META);
   const empty = await State.load(openMemoryStore(), 'new', PROOFS);
   expect(empty.notes).toEqual([]);
-  expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 1 });
+  expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 1, keyId: 'key' });
 });
 
 it('takes the copy of the meta record where that is missing', async () => {
@@ -72,7 +72,7 @@ it('begins a new cluster where both are missing, and goes on with the events tha
   const store = await whole();
   await store.write([del(keys.meta), del(keys.metaCopy), del(keys.event(4))]);
   const state = await State.load(store, 'new', PROOFS);
-  expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 5 });
+  expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 2, firstEventSeq: 5, keyId: 'key' });
   expect(state.lastEventSeq).toBe(9);
   expect(state.notes).toEqual([expect.stringContaining('the cluster has the new id new')]);
 });

@@ -148,6 +148,10 @@ export function errorOfProblem(problem: Problem): MorchError {
   return new MorchError(code, problem.detail, { errors: problem.errors, system });
 }
 
+/** Of what is wrong with one input, and the characters of a name in it: an answer is no longer than a few screens. */
+const ERRORS_TOLD = 100;
+const NAME_TOLD = 200;
+
 /**
  * Checks a value from outside.
  *
@@ -157,25 +161,33 @@ export function errorOfProblem(problem: Problem): MorchError {
 export function parseInput<S extends z.ZodType>(schema: S, value: unknown, what = 'body'): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const errors = result.error.issues.flatMap(inputErrorsOf);
+  const errors: InputError[] = [];
+  let count = 0;
+  for (const issue of result.error.issues) {
+    for (const wrong of inputErrorsOf(issue)) {
+      count += 1;
+      if (errors.length < ERRORS_TOLD) errors.push(wrong);
+    }
+  }
   const first = errors[0];
   const summary =
     first === undefined ? 'does not fit' : `${first.pointer === '' ? '' : `${first.pointer}: `}${first.message}`;
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const more = count > 1 ? ` (and ${count - 1} more)` : '';
   throw new MorchError('INVALID_INPUT', `The ${what} is not valid: ${summary}${more}`, { errors });
 }
 
-/** One step of a JSON pointer (RFC 6901). */
+/** One step of a JSON pointer (RFC 6901), of a very long name its beginning. */
 function pointerPart(name: string): string {
-  return `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  return `/${name.slice(0, NAME_TOLD).replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 
-function inputErrorsOf(issue: z.core.$ZodIssue): InputError[] {
+function* inputErrorsOf(issue: z.core.$ZodIssue): Generator<InputError> {
   const pointer = issue.path.map((part) => pointerPart(String(part))).join('');
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ pointer: pointer + pointerPart(key), message: 'unknown field' }));
+    for (const key of issue.keys) yield { pointer: pointer + pointerPart(key), message: 'unknown field' };
+    return;
   }
   // A key of a record: what is wrong with it, rather than that something is.
   const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-  return [{ pointer, message }];
+  yield { pointer, message };
 }

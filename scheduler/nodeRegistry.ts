@@ -9,7 +9,7 @@ import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/ag
 import { MorchError } from '../contract/errors';
 import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
-import type { RegisterNode } from '../contract/node';
+import type { NodeCertificate, RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
 import { Admission, isHeard, type NodeAccess } from './access/admission';
@@ -171,6 +171,13 @@ export class NodeRegistry {
     const { status } = probe;
     const id = input.name ?? status.name;
     return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status));
+  }
+
+  /** As `Admission.issueCertificate`. Whoever is connected as the node until then has to show the new one. */
+  async issueCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
+    const issued = await this.admission.issueCertificate(id, request, caller, where);
+    if (caller.kind !== 'node') this.links.get(id)?.release();
+    return issued;
   }
 
   private async enter(

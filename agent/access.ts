@@ -53,10 +53,10 @@ export class Guard {
   /**
    * Before anything else of a request is looked at.
    *
-   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS
+   * @throws MorchError INVALID_INPUT, WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS
    */
   admit(request: IncomingMessage): void {
-    const refusal = refusalOfBrowser(request.headers, this.allowedHosts);
+    const refusal = refusalOfBrowser(request, this.allowedHosts);
     if (refusal !== null) throw refusal;
     const given = bearerOf(request.headers);
     if (this.token === null || (given !== undefined && isSameText(this.token, given))) {

@@ -26,9 +26,9 @@ const hostAndPortSchema = z
 const schedulerUrlSchema = z
   .string()
   .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
-    message: '--scheduler must be a URL, such as http://10.0.0.1:5000',
+    message: '--scheduler must be a URL, such as https://10.0.0.1:5000',
   })
-  .transform((text) => text.replace(/\/+$/, ''));
+  .transform((text) => new URL(text).href.replace(/\/+$/, ''));
 
 /** `FROM-TO`, both included. 0 is root, and 2^32 - 1 no uid. */
 const userRangeSchema = z
@@ -125,7 +125,10 @@ function findAccessFault({ host, scheduler, auth, tls, tlsCert, tlsKey, tlsCa }:
   if (!auth && !isLoopbackHost(host))
     return `--no-auth is for loopback addresses only, and --host ${host} is none: whoever reached it could run programs here. Leave --no-auth away, or listen on 127.0.0.1.`;
   if (scheduler === undefined || scheduler.startsWith('https:')) return null;
+  const remedy = 'start that with --tls, or on an address that is no loopback one, and name it with https://.';
   const why = isLoopbackHost(host) ? (tls || tlsCert !== undefined ? 'TLS' : null) : `--host ${host}`;
-  if (why === null) return null;
-  return `${why} needs a scheduler that speaks TLS, and --scheduler ${scheduler} is plain HTTP: start that with --tls, or on an address that is no loopback one, and name it with https://.`;
+  if (why !== null)
+    return `${why} needs a scheduler that speaks TLS, and --scheduler ${scheduler} is plain HTTP: ${remedy}`;
+  if (isLoopbackHost(new URL(scheduler).hostname)) return null;
+  return `--scheduler ${scheduler} is plain HTTP, and no loopback address: tokens would be sent in the clear. There has to be TLS: ${remedy}`;
 }

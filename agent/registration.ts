@@ -3,6 +3,7 @@
  * (it may have lost its records). Tries for ever; each kind of failure is said once.
  */
 import type { Logger } from 'pino';
+import type { z } from 'zod';
 import { readPrivateFile } from '../access/privateFile';
 import { MorchError } from '../contract/errors';
 import { healthSchema } from '../contract/health';
@@ -77,6 +78,15 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
 
 const healthFieldsSchema = healthSchema.pick({ clusterId: true, epoch: true, takesOver: true });
 
+/** @throws Error in words when it is not a scheduler's */
+function healthIn({ status, body }: Answer): z.infer<typeof healthFieldsSchema> {
+  const health = healthFieldsSchema.safeParse(body);
+  if (health.success) return health.data;
+  throw new Error(
+    status === 200 ? 'its answer to GET /health tells of no cluster' : `it answered ${status} to GET /health`,
+  );
+}
+
 /** @returns what went wrong, in words */
 async function register(means: RegistrationMeans, stopping: AbortSignal): Promise<string | null> {
   const { scheduler, node, tls, membership, hasLiveOfOthers } = means;
@@ -84,7 +94,7 @@ async function register(means: RegistrationMeans, stopping: AbortSignal): Promis
   try {
     await tls?.provide(signal);
     const client = new SchedulerClient(scheduler, tls === null ? null : () => tls.connection());
-    const askHealth = async () => healthFieldsSchema.parse((await client.ask('GET', '/health', { signal })).body);
+    const askHealth = async () => healthIn(await client.ask('GET', '/health', { signal }));
     const health = await askHealth();
     // One without records takes this agent's cluster for its own; any other has to be joined.
     const takesOver = health.takesOver === true && membership.clusterId !== null;

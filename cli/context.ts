@@ -40,7 +40,10 @@ export interface TargetFlags {
   caFile?: string | undefined;
 }
 
-/** @throws MorchError INVALID_INPUT for an address that is no http URL, or a file that cannot be used */
+/**
+ * @throws MorchError INVALID_INPUT for an address that is no http URL, a file that cannot be used, or a token that would be
+ *   sent in the clear to another machine
+ */
 export function chooseTarget(flags: TargetFlags, env: NodeJS.ProcessEnv = process.env): Target {
   const file = contextFile(env);
   // What was said is enough: a context file that is broken is no reason to refuse it.
@@ -52,11 +55,20 @@ export function chooseTarget(flags: TargetFlags, env: NodeJS.ProcessEnv = proces
   const contexts = isAllSaid ? { current: undefined, contexts: {} } : loadContexts(file);
   const address = chooseAddress(flags.address, env.MORCH_ADDRESS, contexts);
   const credentials = chooseCredentials(flags.tokenFile, address, contexts, env);
-  if (!address.url.startsWith('https:')) return { address, credentials };
+  if (!address.url.startsWith('https:')) {
+    if (credentials[0] !== undefined && !isOnLoopback(address)) throw inTheClear(address, credentials[0]);
+    return { address, credentials };
+  }
   const [named] = contextsOf(address, contexts).flatMap(({ caFile, source }) =>
     caFile === undefined ? [] : [{ caFile, source: `${source}:` }],
   );
   return { address, credentials, authorities: chooseAuthorities(flags.caFile, named, isOnLoopback(address), env) };
+}
+
+function inTheClear({ url, source }: Address, token: Credential): MorchError {
+  const detail = `${url} (from ${source}) is plain HTTP, and on another machine: the token from ${token.source} would be sent there in the clear, and was not.
+Name the scheduler with https://, and who has signed its certificate with --ca-file or MORCH_CACERT: it speaks TLS on every address that is not a loopback one.`;
+  return new MorchError('INVALID_INPUT', detail);
 }
 
 const said = (flag: string | undefined, variable: string | undefined) =>

@@ -57,20 +57,26 @@ export function subjectOf(certificate: X509Certificate, authorities: readonly X5
  * For the `checkServerIdentity` of a connection: is it `expected` who answers?
  *
  * @param authorities those whose certificates are judged by their common name; others are by the host name
+ * @param isRevoked of those that are judged by their common name, and have the right one
  * @returns what it wants: undefined, or why not
  */
 export function identityCheck(
   expected: Subject,
   authorities: readonly X509Certificate[],
+  isRevoked: (certificate: X509Certificate) => boolean = () => false,
 ): (host: string, peer: PeerCertificate) => Error | undefined {
   return (host, peer) => {
     const certificate = new X509Certificate(peer.raw);
     const signer = authorities.find((authority) => certificate.verify(authority.publicKey));
     if (signer === undefined) return checkServerIdentity(host, peer);
     const found = subjectOf(certificate, [signer]);
-    if (found !== null && commonNameOf(found) === commonNameOf(expected)) return undefined;
-    const who = found === null ? 'nobody that is known' : commonNameOf(found);
-    const error = new Error(`${commonNameOf(expected)} was expected there, and the certificate is of ${who}`);
-    return Object.assign(error, { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+    if (found === null || commonNameOf(found) !== commonNameOf(expected)) {
+      const who = found === null ? 'nobody that is known' : commonNameOf(found);
+      const error = new Error(`${commonNameOf(expected)} was expected there, and the certificate is of ${who}`);
+      return Object.assign(error, { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+    }
+    if (!isRevoked(certificate)) return undefined;
+    const error = new Error(`the certificate of ${commonNameOf(expected)} there counts no more: it was revoked`);
+    return Object.assign(error, { code: 'CERT_REVOKED' });
   };
 }

@@ -46,7 +46,7 @@ export interface AgentTls {
   /** Asked for each connection: certificates change. */
   connection(): ConnectionTls;
   /** Of a connection made with them, to resume. */
-  keepSession(session: Buffer): void;
+  keepSession(session: Buffer, begun: ConnectionTls): void;
 }
 
 export function isSameAddress(a: AgentAddress, b: AgentAddress): boolean {
@@ -79,9 +79,12 @@ export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<Pr
     const { host, port, tls } = address;
     const headers = { connection: 'close', ...credentialsFor(address) };
     const question = { host, port, path: '/status?processes=false', agent: false, headers } as const;
-    const request = tls === undefined ? http.get(question) : https.get({ ...question, ...tls.connection() });
-    if (tls !== undefined)
-      request.on('socket', (socket) => (socket as TLSSocket).on('session', (session) => tls.keepSession(session)));
+    const secured = tls?.connection();
+    const request = secured === undefined ? http.get(question) : https.get({ ...question, ...secured });
+    if (secured !== undefined)
+      request.on('socket', (socket) =>
+        (socket as TLSSocket).on('session', (session) => tls?.keepSession(session, secured)),
+      );
     const timer = setTimeout(() => {
       request.destroy();
       resolve({ kind: 'timedOut', error: `no answer within ${timeoutMs} ms`, latencyMs: latencyMs() });

@@ -100,7 +100,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   const metrics = new SchedulerMetrics(state, () => service.readyChecks());
   const blackBox = await BlackBox.load(store, state, journal, log);
-  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates, tls }, log);
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();

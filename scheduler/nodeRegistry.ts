@@ -9,12 +9,12 @@ import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/ag
 import { MorchError } from '../contract/errors';
 import type { EventType } from '../contract/events';
 import type { HealthCheck } from '../contract/health';
-import type { RegisterNode } from '../contract/node';
+import type { NodeCertificate, RegisterNode } from '../contract/node';
 import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
 import { Admission, type NodeAccess } from './access/admission';
 import type { Caller } from './access/guard';
-import { type AgentAddress, AgentClient, isSameAddress, probeAgent } from './agentClient';
+import { type AgentAddress, AgentClient, isSameAddress, type ProbeResult, probeAgent } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -165,24 +165,23 @@ export class NodeRegistry {
     if (input.name !== undefined) this.admission.demand({ ...claim, id: input.name }, caller);
     const probe = await probeAgent(this.admission.addressOfNewcomer(input), this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
-      const system = probe.kind === 'refused' ? probe.system : undefined;
-      if (probe.kind === 'strange' && probe.needsToken) {
-        const lack =
-          token === undefined
-            ? 'asks for a token: give it as agentToken'
-            : 'does not take that agentToken: give the one';
-        const detail = `The agent at ${where} ${lack}, from agent.token in its data directory.`;
-        throw new MorchError('NODE_UNREACHABLE', detail);
-      }
-      const detail =
-        probe.kind === 'strange'
-          ? `What listens at ${where} is not an agent: it ${probe.error}. Check host and port.`
-          : `The agent at ${where} does not answer: ${probe.error}. Is it running there, and reachable from the scheduler? (agent: --host, --port, --advertise)`;
-      throw new MorchError('NODE_UNREACHABLE', detail, { system });
+      const refusal = refusalOfProbe(probe, where, token !== undefined);
+      this.log.warn(
+        { where, caller: caller.name, detail: refusal.message },
+        'no agent answers where one is registered',
+      );
+      throw caller.role === 'admin' ? refusal : refusalForNodes(where, token !== undefined);
     }
     const { status } = probe;
     const id = input.name ?? status.name;
     return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status));
+  }
+
+  /** As `Admission.issueCertificate`. Whoever is connected as the node until then has to show the new one. */
+  async issueCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
+    const issued = await this.admission.issueCertificate(id, request, caller, where);
+    if (caller.kind !== 'node') this.links.get(id)?.release();
+    return issued;
   }
 
   private async enter(
@@ -579,4 +578,29 @@ export class NodeRegistry {
   private emit(type: EventType, node: NodeRecord, data: Record<string, unknown> = {}): void {
     this.state.emit({ type, node: node.id, data: { reason: node.statusReason, ...data } }, new Date().toISOString());
   }
+}
+
+/** Why no agent could be found there, in full. */
+function refusalOfProbe(
+  probe: Exclude<ProbeResult, { kind: 'answered' }>,
+  where: string,
+  hasToken: boolean,
+): MorchError {
+  if (probe.kind === 'strange' && probe.needsToken) {
+    const lack = hasToken ? 'does not take that agentToken: give the one' : 'asks for a token: give it as agentToken';
+    const detail = `The agent at ${where} ${lack}, from agent.token in its data directory.`;
+    return new MorchError('NODE_UNREACHABLE', detail);
+  }
+  const detail =
+    probe.kind === 'strange'
+      ? `What listens at ${where} is not an agent: it ${probe.error}. Check host and port.`
+      : `The agent at ${where} does not answer: ${probe.error}. Is it running there, and reachable from the scheduler? (agent: --host, --port, --advertise)`;
+  return new MorchError('NODE_UNREACHABLE', detail, { system: probe.kind === 'refused' ? probe.system : undefined });
+}
+
+/** The same whatever was found there: a join token is no way to look about in the scheduler's network. */
+function refusalForNodes(where: string, hasToken: boolean): MorchError {
+  const how = hasToken ? 'with that agentToken' : 'without an agentToken';
+  const detail = `No agent answers the scheduler at ${where}, asked ${how}. Is it running there, with that token in its agent.token, and reachable from the scheduler (agent: --host, --port, --advertise)? The scheduler's log says what was found.`;
+  return new MorchError('NODE_UNREACHABLE', detail);
 }

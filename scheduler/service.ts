@@ -149,7 +149,7 @@ export class Service implements SchedulerApi {
 
   async issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {
     this.journal.assertWritable();
-    const issued = await this.registry.admission.issueCertificate(id, request, caller, where);
+    const issued = await this.registry.issueCertificate(id, request, caller, where);
     await this.journal.commit();
     return issued;
   }

@@ -4,7 +4,6 @@ import { MorchError } from '../../contract/errors';
 import type { NodeCertificate, RegisterNode } from '../../contract/node';
 import type { AgentAddress } from '../agentClient';
 import type { NodeRecord } from '../core/model';
-import type { ClusterTls } from '../tls/clusterTls';
 import { type NodeCertificates, noTls } from '../tls/nodeCertificates';
 import { type Claim, type Holder, isNewcomer, refusalOfClaim } from './claims';
 import type { Caller } from './guard';
@@ -15,9 +14,7 @@ import type { Tokens } from './tokens';
 export interface NodeAccess {
   tokens: Pick<Tokens, 'takeUse'>;
   nodeTokens: NodeTokens;
-  certificates: Pick<NodeCertificates, 'issue' | 'revoke'>;
-  /** Null: this scheduler speaks plain HTTP. */
-  tls: Pick<ClusterTls, 'toNode' | 'forgetNode'> | null;
+  certificates: Pick<NodeCertificates, 'issue' | 'revoke' | 'toNode' | 'hasTls'>;
 }
 
 export class Admission {
@@ -27,7 +24,8 @@ export class Admission {
   ) {}
 
   addressOf({ id, host, port, tls }: NodeRecord): AgentAddress {
-    return { host, port, token: this.access.nodeTokens.of(id), tls: tls ? this.access.tls?.toNode(id) : undefined };
+    const { nodeTokens, certificates } = this.access;
+    return { host, port, token: nodeTokens.of(id), tls: tls ? certificates.toNode(id) : undefined };
   }
 
   /**
@@ -36,16 +34,16 @@ export class Admission {
    * @throws MorchError INVALID_INPUT, NOT_POSSIBLE where the two could not talk, or would do so in the clear
    */
   addressOfNewcomer({ name, host, port, agentToken: token, tls }: RegisterNode): AgentAddress {
-    const own = this.access.tls;
+    const { certificates } = this.access;
     if (tls !== true) {
-      if (own === null || isLoopbackHost(host)) return { host, port, token };
+      if (!certificates.hasTls || isLoopbackHost(host)) return { host, port, token };
       throw new MorchError(
         'INVALID_INPUT',
         `The agent at ${host}:${port} speaks plain HTTP, and would be sent its token in the clear. Start it with --scheduler https://…: it speaks TLS then.`,
       );
     }
-    if (own === null) throw noTls();
-    if (name !== undefined) return { host, port, token, tls: own.toNode(name) };
+    if (!certificates.hasTls) throw noTls();
+    if (name !== undefined) return { host, port, token, tls: certificates.toNode(name) };
     const errors = [{ pointer: '/name', message: 'is needed with tls' }];
     throw new MorchError('INVALID_INPUT', 'An agent that speaks TLS is known by its name: give it.', { errors });
   }
@@ -93,7 +91,6 @@ export class Admission {
   forget(id: string): void {
     this.access.nodeTokens.forget(id);
     this.access.certificates.revoke(id);
-    this.access.tls?.forgetNode(id);
   }
 
   private holderOf(id: string): Holder | undefined {

@@ -55,10 +55,10 @@ export class Guard {
 
   /**
    * @returns who asks; a stranger for open routes only
-   * @throws MorchError WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS; FORBIDDEN for a node with the token of another
+   * @throws MorchError INVALID_INPUT, WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS; FORBIDDEN for a node with the token of another
    */
   admit(req: IncomingMessage): Caller {
-    const refusal = refusalOfBrowser(req.headers, this.options.allowedHosts);
+    const refusal = refusalOfBrowser(req, this.options.allowedHosts);
     if (refusal !== null) throw refusal;
     const caller = this.options.auth ? this.recognise(req) : ANYBODY;
     const address = req.socket.remoteAddress ?? '';

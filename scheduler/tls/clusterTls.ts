@@ -16,7 +16,6 @@ import { type CertificateFiles, loadOwn, readFlag, watchOwn } from '../../pki/ow
 import { startRenewal, validityOf } from '../../pki/renew';
 import { type ConnectionTls, TLS_SETTINGS } from '../../pki/settings';
 import { certificatesOf, hashOf, identityCheck, subjectOf } from '../../pki/trust';
-import type { AgentTls } from '../agentClient';
 
 /** Of its files. */
 const NAME = 'scheduler';
@@ -35,7 +34,6 @@ export interface TlsOptions {
 export class ClusterTls {
   private readonly servers = new Set<Server>();
   private readonly endings: (() => void)[] = [];
-  private readonly nodes = new Map<string, NodeTls>();
   private readonly authorityCertificate: X509Certificate;
 
   private constructor(
@@ -84,15 +82,19 @@ export class ClusterTls {
     this.servers.add(server);
   }
 
-  /** To a node's agent, which must prove that it is that node's. The same one each time. */
-  toNode(id: string): AgentTls {
-    const known = this.nodes.get(id) ?? new NodeTls(() => this.connectionTo(id));
-    this.nodes.set(id, known);
-    return known;
-  }
-
-  forgetNode(id: string): void {
-    this.nodes.delete(id);
+  /**
+   * For a connection to a node's agent, which must prove that it is that node's.
+   *
+   * @param isRevoked asked of the certificate that it shows
+   */
+  connectionTo(id: string, isRevoked: (certificate: X509Certificate) => boolean): ConnectionTls {
+    return {
+      ...TLS_SETTINGS,
+      ca: this.bundle,
+      cert: this.credential.certificate,
+      key: this.credential.key,
+      checkServerIdentity: identityCheck({ kind: 'node', id }, [this.authorityCertificate], isRevoked),
+    };
   }
 
   /** @throws MorchError INVALID_INPUT for what is no request. @returns PEM */
@@ -112,16 +114,6 @@ export class ClusterTls {
     for (const end of this.endings) end();
   }
 
-  private connectionTo(id: string): ConnectionTls {
-    return {
-      ...TLS_SETTINGS,
-      ca: this.bundle,
-      cert: this.credential.certificate,
-      key: this.credential.key,
-      checkServerIdentity: identityCheck({ kind: 'node', id }, [this.authorityCertificate]),
-    };
-  }
-
   private get secureContext(): SecureContextOptions {
     const { certificate, key } = this.shown;
     return { ...TLS_SETTINGS, cert: certificate, key, ca: this.authority.certificate };
@@ -134,8 +126,6 @@ export class ClusterTls {
       const next = await renewCredential(this.directory, NAME, this.authority, { ...this.options, subject: SCHEDULER });
       if (own === undefined) this.show(next);
       this.credential = next;
-      // A session goes on with the certificate that it was begun with.
-      for (const node of this.nodes.values()) node.keepSession(undefined);
       this.log.info(
         { until: new Date(validityOf(next.certificate).notAfterMs) },
         "the scheduler's certificate is renewed",
@@ -156,19 +146,5 @@ export class ClusterTls {
   private show(next: Credential): void {
     this.shown = next;
     for (const server of this.servers) server.setSecureContext(this.secureContext);
-  }
-}
-
-class NodeTls implements AgentTls {
-  private session: Buffer | undefined;
-
-  constructor(private readonly options: () => ConnectionTls) {}
-
-  connection(): ConnectionTls {
-    return { ...this.options(), session: this.session };
-  }
-
-  keepSession(session: Buffer | undefined): void {
-    this.session = session;
   }
 }

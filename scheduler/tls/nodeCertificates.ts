@@ -1,7 +1,8 @@
 /**
  * The certificates by which nodes are known: issues them, and says whose one is that a client has shown. What is kept of
  * them is only from when on those of a name count, so that a node that was forgotten, or has lost its name to another, is
- * nobody from then on, however long its certificate holds. Changes are durable with the journal's next commit.
+ * nobody from then on, however long its certificate holds: neither when it calls nor when it is called. Changes are durable
+ * with the journal's next commit.
  */
 import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
@@ -9,10 +10,15 @@ import { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { MorchError } from '../../contract/errors';
 import { BACKDATED_MS } from '../../pki/renew';
+import type { AgentTls } from '../agentClient';
 import type { State } from '../state';
 import { keys, prefixes } from '../store/keys';
 import type { Store } from '../store/store';
 import type { ClusterTls } from './clusterTls';
+import { NodeTls } from './nodeTls';
+
+/** What is needed of the cluster's TLS; null: this scheduler speaks plain HTTP. */
+type Cluster = Pick<ClusterTls, 'nodeOf' | 'issueForNode' | 'connectionTo' | 'bundle'> | null;
 
 const recordSchema = z.object({ node: z.string(), fromMs: z.number() });
 
@@ -25,10 +31,10 @@ interface Shown {
 export class NodeCertificates {
   private readonly fromMs = new Map<string, number>();
   private readonly shown = new WeakMap<Socket, Shown | null>();
+  private readonly connections = new Map<string, NodeTls>();
 
   private constructor(
-    /** Null: this scheduler speaks plain HTTP. */
-    private readonly tls: Pick<ClusterTls, 'nodeOf' | 'issueForNode' | 'bundle'> | null,
+    private readonly tls: Cluster,
     private readonly state: Pick<State, 'put'>,
   ) {}
 
@@ -36,7 +42,7 @@ export class NodeCertificates {
   static async load(
     store: Pick<Store, 'range'>,
     state: Pick<State, 'put'>,
-    tls: Pick<ClusterTls, 'nodeOf' | 'issueForNode' | 'bundle'> | null,
+    tls: Cluster,
     notes: string[],
   ): Promise<NodeCertificates> {
     const certificates = new NodeCertificates(tls, state);
@@ -48,6 +54,11 @@ export class NodeCertificates {
     return certificates;
   }
 
+  /** Whether this scheduler can speak TLS with agents. */
+  get hasTls(): boolean {
+    return this.tls !== null;
+  }
+
   /** @returns the node that the client of a connection has proved to be */
   nodeOf(socket: Socket): string | undefined {
     if (this.tls === null || !(socket instanceof TLSSocket) || !socket.authorized) return undefined;
@@ -57,7 +68,17 @@ export class NodeCertificates {
       this.shown.set(socket, shown);
     }
     if (shown === null || Date.now() >= shown.untilMs) return undefined;
-    return shown.issuedAtMs >= (this.fromMs.get(shown.node) ?? 0) ? shown.node : undefined;
+    return this.counts(shown.node, shown.issuedAtMs) ? shown.node : undefined;
+  }
+
+  /** To a node's agent, which must prove that it is that node's: the same until certificates of it are revoked. Undefined without TLS. */
+  toNode(id: string): AgentTls | undefined {
+    const { tls } = this;
+    if (tls === null) return undefined;
+    const isRevoked = (certificate: X509Certificate) => !this.counts(id, issuedAtMs(certificate));
+    const known = this.connections.get(id) ?? new NodeTls(() => tls.connectionTo(id, isRevoked));
+    this.connections.set(id, known);
+    return known;
   }
 
   /**
@@ -76,8 +97,14 @@ export class NodeCertificates {
     if (this.tls !== null || this.fromMs.has(node)) this.countFrom(node, Date.now());
   }
 
+  private counts(node: string, issuedAtMs: number): boolean {
+    return issuedAtMs >= (this.fromMs.get(node) ?? 0);
+  }
+
   private countFrom(node: string, fromMs: number): void {
     this.fromMs.set(node, fromMs);
+    this.connections.get(node)?.end();
+    this.connections.delete(node);
     this.state.put(keys.certificatesFrom(node), { node, fromMs });
   }
 

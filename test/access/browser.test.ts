@@ -2,7 +2,12 @@
 import { refusalOfBrowser } from '../../access/browser';
 
 const ALLOWED = new Set(['morch.example']);
-const codeOf = (headers: Record<string, string>) => refusalOfBrowser(headers, ALLOWED)?.code;
+/** As Node has it, which takes the first of two. */
+const codeOfRaw = (url: string, ...raw: [name: string, value: string][]) => {
+  const headers = Object.fromEntries([...raw].reverse().map(([name, value]) => [name.toLowerCase(), value]));
+  return refusalOfBrowser({ url, headers, rawHeaders: raw.flat() }, ALLOWED)?.code;
+};
+const codeOf = (headers: Record<string, string>) => codeOfRaw('/', ...Object.entries(headers));
 
 test.each([
   'localhost',
@@ -59,4 +64,36 @@ test('a default port may be left out', () => {
   expect(codeOf({ host: 'morch.example', origin: 'https://morch.example' })).toBeUndefined();
   expect(codeOf({ host: 'morch.example:443', origin: 'https://morch.example' })).toBeUndefined();
   expect(codeOf({ host: 'morch.example:444', origin: 'https://morch.example' })).toBe('CROSS_SITE');
+});
+
+describe('what could be read in two ways', () => {
+  const served: [string, string] = ['Host', host];
+  const evil: [string, string] = ['host', 'evil.example'];
+
+  test.each([
+    ['two hosts', [served, evil]],
+    ['two hosts, the other way round', [evil, served]],
+    ['the same host twice', [served, served]],
+    ['two tokens', [served, ['Authorization', 'Bearer a'], ['AUTHORIZATION', 'Bearer b']]],
+  ] as [string, [string, string][]][])('is refused: %s', (_what, raw) => {
+    expect(codeOfRaw('/', ...raw)).toBe('INVALID_INPUT');
+  });
+
+  test.each(['http://evil.example/nodes', 'http://127.0.0.1:1/', 'http://', 'evil.example:80', 'nodes', 'http://a b/'])(
+    'is refused: the target %s with another host',
+    (url) => expect(codeOfRaw(url, served)).toBe('INVALID_INPUT'),
+  );
+
+  test.each(['/', '//evil.example/', '/http://evil.example/', '*', `http://${host}/nodes`, `HTTP://${host}`])(
+    'is not the target %s',
+    (url) => expect(codeOfRaw(url, served)).toBeUndefined(),
+  );
+
+  test('is not a host that is served nowhere: that is refused as such', () => {
+    expect(codeOfRaw('http://evil.example/', evil)).toBe('WRONG_HOST');
+  });
+
+  test('is not any other header that comes twice', () => {
+    expect(codeOfRaw('/', served, ['Accept', 'a'], ['Accept', 'b'])).toBeUndefined();
+  });
 });

@@ -297,6 +297,25 @@ describe('registration', () => {
     await agent.kill('SIGKILL');
   }, 30_000);
 
+  test('with what is no scheduler is told in words', async () => {
+    const answers: [status: number, text: string][] = [
+      [404, '{}'],
+      [200, '[]'],
+    ];
+    for (const [status, text] of answers) {
+      const other = createServer((_, response) => response.writeHead(status).end(text)).listen(0, '127.0.0.1');
+      await once(other, 'listening');
+      const agent = await agents.start({ scheduler: `http://127.0.0.1:${(other.address() as AddressInfo).port}` });
+      await until(() => agent.stderr.includes('cannot register'), { what: 'it has said why' });
+      expect(agent.stderr).toContain(
+        status === 404 ? '(it answered 404 to GET /health)' : '(its answer to GET /health',
+      );
+      expect(agent.stderr).not.toContain('([');
+      await agent.kill('SIGKILL');
+      other.close();
+    }
+  }, 30_000);
+
   test('that cannot be recorded is blamed on the own disk, and succeeds once it can', async () => {
     const scheduler = await stub.listen();
     const agent = await agents.start({ scheduler });

@@ -238,3 +238,44 @@ describe.each([
     );
   });
 });
+
+describe('what could be read in two ways', () => {
+  const upgrade =
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n';
+  const statusOf = async (address: string, head: string): Promise<string> => {
+    const { hostname, port } = new URL(address);
+    const socket = connect(Number(port), hostname);
+    let told = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      told += text;
+      // What has been switched to another protocol is not ended by the other side.
+      if (told.includes('\r\n\r\n')) socket.destroy();
+    });
+    socket.on('error', () => {});
+    socket.write(`${head}\r\n`);
+    await new Promise((resolve) => socket.on('close', resolve));
+    return told.split(' ')[1] ?? '';
+  };
+
+  test.each([
+    ['two hosts', '/', 'Host: localhost\r\nHost: evil.example\r\n', ''],
+    ['two tokens, the first of them good', '/', 'Host: localhost\r\n', 'authorization: Bearer other\r\n'],
+    ['a target of another host', 'http://evil.example/', 'Host: localhost\r\n', ''],
+  ])('is refused: %s', async (_what, base, host, after) => {
+    for (const [address, path, token] of [
+      [cluster.url, 'nodes', cluster.tokens.admin],
+      [agent.address, 'status', agent.token],
+    ] as const) {
+      const good = `Authorization: Bearer ${token}\r\n`;
+      for (const [target, more] of [
+        [path, 'Connection: close\r\n'],
+        ['events', upgrade],
+      ]) {
+        const plain = `GET /${target} HTTP/1.1\r\nHost: localhost\r\n${good}${more}`;
+        expect([target, await statusOf(address, plain)]).toEqual([target, target === 'events' ? '101' : '200']);
+        const doubtful = `GET ${base}${target} HTTP/1.1\r\n${host}${good}${after}${more}`;
+        expect([target, await statusOf(address, doubtful)]).toEqual([target, '400']);
+      }
+    }
+  });
+});

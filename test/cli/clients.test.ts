@@ -42,6 +42,17 @@ function acceptSubmissions(): void {
   });
 }
 
+test('a token is not sent in the clear to another machine', async () => {
+  // No name of a machine, and never looked up.
+  const address = { MORCH_ADDRESS: 'http://scheduler.invalid:5000' };
+  for (const args of [['nodes'], ['token', 'list'], ['stop', 'web']]) {
+    const refused = await run(args, { env: { ...address, MORCH_TOKEN: 'morch_admin_0_x' } });
+    expect(refused).toMatchObject({ exitCode: 4, stdout: '', stderr: expect.stringContaining('in the clear') });
+    expect(refused.stderr).toContain('https://');
+    expect(refused.stderr).not.toContain('morch_admin_0_x');
+  }
+});
+
 describe('usage', () => {
   test('is printed for no verb at all, and for --help', async () => {
     const [bare, help] = await Promise.all([run([]), run(['--help'])]);

@@ -17,10 +17,10 @@ const CONTEXTS = `# mine
 current: prod
 contexts:
   prod:
-    address: http://from-file:1
+    address: https://from-file:1
     tokenFile: prod.token
   other:
-    address: http://other:1/
+    address: https://other:1/
     token: other-token
 `;
 beforeEach(() => {
@@ -35,7 +35,7 @@ describe('the address of the scheduler', () => {
     const env = { HOME: home, MORCH_ADDRESS: 'http://from-env:1' };
     expect(address('http://from-flag:1', env)).toEqual({ url: 'http://from-flag:1', source: '--address' });
     expect(address(undefined, env)).toEqual({ url: 'http://from-env:1', source: 'MORCH_ADDRESS' });
-    expect(address(undefined, { HOME: home })).toEqual({ url: 'http://from-file:1', source: 'context prod' });
+    expect(address(undefined, { HOME: home })).toEqual({ url: 'https://from-file:1', source: 'context prod' });
     expect(address(undefined, { HOME: '/nowhere' }).url).toBe('http://127.0.0.1:5000');
   });
 
@@ -92,7 +92,8 @@ describe('the token', () => {
   test('of a context goes to no other address than its own', () => {
     expect(tokens({ address: 'http://evil:1' })).toEqual([]);
     expect(tokens({}, { MORCH_ADDRESS: 'http://evil:1' })).toEqual([]);
-    expect(tokens({ address: 'http://other:1' })).toEqual(['other-token']);
+    expect(tokens({ address: 'http://from-file:1' })).toEqual([]);
+    expect(tokens({ address: 'https://other:1' })).toEqual(['other-token']);
   });
 
   test('is not there when the file of the context is gone', () => {
@@ -107,7 +108,7 @@ describe('the token', () => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(path.join(folder, 'admin.token'), 'local-token\n');
     expect(tokens({ address: 'http://127.0.0.1:5000' })).toEqual(['local-token']);
-    expect(tokens({ address: 'http://other:1' })).toEqual(['other-token']);
+    expect(tokens({ address: 'https://other:1' })).toEqual(['other-token']);
   });
 
   test('must be in the file that was named', () => {
@@ -118,7 +119,23 @@ describe('the token', () => {
 
   test('and address that were said need no context file, however broken', () => {
     write('contexts: [');
-    expect(tokens({ address: 'http://h:1', tokenFile: file })).toEqual(['given-token']);
+    expect(tokens({ address: 'http://127.0.0.1:1', tokenFile: file })).toEqual(['given-token']);
+  });
+
+  test('is not sent in the clear to another machine, wherever it was found', () => {
+    const refused = (from: string) =>
+      expect.objectContaining({
+        code: 'INVALID_INPUT',
+        message: expect.stringMatching(`${from}[^]*https://[^]*--ca-file`),
+      });
+    const http = 'http://scheduler.example:5000';
+    expect(() => tokens({ address: http, tokenFile: file })).toThrow(refused(file));
+    expect(() => tokens({ address: 'scheduler.example:5000' }, { MORCH_TOKEN: 'x' })).toThrow(refused('MORCH_TOKEN'));
+    expect(() => tokens({}, { MORCH_ADDRESS: http, MORCH_TOKEN: 'x' })).toThrow(refused('MORCH_TOKEN'));
+    write(CONTEXTS.replace('https://from-file:1', http));
+    expect(() => tokens({})).toThrow(refused('context prod'));
+    expect(tokens({ address: 'http://0x7f.1:5000' }, { MORCH_TOKEN: 'x' })).toEqual(['x']);
+    expect(tokens({ address: 'https://scheduler.example:5000' }, { MORCH_TOKEN: 'x' })).toEqual(['x']);
   });
 });
 

@@ -11,9 +11,10 @@ const MAIN = join(__dirname, '..', '..', 'dist', 'cli', 'main.js');
 const PRELOADS = join(__dirname, 'preloads');
 const READY_WITHIN_MS = 30_000;
 
-/** Runs a command of morch to its end. @throws Error with what it said unless it ends with 0 */
-export function morch(...args: string[]): void {
-  const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8' });
+/** Runs a command of morch on a host to its end. @throws Error with what it said unless it ends with 0 */
+export function morchOn(host: Host, ...args: string[]): void {
+  const [file, ...argv] = host.enter([process.execPath, MAIN, ...args]);
+  const { status, stderr } = spawnSync(file!, argv, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`morch ${args.join(' ')} ended with ${status}: ${stderr}`);
 }
 
@@ -38,6 +39,7 @@ export class Part {
     readonly dataDir: string,
     private readonly args: readonly string[],
     private readonly logPath: string,
+    private readonly env: Readonly<Record<string, string>> = {},
   ) {}
 
   get url(): string {
@@ -78,7 +80,7 @@ export class Part {
     const [file, ...args] = this.command(hindrance);
     const { env = {} } = hindrance;
     const log = openSync(this.logPath, 'a');
-    this.#child = spawn(file!, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
+    this.#child = spawn(file!, args, { env: { ...process.env, ...this.env, ...env }, stdio: ['ignore', log, log] });
     closeSync(log);
   }
 

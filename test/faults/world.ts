@@ -540,18 +540,19 @@ export class World {
     const host = await this.fabric.addHost(name);
     const args = [
       ...['agent', '--name', name, '--port', String(AGENT_PORT), '--advertise', `${host.address}:${AGENT_PORT}`],
-      ...['--data-dir', join(this.options.directory, name), '--scheduler', this.scheduler.url],
+      ...['--data-dir', join(this.options.directory, name), '--scheduler', `http://127.0.0.1:${this.scheduler.port}`],
       ...['--join-token-file', join(this.scheduler.dataDir, 'join.token')],
       ...['--cgroup', 'none', '--cpu-millis', String(CPU_MILLIS_OF_NODE), '--memory-bytes', '4GiB'],
       // Workloads write their testimony into the test's directory.
       ...['--label', `name=${name}`, '--run-as', 'agent'],
     ];
-    this.nodes.set(name, { name, host, agent: this.#part(name, host, AGENT_PORT, args) });
+    const env = { MORCH_FAULT_SCHEDULER: `${this.scheduler.host.address}:${this.scheduler.port}` };
+    this.nodes.set(name, { name, host, agent: this.#part(name, host, AGENT_PORT, args, env) });
   }
 
-  #part(name: string, host: Host, port: number, args: string[]): Part {
+  #part(name: string, host: Host, port: number, args: string[], env = {}): Part {
     const { directory } = this.options;
-    const part = new Part(name, host, port, join(directory, name), args, join(directory, `${name}.log`));
+    const part = new Part(name, host, port, join(directory, name), args, join(directory, `${name}.log`), env);
     this.#parts.push(part);
     return part;
   }

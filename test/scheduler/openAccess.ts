@@ -18,6 +18,8 @@ export function openAccess() {
     nodeOf: () => undefined,
     issue: async () => ({ certificate: '', ca: '' }),
     revoke: () => {},
+    toNode: () => undefined,
+    hasTls: false,
   };
-  return { tokens: { takeUse: () => () => {} }, nodeTokens, certificates, tls: null };
+  return { tokens: { takeUse: () => () => {} }, nodeTokens, certificates };
 }

@@ -1,13 +1,15 @@
 /** Tokens of a real cluster: first start, revocation of what is open, joining, and where a secret may be found. */
 import { once } from 'node:events';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { WebSocket } from 'ws';
 import { parseToken } from '../../access/tokenText';
 import type { CreatedToken, Token, TokenRole } from '../../contract/access';
 import { CLOSE_TOKEN_GONE } from '../../contract/events';
 import { morch } from '../cli/morch';
-import { Cluster, end } from '../support/cluster';
+import { Cluster, end, freePort } from '../support/cluster';
 import { until } from '../support/until';
 
 let cluster: Cluster;
@@ -159,11 +161,40 @@ describe('joining', () => {
     // Another agent than n1 does not take n1's token.
     expect((await register('n1', port, cluster.tokens.join, one)).body.code).toBe('NODE_UNREACHABLE');
     expect((await register('n2', port, cluster.tokens.join, undefined)).body.code).toBe('NODE_EXISTS');
-    expect((await register('n9', port, cluster.tokens.join, undefined)).body.detail).toContain('asks for a token');
     expect((await cluster.request('GET', '/nodes/n1')).body).toMatchObject({
       status: 'healthy',
       port: cluster.agents.get('n1')!.port,
     });
+  });
+
+  test('a join token is no way to look about from where the scheduler is; its log and admins are told what is there', async () => {
+    const listening = createServer((_, response) => response.writeHead(404).end()).listen(0, '127.0.0.1');
+    await once(listening, 'listening');
+    const ports = {
+      'another server': (listening.address() as AddressInfo).port,
+      nobody: await freePort(),
+      'an agent that wants a token': cluster.agents.get('n1')!.port,
+    };
+    const told = new Set<string>();
+    for (const port of Object.values(ports)) {
+      const { status, body } = await register('n9', port, cluster.tokens.join, undefined);
+      expect([status, body.code, body.detail]).toEqual([422, 'NODE_UNREACHABLE', expect.stringContaining(`:${port}`)]);
+      const { requestId: _, ...rest } = body as Record<string, unknown>;
+      told.add(JSON.stringify(rest).replaceAll(String(port), 'PORT'));
+    }
+    expect([...told]).toEqual([expect.stringContaining('--advertise')]);
+    const why = {
+      'another server': 'answered 404',
+      nobody: 'ECONNREFUSED',
+      'an agent that wants a token': 'asks for a token',
+    };
+    for (const [what, port] of Object.entries(ports)) {
+      const expected = expect.stringContaining(why[what as keyof typeof why]);
+      expect((await register('n9', port, cluster.tokens.admin, undefined)).body.detail).toEqual(expected);
+    }
+    const log = await cluster.logOf('scheduler');
+    for (const found of Object.values(why)) expect(log).toContain(found);
+    listening.close();
   });
 
   test('an agent takes commands of its scheduler only, also when a token of the scheduler is known', async () => {

@@ -275,6 +275,37 @@ test('a node that was forgotten is nobody, until a join token lets it in again',
   expect(stolen('n1')).not.toEqual(before);
 });
 
+test('with the certificate from before it was forgotten nobody passes for the node when it is away', async () => {
+  const former = stolen('n1');
+  await end(cluster.agents.get('n1')!.child, 'SIGTERM');
+  await cluster.untilNode('n1', 'lost');
+  expect((await cluster.request('DELETE', '/nodes/n1?force=true')).status).toBe(204);
+  await cluster.startAgent('n1');
+  await cluster.untilNode('n1', 'healthy');
+  const { port, child } = cluster.agents.get('n1')!;
+  await end(child, 'SIGKILL');
+  const said: string[] = [];
+  const impostor = createServer({ ...TLS_SETTINGS, ...former }, (message, response) => {
+    said.push(`${message.method} ${message.url} ${message.headers.authorization}`);
+    response.end('{}');
+  });
+  impostor.on('upgrade', (message, socket) => {
+    said.push(`${message.url} ${message.headers.authorization}`);
+    socket.destroy();
+  });
+  impostor.listen(port, '127.0.0.1');
+  await once(impostor, 'listening');
+  const { body } = await cluster.request('POST', '/health/check');
+  expect(body.results).toContainEqual(
+    expect.objectContaining({ node: 'n1', ok: false, error: expect.stringContaining('it was revoked') }),
+  );
+  await cluster.untilNode('n1', 'lost');
+  expect(said).toEqual([]);
+  await new Promise((resolve) => impostor.close(resolve));
+  await cluster.startAgent('n1');
+  await cluster.untilNode('n1', 'healthy');
+});
+
 test('a join token for one node lets in one, by its certificate', async () => {
   const wish = { name: 'one', role: 'join', maxUses: 1 };
   const { body } = await cluster.request<{ id: string; token: string }>('POST', '/tokens', wish);

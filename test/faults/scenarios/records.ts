@@ -2,7 +2,7 @@
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { damageSomething } from '../damage';
-import { morch } from '../part';
+import { morchOn } from '../part';
 import type { Scenario } from '../scenario';
 import type { World } from '../world';
 import { expectSame, submitMix, untilAllAlive } from './workloads';
@@ -74,16 +74,9 @@ export const records: Scenario[] = [
       const mix = await submitMix(world);
       const file = join(world.options.directory, 'backup.ndjson');
       for (let round = 0; round < world.options.rounds; ++round) {
-        morch(
-          'backup',
-          '--address',
-          world.scheduler.url,
-          '--token-file',
-          join(world.scheduler.dataDir, 'admin.token'),
-          '--file',
-          file,
-          '--force',
-        );
+        const { host, port, dataDir } = world.scheduler;
+        const access = ['--address', `http://127.0.0.1:${port}`, '--token-file', join(dataDir, 'admin.token')];
+        morchOn(host, 'backup', ...access, '--file', file, '--force');
         const since = await world.submit({ id: `since-${round}`, replicas: 3 });
         await world.untilAlive(since);
         const before = world.living({ replaced: mix.replaced, kept: mix.kept, since });
@@ -91,7 +84,7 @@ export const records: Scenario[] = [
         const fault = world.begin('records gone, a backup restored', null, { apart: true });
         const restart = await world.killScheduler();
         await rm(world.scheduler.dataDir, { recursive: true });
-        morch('restore', file, '--data-dir', world.scheduler.dataDir);
+        morchOn(host, 'restore', file, '--data-dir', dataDir);
         await restart();
         await world.untilEvent('scheduler.rebuilt', undefined, seen);
         await world.untilHealthy();

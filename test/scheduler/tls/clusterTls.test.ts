@@ -1,15 +1,8 @@
-import { once } from 'node:events';
 import fs from 'node:fs';
-import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import type { TLSSocket } from 'node:tls';
 import { pino } from 'pino';
-import { makeRequest } from '../../../pki/issue';
-import { TLS_SETTINGS } from '../../../pki/settings';
 import { certificatesOf, hashOf } from '../../../pki/trust';
-import { probeAgent } from '../../../scheduler/agentClient';
 import { ClusterTls } from '../../../scheduler/tls/clusterTls';
 
 const log = pino({ level: 'silent' });
@@ -61,46 +54,4 @@ test('the hash in join tokens is that of the authority’s certificate', async (
   expect(tls.bundleHash).toBe(
     hashOf(certificatesOf(fs.readFileSync(path.join(directory, 'pki', 'ca.crt'), 'utf8'), 'it')),
   );
-});
-
-describe('a probe', () => {
-  let server: Server;
-  const resumed: boolean[] = [];
-  afterEach(() => {
-    server.close();
-    resumed.length = 0;
-  });
-
-  /** An agent, as far as TLS goes. */
-  async function serve(tls: ClusterTls, node: string): Promise<number> {
-    const { key, request } = await makeRequest({ kind: 'node', id: node });
-    const cert = await tls.issueForNode(node, request);
-    const options = { ...TLS_SETTINGS, cert, key, ca: tls.bundle, requestCert: true, rejectUnauthorized: true };
-    server = createServer(options, (_, response) => response.end('{}'));
-    server.on('secureConnection', (socket: TLSSocket) => resumed.push(socket.isSessionReused()));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return (server.address() as AddressInfo).port;
-  }
-
-  test('resumes the session of the one before: a handshake without signatures', async () => {
-    const tls = await open();
-    const address = { host: '127.0.0.1', port: await serve(tls, 'n1'), tls: tls.toNode('n1') };
-    for (let n = 0; n < 3; n += 1) {
-      expect(await probeAgent(address, 2_000)).toMatchObject({
-        kind: 'strange',
-        error: 'did not answer as an agent does',
-      });
-    }
-    expect(resumed).toEqual([false, true, true]);
-  });
-
-  test('is refused when the agent of another node answers', async () => {
-    const tls = await open();
-    const address = { host: '127.0.0.1', port: await serve(tls, 'n2'), tls: tls.toNode('n1') };
-    expect(await probeAgent(address, 2_000)).toMatchObject({
-      kind: 'refused',
-      error: expect.stringContaining('the certificate is of node:n2'),
-    });
-  });
 });

@@ -244,7 +244,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       host.close();
       clearInterval(refreshing);
       lease.close();
-      await secrets?.close();
+      if (supervisor.keysInUse().size === 0) await secrets?.close();
       await cgroups?.close(supervisor.keysInUse());
     },
   };

@@ -119,7 +119,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const sampler = await Sampler.open(host, log);
   const agentMetrics = new AgentMetrics();
   const gate = new Gate(STARTS_AT_ONCE);
-  const { orphanAfterMs, allowNewPrivileges, scriptDirs } = options;
+  const { orphanAfterMs, allowNewPrivileges, scriptDirs, scriptEnv } = options;
   const supervisor = new Supervisor(
     options.name,
     features,
@@ -135,6 +135,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       orphanAfterMs,
       allowNewPrivileges,
       scriptDirs,
+      scriptEnv,
       gate,
       log,
       onChange: (report, clusterId) => {

@@ -86,6 +86,11 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const joinToken = () => joinTokenOf(options);
   const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
+  // It may come later, and is looked for whenever it is needed; a wrong name is only seen here.
+  if (options.scheduler !== undefined && membership.clusterId === null)
+    await joinToken().catch((error: Error) =>
+      log.warn({ file: options.joinTokenFile }, `${error.message}: this agent joins once there is a token in it`),
+    );
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();

@@ -190,6 +190,29 @@ test(
   60 * SECONDS,
 );
 
+test(
+  'one that was removed under the scheduler is told by the command, until it is told from where to check',
+  async () => {
+    cluster = await Cluster.start(0);
+    const { dataDir } = cluster.scheduler;
+    await cluster.request('PUT', '/secrets/a', { value: 'x' });
+    await rm(path.join(dataDir, 'audit.log'));
+    await cluster.request('PUT', '/secrets/b', { value: 'x' });
+    const verify = (...flags: string[]) => morch(['audit', 'verify', '--data-dir', dataDir, ...flags]);
+    const { exitCode, stdout, stderr } = await verify();
+    expect([exitCode, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(
+      /audit\.log: line 1: by the scheduler's own word, .* had been written: it was cut or changed/,
+    );
+    const [, from] = /--from (\d+)/.exec(stderr)!;
+    expect(await verify('--from', from!)).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(new RegExp(`^unbroken: seq ${from} to `)),
+    });
+  },
+  60 * SECONDS,
+);
+
 testAsRoot(
   'a full disk refuses changes only, until there is room',
   async () => {

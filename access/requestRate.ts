@@ -1,8 +1,8 @@
-/** How many requests of one caller are taken in a second. */
+/** How many requests of one caller are taken in a second, and of strangers at one address. */
 import { MorchError } from '../contract/errors';
 
-/** Of an address, with no credential or with one that is not good. */
-export const STRANGERS_PER_SECOND = 500;
+/** Of an address, with no credential or with one that is not good: of open routes, and again so many that are refused. */
+const STRANGERS_PER_SECOND = 500;
 
 export class RequestRate {
   #second = 0;
@@ -31,4 +31,11 @@ export class RequestRate {
     const detail = `More than ${this.most} requests came within a second; this one was not looked at. Try again in a second.`;
     throw new MorchError('TOO_MANY_REQUESTS', detail);
   }
+}
+
+/** Strangers at one address may be many: those who ask for what is refused take nothing from the probes beside them. */
+export class RatesOfStrangers {
+  /** Of routes that are open to everybody. */
+  readonly open = new RequestRate(STRANGERS_PER_SECOND);
+  readonly refused = new RequestRate(STRANGERS_PER_SECOND);
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { refusalOfBrowser } from '../access/browser';
 import type { Connections } from '../access/connections';
 import { readPrivateFile, writePrivateFile } from '../access/privateFile';
-import { RequestRate, STRANGERS_PER_SECOND } from '../access/requestRate';
+import { RatesOfStrangers } from '../access/requestRate';
 import { bearerOf, isSameText, makeToken, tokenText } from '../access/tokenText';
 import { agentTokenSchema } from '../contract/access';
 import { MorchError } from '../contract/errors';
@@ -38,7 +38,7 @@ export async function provideAgentToken(dataDir: string): Promise<string> {
 const OPEN_PATHS = new Set<string>(AGENT_ROUTES.filter(({ access }) => access === 'open').map(({ path }) => path));
 
 export class Guard {
-  readonly #rateOfStrangers = new RequestRate(STRANGERS_PER_SECOND);
+  readonly #ratesOfStrangers = new RatesOfStrangers();
 
   /**
    * @param token null: nobody is asked for one
@@ -63,8 +63,12 @@ export class Guard {
       this.connections.noteKnown(request);
       return;
     }
-    this.#rateOfStrangers.take(request.socket.remoteAddress ?? '');
-    if (given === undefined && isOpen(request)) return;
+    const address = request.socket.remoteAddress ?? '';
+    if (given === undefined && isOpen(request)) {
+      this.#ratesOfStrangers.open.take(address);
+      return;
+    }
+    this.#ratesOfStrangers.refused.take(address);
     throw new MorchError(
       'UNAUTHENTICATED',
       given === undefined

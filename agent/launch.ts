@@ -84,13 +84,18 @@ export async function startFailed(failure: StartFailure, program: ProcessSpec, p
   const syscall = ofScript ? 'execve' : failure.syscall;
   const why = syscall.startsWith('exec')
     ? await explainExec(program, errnoCode, place)
-    : explainStep(program, place, syscall, errnoCode);
+    : explainStep(program, place, syscall, failure);
   const detail = `Cannot start ${fileOf(program)} on node ${place.node}: ${why}`;
   return new MorchError('START_FAILED', detail, { system: { syscall, errno, errnoCode }, cause: failure });
 }
 
 /** What comes before the program's own execution, done by the agent, by the shim, and by its child. */
-function explainStep(program: ProcessSpec, place: StartPlace, step: string, errnoCode: string): string {
+function explainStep(
+  program: ProcessSpec,
+  place: StartPlace,
+  step: string,
+  { errnoCode, subject }: StartFailure,
+): string {
   const { user, nice = 0, limits = {} } = program;
   const { cwd } = place;
   switch (step) {
@@ -109,9 +114,9 @@ function explainStep(program: ProcessSpec, place: StartPlace, step: string, errn
     case 'user-range':
       return 'every user of that node for instances is in use. Give its agent a larger --user-range, or let it forget ended instances.';
     case 'script-dir':
-      return errnoCode === 'EPERM'
-        ? 'its "env" holds a variable by which it would load or run something else, such as PATH, BASH_ENV or LD_PRELOAD, and that node starts only what lies in its directories for programs (--script-dir). Leave the variable out.'
-        : 'it lies, by its real path, in none of the directories from which that node starts programs. Put it into one, or start the agent with another --script-dir.';
+      return 'it lies, by its real path, in none of the directories from which that node starts programs. Put it into one, or start the agent with another --script-dir.';
+    case 'script-env':
+      return `it is given the variable ${subject}, and that node, which starts only what lies in its directories for programs (--script-dir), lets specs set LANG, LC_*, TZ, APP_* and what its --script-env names. Leave ${subject} out, call it APP_${subject}, or start the agent with --script-env ${subject}.`;
     case 'capbset':
     case 'setgroups':
     case 'setgid':

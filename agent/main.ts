@@ -86,6 +86,11 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const joinToken = () => joinTokenOf(options);
   const { port: tls, member } = await openTls(options, { dataDir, agentToken: token, joinToken, log });
   const membership = await Membership.open(dataDir);
+  // It may come later, and is looked for whenever it is needed; a wrong name is only seen here.
+  if (options.scheduler !== undefined && membership.clusterId === null)
+    await joinToken().catch((error: Error) =>
+      log.warn({ file: options.joinTokenFile }, `${error.message}: this agent joins once there is a token in it`),
+    );
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();
@@ -119,7 +124,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const sampler = await Sampler.open(host, log);
   const agentMetrics = new AgentMetrics();
   const gate = new Gate(STARTS_AT_ONCE);
-  const { orphanAfterMs, allowNewPrivileges, scriptDirs } = options;
+  const { orphanAfterMs, allowNewPrivileges, scriptDirs, scriptEnv } = options;
   const supervisor = new Supervisor(
     options.name,
     features,
@@ -135,6 +140,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       orphanAfterMs,
       allowNewPrivileges,
       scriptDirs,
+      scriptEnv,
       gate,
       log,
       onChange: (report, clusterId) => {
@@ -246,7 +252,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       host.close();
       clearInterval(refreshing);
       lease.close();
-      await secrets?.close();
+      if (supervisor.keysInUse().size === 0) await secrets?.close();
       await cgroups?.close(supervisor.keysInUse());
     },
   };

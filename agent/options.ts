@@ -52,6 +52,10 @@ const scriptDirSchema = z
   .string()
   .refine((text) => isAbsolute(text), { message: '--script-dir must be an absolute path, such as /opt/jobs' });
 
+const scriptEnvSchema = z.string().refine((text) => /^[A-Za-z_][A-Za-z0-9_]*\*?$/.test(text), {
+  message: '--script-env must be the name of a variable, or how names begin, such as DB_*',
+});
+
 export const agentOptionsSchema = z.strictObject({
   host: hostSchema.default('127.0.0.1'),
   /** 0: any free port, for tests. */
@@ -94,6 +98,8 @@ export const agentOptionsSchema = z.strictObject({
   allowRoot: z.boolean().default(false),
   /** Where programs may lie; none: anywhere. */
   scriptDirs: z.array(scriptDirSchema).default([]),
+  /** Variables that specs may set where programs are bound to directories, beside some harmless ones. */
+  scriptEnv: z.array(scriptEnvSchema).default([]),
   /** Where groups of instances are made: see cgroups.ts. */
   cgroup: z
     .string()
@@ -108,6 +114,12 @@ export type AgentOptions = z.output<typeof agentOptionsSchema>;
 export function parseAgentOptions(value: unknown): AgentOptions {
   const options = parseInput(agentOptionsSchema, value, 'agent configuration');
   const fault = findAccessFault(options);
+  if (options.scriptEnv.length > 0 && options.scriptDirs.length === 0) {
+    throw new MorchError(
+      'INVALID_INPUT',
+      '--script-env is for an agent with --script-dir: without, specs set any variable.',
+    );
+  }
   if (fault !== null) throw new MorchError('INVALID_INPUT', fault);
   return options;
 }

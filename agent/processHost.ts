@@ -151,14 +151,18 @@ export const SECRETS_GONE = 'secrets';
 
 /** Why a program could not be started: the kernel's word. */
 export class StartFailure extends Error {
+  /** What of the spec it is about, where the step does not tell. */
+  readonly subject: string | undefined;
+
   constructor(
     readonly syscall: string,
     readonly errno: number,
     readonly errnoCode: string,
-    options?: ErrorOptions,
+    { subject, ...options }: ErrorOptions & { subject?: string | undefined } = {},
   ) {
     super(`${syscall}: ${errnoCode}`, options);
     this.name = 'StartFailure';
+    this.subject = subject;
   }
 }
 

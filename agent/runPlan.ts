@@ -23,6 +23,8 @@ export interface RunPlanMeans {
   allowNewPrivileges: boolean;
   /** Where programs may lie; none: anywhere. */
   scriptDirs: readonly string[];
+  /** Variables that specs may set where programs are bound to directories. */
+  scriptEnv: readonly string[];
 }
 
 /** What tells one run of a generation from another. */
@@ -43,7 +45,7 @@ export async function planRun(
   means: RunPlanMeans,
 ): Promise<RunPlan> {
   const { instanceId, generation, node, limits, nice, umask } = withProcessDefaults(spec);
-  const { records, users, cgroups, scriptDirs } = means;
+  const { records, users, cgroups, scriptDirs: directories, scriptEnv: variables } = means;
   const workDirectory = records.workDirectoryOf(spec);
   const privateCwd = spec.cwd === undefined && spec.script === undefined;
   const user = await users.choose(spec, workDirectory);
@@ -53,7 +55,7 @@ export async function planRun(
   if (secrets.directory !== null) env.MORCH_SECRETS = secrets.directory;
   const cwd = cwdOf(spec, workDirectory);
   const program = { file: fileOf(spec), cwd, searchPath: env.PATH!, env: ownEnv };
-  const file = scriptDirs.length === 0 ? program.file : await findAllowed(program, scriptDirs);
+  const file = directories.length === 0 ? program.file : await findAllowed(program, { directories, variables });
   if (privateCwd || user?.home === workDirectory) await call('chown', () => records.provideWorkDirectory(spec, user));
   return {
     key: `${keyOf(spec)}.${run}`,

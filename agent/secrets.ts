@@ -6,9 +6,13 @@
  *   files/     what the workload is given as files; told to it as MORCH_SECRETS
  *
  * Everything is there before the first run and never written to again, because the files become the workload's own.
+ *
+ * Anybody may make names in /dev/shm, workloads too. So the agent has its directory from its start on, and looks before each
+ * use whether it is still its own: what somebody else has put in its place is neither followed, changed nor removed.
  */
 import { createHash } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readFile, rm, rmdir, statfs, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { MorchError } from '../contract/errors';
@@ -39,10 +43,10 @@ export class SecretFiles {
     const root = join(SHARED_MEMORY, `morch-${name}`);
     try {
       if ((await statfs(SHARED_MEMORY)).type !== TMPFS_MAGIC) throw new Error(`${SHARED_MEMORY} is not a tmpfs`);
-      await assertOwn(root).catch(unlessMissing);
+      await makePassable(root);
       return new SecretFiles(root);
     } catch (error) {
-      log.warn({ err: error, path: root }, 'this node takes no workloads with secrets');
+      log.warn({ path: root }, `this node takes no workloads with secrets: ${(error as Error).message}`);
       return null;
     }
   }
@@ -57,6 +61,7 @@ export class SecretFiles {
     const directory = this.#directoryOf(generation);
     const bytesOf = ({ name }: SecretReference) => Buffer.from(values[name]!, 'base64');
     try {
+      await assertOwn(this.root).catch(unlessMissing).catch(refuseForeign);
       await storing('keep the secrets of an instance', SHARED_MEMORY, async () => {
         await rm(directory, { recursive: true, force: true });
         await makePassable(this.root);
@@ -90,6 +95,7 @@ export class SecretFiles {
     const files = join(directory, 'files');
     const names = secrets.flatMap(({ file }) => (file === undefined ? [] : [file]));
     try {
+      await assertOwn(this.root);
       const env = JSON.parse(await readFile(join(directory, 'env.json'), 'utf8')) as Record<string, string>;
       // Its group may look into the directory, which stays the agent's: nobody else can change what it holds.
       if (user !== null) {
@@ -100,28 +106,34 @@ export class SecretFiles {
       for (const name of names) await lstat(join(files, name));
       return { env, directory: names.length === 0 ? null : files };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      if (error instanceof ForeignDirectory || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
       throw error;
     }
   }
 
   async remove(generation: Owned): Promise<void> {
-    if ((generation.secrets ?? []).length === 0) return;
+    if ((generation.secrets ?? []).length === 0 || !(await this.#isOwn())) return;
     await rm(this.#directoryOf(generation), { recursive: true, force: true });
   }
 
   /** At the start: what an earlier agent has left of generations that have ended. @param keys that have not */
   async removeUnknown(keys: readonly string[]): Promise<void> {
     const known = new Set(keys);
-    const names = (await readdir(this.root).catch(unlessMissing)) ?? [];
-    for (const name of names) {
+    for (const name of await readdir(this.root)) {
       if (!known.has(name)) await rm(join(this.root, name), { recursive: true, force: true });
     }
   }
 
-  /** Leaves nothing behind of an agent whose instances have ended. */
+  /** Leaves nothing behind of an agent whose instances have ended; not to be called while one lives, which could take the name. */
   async close(): Promise<void> {
-    await rmdir(this.root).catch(() => {}); // it is not empty, or was never needed
+    if (await this.#isOwn()) await rmdir(this.root).catch(() => {}); // it is not empty
+  }
+
+  #isOwn(): Promise<boolean> {
+    return assertOwn(this.root).then(
+      () => true,
+      () => false,
+    );
   }
 
   #directoryOf(generation: GenerationId): string {
@@ -129,9 +141,12 @@ export class SecretFiles {
   }
 }
 
+/** What is there in place of the agent's directory; `message` says what, and whose. */
+class ForeignDirectory extends Error {}
+
 /**
- * Anybody may make names in /dev/shm, so one that is there is taken only if nobody else can have put anything in it.
- * @throws Error that says whose it is
+ * One that is there is taken only if nobody else can have put anything in it.
+ * @throws ForeignDirectory
  */
 async function makePassable(path: string): Promise<void> {
   await mkdir(path, { mode: PASSABLE }).catch((error: NodeJS.ErrnoException) => {
@@ -144,7 +159,21 @@ async function makePassable(path: string): Promise<void> {
 async function assertOwn(path: string): Promise<void> {
   const found = await lstat(path);
   if (found.isDirectory() && found.uid === process.geteuid!() && (found.mode & 0o022) === 0) return;
-  throw new Error(`${path} is there and is not a directory of this agent's alone; remove it`);
+  const kind = found.isDirectory() ? 'a directory' : found.isSymbolicLink() ? 'a symbolic link' : 'a file';
+  const mode = (found.mode & 0o7777).toString(8);
+  throw new ForeignDirectory(
+    `${path} is not a directory of this agent's alone, but ${kind} of uid ${found.uid}, mode ${mode}. Remove it, and see who made it`,
+  );
+}
+
+/** @throws MorchError STORE_UNWRITABLE for what is not the agent's, else `error` */
+function refuseForeign(error: Error): never {
+  if (!(error instanceof ForeignDirectory)) throw error;
+  const system = { syscall: 'mkdir', errno: constants.errno.EEXIST, errnoCode: 'EEXIST' };
+  throw new MorchError('STORE_UNWRITABLE', `Cannot keep the secrets of an instance: ${error.message}.`, {
+    system,
+    cause: error,
+  });
 }
 
 function unlessMissing(error: NodeJS.ErrnoException): undefined {

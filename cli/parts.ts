@@ -45,6 +45,7 @@ export const PART_VARIABLES = [
   'MORCH_ALLOW_USER',
   'MORCH_ALLOW_ROOT',
   'MORCH_SCRIPT_DIR',
+  'MORCH_SCRIPT_ENV',
 ] as const;
 
 /** By the name of its verb: the module below dist/, and its function. */

@@ -48,6 +48,7 @@ interface AgentFlags {
   allowUser?: string[];
   allowRoot: boolean;
   scriptDir?: string[];
+  scriptEnv?: string[];
   cgroup: string;
 }
 
@@ -155,6 +156,14 @@ export function registerAgent(program: Command): void {
         .argParser(collect((text) => text)),
     )
     .addOption(
+      new Option(
+        '--script-env <name>',
+        'with --script-dir: let specs set this variable too, may be repeated; DB_*: all that begin so (in MORCH_SCRIPT_ENV: a,b)',
+      )
+        .env('MORCH_SCRIPT_ENV')
+        .argParser(collect((text) => text)),
+    )
+    .addOption(
       new Option('--cgroup <group>', 'where instances are grouped (cgroup v2) for hard limits: auto, none or a path')
         .default('auto')
         .env('MORCH_CGROUP'),
@@ -177,12 +186,21 @@ export function registerAgent(program: Command): void {
     )
     .action(
       async (
-        { label = [], allowUser, scriptDir, orphanAfter, auth, allowedHost: allowedHosts, ...options }: AgentFlags,
+        {
+          label = [],
+          allowUser,
+          scriptDir,
+          scriptEnv,
+          orphanAfter,
+          auth,
+          allowedHost: allowedHosts,
+          ...options
+        }: AgentFlags,
         command: Command,
       ) => {
         refuseClientFlags(command);
         const fromEnv = command.getOptionValueSource('label') === 'env';
-        const split = (flag: 'allowUser' | 'scriptDir', values: string[] = [], separator: string) =>
+        const split = (flag: 'allowUser' | 'scriptDir' | 'scriptEnv', values: string[] = [], separator: string) =>
           command.getOptionValueSource(flag) === 'env' ? values.flatMap((text) => text.split(separator)) : values;
         const pairs = label.flatMap((text) => (fromEnv ? parsePairs(text) : [parsePair(text)]));
         if (options.scheduler !== undefined && !URL.canParse(options.scheduler)) {
@@ -197,6 +215,7 @@ export function registerAgent(program: Command): void {
           orphanAfterMs: orphanAfter,
           allowUsers: split('allowUser', allowUser, ','),
           scriptDirs: split('scriptDir', scriptDir, ':'),
+          scriptEnv: split('scriptEnv', scriptEnv, ','),
           auth: !isAuthOff(auth),
           allowedHosts,
           ...joinTokenOf(options),

@@ -13,6 +13,7 @@ const PAGE = 1_000;
 interface VerifyFlags {
   dataDir: string;
   expect?: string;
+  from?: number;
 }
 
 export function registerAudit(program: Command): void {
@@ -73,11 +74,16 @@ function registerVerify(parent: Command): void {
         .env('MORCH_DATA_DIR'),
     )
     .option('--expect <seq:hash>', 'what an earlier verify printed: it must still be in the log')
-    .action(async (files: string[], { dataDir, expect }: VerifyFlags, self: Command) => {
+    .option(
+      '--from <seq>',
+      'the first line to check, where files before it were moved away, or are known to be damaged',
+      integer(1, Number.MAX_SAFE_INTEGER),
+    )
+    .action(async (files: string[], { dataDir, expect, from }: VerifyFlags, self: Command) => {
       refuseClientFlags(self);
       await runPart(
         'audit verify',
-        { directory: dataDir, files, expect },
+        { directory: dataDir, files, expect, from },
         flagNames(self, { '/directory': '--data-dir' }),
       );
     });

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { refusalOfBrowser } from '../../access/browser';
 import type { Connections } from '../../access/connections';
-import { RequestRate, STRANGERS_PER_SECOND } from '../../access/requestRate';
+import { RatesOfStrangers, RequestRate } from '../../access/requestRate';
 import { bearerOf } from '../../access/tokenText';
 import { type Access, ROLES, type Role, type TokenRole } from '../../contract/access';
 import { MorchError } from '../../contract/errors';
@@ -47,7 +47,7 @@ export class Guard {
   private readonly held = new Map<string, Set<() => void>>();
 
   private readonly rateOfKnown: RequestRate;
-  private readonly rateOfStrangers = new RequestRate(STRANGERS_PER_SECOND);
+  private readonly ratesOfStrangers = new RatesOfStrangers();
 
   constructor(private readonly options: GuardOptions) {
     this.rateOfKnown = new RequestRate(options.rateLimit);
@@ -63,8 +63,9 @@ export class Guard {
     const caller = this.options.auth ? this.recognise(req) : ANYBODY;
     const address = req.socket.remoteAddress ?? '';
     if (caller === STRANGER) {
-      this.rateOfStrangers.take(address);
-      if (!isOpen(req)) throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
+      const isAllowed = isOpen(req);
+      this.ratesOfStrangers[isAllowed ? 'open' : 'refused'].take(address);
+      if (!isAllowed) throw new MorchError('UNAUTHENTICATED', 'A token is needed: Authorization: Bearer <token>.');
     } else {
       this.options.connections.noteKnown(req);
       this.rateOfKnown.take(caller === ANYBODY ? address : `${caller.kind} ${caller.id || caller.name}`);
@@ -110,7 +111,7 @@ export class Guard {
     try {
       return this.callerBy(req);
     } catch (error) {
-      this.rateOfStrangers.take(req.socket.remoteAddress ?? '');
+      this.ratesOfStrangers.refused.take(req.socket.remoteAddress ?? '');
       throw error;
     }
   }

@@ -18,6 +18,9 @@ export interface ChainEnd {
 /** Of a log that has no line yet. */
 export const CHAIN_START: ChainEnd = { seq: 0, hash: '0'.repeat(64) };
 
+/** Ends what the log says of itself where lines may be lost: `tellsOfLoss` goes by it. */
+export const LOSS = 'it was cut or changed';
+
 const TAIL = /,"hash":"([0-9a-f]{64})"\}$/;
 
 /** @returns the line, without its end, and the chain's new end */
@@ -43,6 +46,11 @@ export function readLine(text: string): { entry: AuditEntry; isWhole: boolean } 
   if (match === null || !parsed.success) return null;
   const body = `${text.slice(0, match.index)}}`;
   return { entry: parsed.data, isWhole: hashOf(parsed.data.prev, body) === match[1] };
+}
+
+/** Whether it is the scheduler's own word that lines before it are lost: no chain shows that all of a log was taken away. */
+export function tellsOfLoss({ who, what }: AuditEntry): boolean {
+  return who.kind === 'scheduler' && what !== null && what.endsWith(LOSS);
 }
 
 /** @returns what is wrong with a line that is to follow on `after`; null when nothing is. `after` null: it is the first that is there. */

@@ -36,11 +36,12 @@ export async function readHead(directory: string): Promise<ChainEnd | null> {
   }
 }
 
-/** In place, so that a full disk does not matter. */
-export async function writeHead(directory: string, { seq, hash }: ChainEnd): Promise<void> {
+/** In place, so that a full disk does not matter. @param sync so that a loss of power does not take it */
+export async function writeHead(directory: string, { seq, hash }: ChainEnd, { sync = false } = {}): Promise<void> {
   const file = await open(headOf(directory), constants.O_WRONLY | constants.O_CREAT, 0o600);
   try {
     await file.write(`${String(seq).padStart(16, '0')} ${hash}\n`, 0);
+    if (sync) await file.sync();
   } finally {
     await file.close();
   }

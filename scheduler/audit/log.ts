@@ -4,11 +4,11 @@
  * can be written again. Nothing else ever waits for it. docs/audit.md
  */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, rename } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { MorchError } from '../../contract/errors';
-import { type AuditDraft, CHAIN_START, type ChainEnd, makeLine } from './chain';
-import { currentOf, findEnd, firstSeqOf, fullNameOf, readHead, writeHead } from './files';
+import { type AuditDraft, CHAIN_START, type ChainEnd, LOSS, makeLine } from './chain';
+import { currentOf, findEnd, firstSeqOf, fullNameOf, nullIfMissing, readHead, writeHead } from './files';
 
 const RETRY_MS = 1_000;
 /** So long after it was written a result is on the disk at the latest, should no change follow. */
@@ -193,6 +193,9 @@ export class AuditLog {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     const known = this.end ?? (await readHead(this.directory));
     const { end: found, wholeBytes, tornBytes } = await findEnd(this.directory);
+    const isNew = known === null && found === null && wholeBytes + tornBytes === 0;
+    // From before the first line on, so that one that is missing was removed.
+    if (isNew) await writeHead(this.directory, CHAIN_START, { sync: true });
     const handle = await open(
       currentOf(this.directory),
       constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
@@ -208,19 +211,24 @@ export class AuditLog {
     this.current = { handle, bytes: wholeBytes };
     const notes: AuditDraft[] = [];
     if (tornBytes > 0) notes.push(ofSelf(`${tornBytes} bytes of a line that was not finished were taken off the end`));
-    const isBehind = known !== null && (found === null || found.seq < known.seq || isFork(found, known));
+    const isBehind = known !== null && isLess(found, known);
     if (isBehind) {
       const is = found === null ? 'has no end that is as it was written' : `ends with seq ${found.seq}`;
-      notes.push(ofSelf(`the log ${is}, but seq ${known.seq} had been written: it was cut or changed`));
-      this.log.error({ known, found }, 'the audit log was cut or changed; see morch audit verify');
+      notes.push(ofSelf(`the log ${is}, but seq ${known.seq} had been written: ${LOSS}`));
+    } else if (known === null && !isNew) {
+      notes.push(ofSelf(`the log has no audit.head that tells how far it had been written: ${LOSS}`));
     }
+    if (notes.some(({ what }) => what?.endsWith(LOSS)))
+      this.log.error({ known, found }, 'the audit log was cut or changed; see morch audit verify');
     this.end = isBehind ? known : (found ?? CHAIN_START);
     return { current: this.current, notes };
   }
 
   private async isAsItWasLeft({ handle, bytes }: Current): Promise<boolean> {
-    const { nlink, size } = await handle.stat();
-    return nlink > 0 && size === bytes;
+    const { dev, ino, size } = await handle.stat();
+    // Renamed, it would be written on under a name where nobody looks for it.
+    const named = await lstat(currentOf(this.directory)).catch(nullIfMissing);
+    return named !== null && named.dev === dev && named.ino === ino && size === bytes;
   }
 
   /** The full file gets its name, the next one begins. */
@@ -244,8 +252,10 @@ export class AuditLog {
   }
 }
 
-function isFork(found: ChainEnd, known: ChainEnd): boolean {
-  return found.seq === known.seq && found.hash !== known.hash;
+/** Whether a log that had been written up to `known` ends earlier, or otherwise. */
+function isLess(found: ChainEnd | null, known: ChainEnd): boolean {
+  const { seq, hash } = found ?? CHAIN_START;
+  return seq < known.seq || (seq === known.seq && hash !== known.hash);
 }
 
 function ofSelf(what: string): AuditDraft {

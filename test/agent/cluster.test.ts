@@ -339,3 +339,17 @@ describe('registration', () => {
     await next.kill('SIGKILL');
   }, 30_000);
 });
+
+test('a file for the join token that is not there is named at the start, whether or not a scheduler answers', async () => {
+  const joinTokenFile = join(agents.directory, 'nowhere', 'join.token');
+  const scheduler = 'http://127.0.0.1:9';
+  const warned = `--join-token-file ${joinTokenFile} is not there: this agent joins once`;
+  const agent = await agents.start({ scheduler, joinTokenFile });
+  expect(agent.stderr).toContain(warned);
+  await agent.end();
+  mkdirSync(join(agents.directory, 'nowhere'));
+  writeFileSync(joinTokenFile, 'morch_join_00000000_x');
+  const other = await agents.start({ scheduler, joinTokenFile });
+  expect(other.stderr).not.toContain('--join-token-file');
+  await other.end();
+});

@@ -53,6 +53,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
         { lookUpUser: async () => null },
       ),
       scriptDirs: [],
+      scriptEnv: [],
       cgroups: null,
       secrets: null,
       orphanAfterMs: 0,

@@ -31,6 +31,10 @@ describe('the options', () => {
 
   test('take only absolute directories for programs', () => {
     expect(() => options({ scriptDirs: ['jobs'] })).toThrow('--script-dir');
+    for (const name of ['*', '', 'A=b', 'A*B', 'A,B']) {
+      expect(() => options({ scriptDirs: ['/jobs'], scriptEnv: [name] })).toThrow('--script-env must be the name');
+    }
+    expect(() => options({ scriptEnv: ['HOME'] })).toThrow('--script-env is for an agent with --script-dir');
   });
 });
 

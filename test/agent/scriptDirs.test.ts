@@ -32,9 +32,13 @@ async function outputOf(command: Record<string, unknown>): Promise<string> {
   return agent.logs(body.instanceId);
 }
 
-async function expectRefused(command: Record<string, unknown>, errnoCode = 'EACCES'): Promise<void> {
+async function expectRefused(
+  command: Record<string, unknown>,
+  errnoCode = 'EACCES',
+  syscall = 'script-dir',
+): Promise<void> {
   const { status, body } = await agent.start({ ...ONCE, ...command });
-  expect({ status, ...body }).toMatchObject({ status: 422, code: 'START_FAILED', syscall: 'script-dir', errnoCode });
+  expect({ status, ...body }).toMatchObject({ status: 422, code: 'START_FAILED', syscall, errnoCode });
   expect(body.detail).toContain('--script-dir');
 }
 
@@ -62,6 +66,23 @@ describe('is started', () => {
     }
     await expectRefused({ script: join(agents.directory, 'release-1', 'job.sh') });
   });
+});
+
+test('variables may be set that do no harm, and those that the agent is told of, by name or by how they begin', async () => {
+  const other = await agents.start({ scriptDirs: [allowed], scriptEnv: ['HOME', 'DB_*'] });
+  const script = writeScript(
+    join(allowed, 'says.sh'),
+    'echo "$LANG $LC_ALL $TZ $APP_MODE $HOME $DB_HOST $DB_PASSWORD"',
+  );
+  const given = { LANG: 'a', LC_ALL: 'b', TZ: 'c', APP_MODE: 'd', HOME: '/e', DB_HOST: 'f' };
+  const secrets = { secrets: [{ name: 's', env: 'DB_PASSWORD' }], secretValues: { s: 'Zw==' } };
+  const { status, body } = await other.start({ ...ONCE, script, env: given, ...secrets });
+  expect(status).toBe(201);
+  await other.untilStatus(body.instanceId, 'completed');
+  expect(await other.logs(body.instanceId)).toBe('a b c d /e f g\n');
+  const refused = await other.start({ ...ONCE, script, env: { ...given, HOMES: 'x' } });
+  expect(refused).toMatchObject({ status: 422, body: { detail: expect.stringContaining('the variable HOMES') } });
+  await other.end();
 });
 
 describe('is refused', () => {
@@ -99,14 +120,30 @@ describe('is refused', () => {
     await expectRefused(command());
   });
 
-  test.each(['PATH', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'BASH_ENV', 'ENV', 'PERL5OPT', 'PYTHONPATH', 'NODE_OPTIONS'])(
-    'the variable %s, by which a program may load another',
-    async (name) => {
-      const script = writeScript(join(allowed, 'plain.sh'));
-      await expectRefused({ script, env: { [name]: '/tmp' } }, 'EPERM');
-      expect(await outputOf({ script, env: { [`MY_${name}`]: '/tmp' } })).toContain('ran as');
-    },
-  );
+  test.each([
+    ...['PATH', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'BASH_ENV', 'ENV', 'PERL5OPT', 'PYTHONPATH', 'NODE_OPTIONS', 'HOME'],
+    ...[
+      'OPENSSL_CONF',
+      'ZDOTDIR',
+      'XDG_CONFIG_HOME',
+      'GIT_SSH_COMMAND',
+      'DOTNET_STARTUP_HOOKS',
+      'LANGUAGE',
+      'APP',
+      'app_x',
+    ],
+  ])('the variable %s, which nobody has allowed', async (name) => {
+    const script = writeScript(join(allowed, 'plain.sh'));
+    await expectRefused({ script, env: { APP_A: 'a', [name]: '/tmp' } }, 'EPERM', 'script-env');
+    await expectRefused(
+      { script, secrets: [{ name: 's', env: name }], secretValues: { s: 'eA==' } },
+      'EPERM',
+      'script-env',
+    );
+    const { body } = await agent.start({ ...ONCE, script, env: { [name]: '/tmp' } });
+    expect(body.detail).toContain(`--script-env ${name}.`);
+    expect(await outputOf({ script, env: { [`APP_${name}`]: '/tmp' } })).toContain('ran as');
+  });
 
   test('as by the kernel, what is not there', async () => {
     const { status, body } = await agent.start({ ...ONCE, script: join(allowed, 'gone.sh') });

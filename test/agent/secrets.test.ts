@@ -1,6 +1,7 @@
 /** Secrets on a node: in memory only, of the workload alone, and gone with its generation. */
-import { createHash } from 'node:crypto';
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -9,9 +10,11 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { Agents, type TestAgent } from '../support/agent';
+import { memoryOf } from '../support/secretMemory';
 import { until } from '../support/until';
 
 const agents = new Agents();
@@ -23,11 +26,6 @@ afterAll(async () => {
   await agents.endAll();
   expect(existsSync(memoryOf(agent.dataDir))).toBe(false);
 }, 60_000);
-
-/** See agent/secrets.ts. */
-function memoryOf(dataDir: string): string {
-  return join('/dev/shm', `morch-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`);
-}
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 const BOTH = {
@@ -161,9 +159,80 @@ testAsRoot('are not put where somebody else has made the directory', async () =>
     expect((await squatted.request('GET', '/status?processes=false')).body.features).not.toContain('secrets');
     const { status, body } = await squatted.start({ command: ['true'], ...BOTH });
     expect([status, body.code, body.detail]).toEqual([422, 'FEATURE_UNSUPPORTED', expect.stringContaining('/dev/shm')]);
-    expect(squatted.stderr).toContain('is not a directory of this agent');
+    expect(squatted.stderr).toContain("is not a directory of this agent's alone, but a symbolic link of uid 0");
     await squatted.end();
   } finally {
     rmSync(memory);
   }
+});
+
+test('have their directory from the start of the agent on until its orderly end, also while there is none', async () => {
+  const other = await agents.start();
+  const memory = memoryOf(other.dataDir);
+  expect(modesIn(memory)).toEqual({ '.': '711' });
+  await other.end();
+  expect(existsSync(memory)).toBe(false);
+});
+
+test('keep their directory over an agent that leaves a workload running, which could take the name', async () => {
+  let other = await agents.start({ onExit: 'keep' });
+  const memory = memoryOf(other.dataDir);
+  await other.startShell('exec sleep 600', { instanceId: 'stays.0', uid: 'stays' });
+  await other.end();
+  expect(modesIn(memory)).toEqual({ '.': '711' });
+  other = await agents.restart(other);
+  await other.stop({ instanceId: 'stays.0' });
+  await other.end();
+  expect(existsSync(memory)).toBe(false);
+});
+
+testAsRoot('a workload cannot take the directory away from its node', async () => {
+  const other = await agents.start({ runAs: 'own', userRange });
+  const memory = memoryOf(other.dataDir);
+  const taking = `mkdir -m 777 ${memory} || echo 'no making'; rmdir ${memory} || mv ${memory} ${memory}.x || echo 'no taking'`;
+  await other.startShell(taking, { instanceId: 'thief.0', uid: 'thief', restart: { policy: 'never' } });
+  await other.untilStatus('thief.0', 'completed');
+  expect(await outputOf('thief.0', other)).toMatch(/no making\n(.*\n)*no taking\n/);
+  const { status } = await other.startShell('cat "$MORCH_SECRETS/server.key" > /dev/null', {
+    instanceId: 'after.0',
+    uid: 'after',
+    restart: { policy: 'never' },
+    ...BOTH,
+  });
+  expect(status).toBe(201);
+  await other.untilStatus('after.0', 'completed');
+  await other.end();
+});
+
+testAsRoot('where somebody else has put something in place of the directory, it is named and left alone', async () => {
+  const other = await agents.start();
+  const memory = memoryOf(other.dataDir);
+  await other.startShell('exec sleep 600', { instanceId: 'had.0', uid: 'had', ...BOTH });
+  // As after somebody has emptied /dev/shm.
+  const elsewhere = join(agents.directory, 'elsewhere');
+  mkdirSync(join(elsewhere, 'had.0.1', 'files'), { recursive: true });
+  writeFileSync(join(elsewhere, 'had.0.1', 'env.json'), '{"DB_PASSWORD":"foreign"}');
+  writeFileSync(join(elsewhere, 'had.0.1', 'files', 'server.key'), 'foreign');
+  rmSync(memory, { recursive: true });
+  symlinkSync(elsewhere, memory);
+  try {
+    const link = await other.start({ command: ['true'], instanceId: 'new.0', uid: 'new', ...BOTH });
+    expect(link).toMatchObject({ status: 507, body: { code: 'STORE_UNWRITABLE', errnoCode: 'EEXIST' } });
+    expect(link.body.detail).toContain(
+      `${memory} is not a directory of this agent's alone, but a symbolic link of uid 0`,
+    );
+    await other.stop({ instanceId: 'had.0' });
+    expect(readFileSync(join(elsewhere, 'had.0.1', 'files', 'server.key'), 'utf8')).toBe('foreign');
+    rmSync(memory);
+    mkdirSync(memory);
+    chmodSync(memory, 0o777);
+    chownSync(memory, 65534, 65534);
+    const taken = await other.start({ command: ['true'], instanceId: 'new.0', uid: 'new', ...BOTH });
+    expect(taken.body.detail).toContain('but a directory of uid 65534, mode 777. Remove it');
+  } finally {
+    rmSync(memory, { recursive: true });
+  }
+  const { status } = await other.start({ command: ['true'], instanceId: 'new.0', uid: 'new', ...BOTH });
+  expect(status).toBe(201);
+  await other.end();
 });

@@ -135,6 +135,8 @@ describe('requests without end', () => {
           expect(others).toEqual({});
           expect(wrong).toBeLessThanOrEqual(400);
           refused += tooMany;
+          // Nor from who asks, at the same address, for what is open.
+          if (tooMany > 0) expect((await fetch(`${url}/livez`)).status).toBe(200);
           await expectService();
           return refused > 0;
         },

@@ -48,6 +48,7 @@ export interface AgentOptions {
   allowUsers?: string[];
   allowRoot?: boolean;
   scriptDirs?: string[];
+  scriptEnv?: string[];
 }
 
 /** @returns argv that runs a program somewhere else, as its only child */

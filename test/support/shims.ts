@@ -1,5 +1,6 @@
 /** Shims in /proc, found as an agent finds its own, and an end for those that tests leave running. */
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { removeEmptyMemory } from './secretMemory';
 import { until } from './until';
 
 /** How long they have for their records when their trees have been killed. */
@@ -45,6 +46,7 @@ export async function endShims(dataDirs: readonly string[]): Promise<void> {
     },
     { what: 'no shim is left', timeoutMs: 15_000 },
   );
+  for (const dataDir of dataDirs) removeEmptyMemory(dataDir);
 }
 
 function pids(): number[] {

@@ -1,11 +1,12 @@
 /** A canary secret, set and used by real workloads: it works, through all restarts, and is found nowhere but where it belongs. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { lstat, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Instance } from '../../contract/workload';
 import { morch } from '../cli/morch';
 import { Cluster, end } from '../support/cluster';
+import { memoryOf } from '../support/secretMemory';
 import { until } from '../support/until';
 
 const SHARED_MEMORY = '/dev/shm';
@@ -28,12 +29,6 @@ afterEach(async () => {
 }, 60 * SECONDS);
 
 const mayBeLeft: string[] = [];
-
-/** See agent/secrets.ts. */
-function memoryOf(dataDir: string): string {
-  const name = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
-  return path.join(SHARED_MEMORY, `morch-${name}`);
-}
 
 const SECRETS = [
   { name: 'canary', env: 'CANARY' },

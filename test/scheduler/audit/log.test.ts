@@ -6,6 +6,7 @@ import path from 'node:path';
 import { pino } from 'pino';
 import type { AuditEntry } from '../../../contract/audit';
 import { type AuditDraft, makeLine } from '../../../scheduler/audit/chain';
+import { readHead } from '../../../scheduler/audit/files';
 import { AuditLog } from '../../../scheduler/audit/log';
 import { auditPage } from '../../../scheduler/audit/page';
 import { runVerify } from '../../../scheduler/audit/verify';
@@ -196,7 +197,46 @@ test('a log that is removed or changed under the running scheduler is found by i
     'at last',
     undefined,
   ]);
-  await expect(verify()).rejects.toThrow(/line 3: it is no line of an audit log/);
+  await expect(verify()).rejects.toThrow(/line 1: by the scheduler's own word, .*it was cut or changed/);
+  await expect(verify({ from: 3 })).rejects.toThrow(/line 3: it is no line of an audit log/);
+});
+
+test('a log that is renamed under the running scheduler, as logrotate does, is found by its next line', async () => {
+  const audit = await AuditLog.open(directory, log);
+  await audit.record(change('before'));
+  await rename(file, `${file}.1`);
+  await audit.record(change('after'));
+  await audit.close();
+  expect(await readFile(`${file}.1`, 'utf8')).not.toContain('after');
+  expect((await linesOf())[0]).toMatch(/"seq":3,.*but seq 2 had been written: it was cut or changed/);
+  await expect(verify()).rejects.toThrow(/line 1: by the scheduler's own word, .* is checked with --from 3/);
+  expect(await verify({ from: 3 })).toMatch(/^unbroken: seq 3 to 5,.*; seq 1 to 2 are in files that are not here/);
+});
+
+test('a directory from which the log was removed stays broken, whatever is written afterwards', async () => {
+  await write(3);
+  await rm(file);
+  await write(1);
+  await write(1);
+  await expect(verify()).rejects.toThrow(/line 1: by the scheduler's own word, the log .* seq 5 had been written/);
+  await expect(verify({ files: [file] })).rejects.toThrow(/line 1: by the scheduler's own word/);
+  expect(await verify({ from: 6 })).toMatch(/^unbroken: seq 6 to \d+,/);
+  await expect(verify({ from: 5 })).rejects.toThrow('seq 5, from which on it is to be checked, is not in it');
+});
+
+test('audit.head is there from the first line on, and a directory without it is not whole', async () => {
+  const audit = await AuditLog.open(directory, log);
+  expect(await readHead(directory)).toMatchObject({ seq: 0 });
+  expect(await verify()).toMatch(/^unbroken: seq 1 to 1,/);
+  await audit.close();
+  await put((await linesOf()).slice(0, 1));
+  await rm(path.join(directory, 'audit.head'));
+  await expect(verify()).rejects.toThrow('audit.head is not there, or damaged');
+  // Nor does a scheduler that makes one hide it.
+  await write(1);
+  expect((await linesOf())[1]).toContain('the log has no audit.head');
+  await expect(verify()).rejects.toThrow(/line 2: by the scheduler's own word/);
+  expect(await verify({ from: 2 })).toMatch(/^unbroken: seq 2 to /);
 });
 
 test('is turned over when it is full, and read and checked over all files', async () => {
@@ -228,6 +268,15 @@ test('is turned over when it is full, and read and checked over all files', asyn
   expect(await verify({ files: copies.slice(0, -1).filter((name) => !name.endsWith('audit.log')) })).toMatch(
     /^unbroken: seq \d+ to \d+, .*; seq 1 to \d+ are in files that are not here/,
   );
+
+  // Full files may be moved away, if one says so.
+  await rename(path.join(directory, names[0]!), path.join(directory, 'away'));
+  const firstSeq = Number(names[1]!.slice(6, 22));
+  await expect(verify()).rejects.toThrow(
+    `If they were moved away on purpose, check them there, and these with --from ${firstSeq}`,
+  );
+  expect(await verify({ from: firstSeq })).toMatch(`unbroken: seq ${firstSeq} to `);
+  await rename(path.join(directory, 'away'), path.join(directory, names[0]!));
   await rename(path.join(directory, names[1]!), path.join(directory, 'away'));
   await expect(verify()).rejects.toThrow(/line 1: it has seq \d+, and seq \d+ to \d+ are missing before it/);
 });

@@ -1,9 +1,13 @@
 'use strict';
 
+/** What jest.security.config.cjs has instead: `npm run test:security`. */
+const ATTACKS = ['<rootDir>/test/attacks/', '<rootDir>/test/system/tls'];
+
 /** @type {import('jest').Config} */
 module.exports = {
   roots: ['<rootDir>/test'],
   testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testPathIgnorePatterns: ['/node_modules/', ...ATTACKS],
   testEnvironment: 'node',
   transform: {
     '^.+\\.ts$': [

@@ -30,7 +30,14 @@ describe.each([
   const ask = (url: string, authorization?: string): string => {
     const headers = { host: 'localhost', ...(authorization === undefined ? {} : { authorization }) };
     try {
-      guard.admit({ method: 'GET', url, headers, socket: { remoteAddress: '10.0.0.9' } } as IncomingMessage);
+      const request = {
+        method: 'GET',
+        url,
+        headers,
+        rawHeaders: [] as string[],
+        socket: { remoteAddress: '10.0.0.9' },
+      };
+      guard.admit(request as unknown as IncomingMessage);
       return 'admitted';
     } catch (error) {
       return (error as MorchError).code;

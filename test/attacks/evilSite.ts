@@ -3,12 +3,13 @@
  * names that its DNS points to this machine after the page is there. Collects what its pages tell.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { connect, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { end } from '../support/cluster';
+import { until } from '../support/until';
 
 const SCRIPT = readFileSync(path.join(__dirname, 'evilPage.js'), 'utf8');
 const CHROMIUM = '/usr/bin/chromium';
@@ -99,8 +100,21 @@ export class EvilSite {
     return this.browser?.exitCode !== null;
   }
 
+  private get hasProcesses(): boolean {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return pids.some((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(this.directory);
+      } catch {
+        return false; // it has ended meanwhile
+      }
+    });
+  }
+
   async close(): Promise<void> {
     if (this.browser !== undefined) await end(this.browser, 'SIGTERM');
+    // Its other processes end a little later, and write until then.
+    await until(() => !this.hasProcesses, { timeoutMs: 15_000, what: 'all of the browser has ended' });
     for (const server of this.servers) server.close();
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
@@ -158,7 +172,8 @@ export class EvilSite {
           const head = `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: ${Buffer.byteLength(html)}\r\nConnection: close`;
           return from.end(`${head}\r\n\r\n${html}`);
         }
-        const to = connect(port, '127.0.0.1', () => to.write(first));
+        const to = connect(port, '127.0.0.1');
+        to.write(first);
         to.on('error', () => from.destroy()).on('close', () => from.destroy());
         from.on('close', () => to.destroy());
         return from.pipe(to).pipe(from);

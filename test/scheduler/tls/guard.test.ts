@@ -23,7 +23,13 @@ async function guardOf(certified: string | undefined) {
   });
   const admit = (token?: string) => {
     const headers = { host: '127.0.0.1', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-    return guard.admit({ headers, rawHeaders: [], method: 'POST', url: '/nodes', socket: {} } as unknown as IncomingMessage);
+    return guard.admit({
+      headers,
+      rawHeaders: [],
+      method: 'POST',
+      url: '/nodes',
+      socket: {},
+    } as unknown as IncomingMessage);
   };
   return { guard, admit, own, join };
 }

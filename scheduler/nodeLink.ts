@@ -282,8 +282,12 @@ export class NodeLink {
         this.listener.onContact();
         this.answered(result.status);
         break;
-      // Somebody else listens there, or the agent is broken: not what an agent answers.
       case 'strange':
+        // Its token was lost here, with secret.key: it lives, and registers anew when it has heard nobody for a while.
+        if (result.needsToken === true && this.address.token === undefined) applyAnswer(this.health, nowMs);
+        // Somebody else listens there, or the agent is broken: not what an agent answers.
+        else applyRefusal(this.health, nowMs);
+        break;
       case 'refused':
         applyRefusal(this.health, nowMs);
         break;

@@ -174,7 +174,7 @@ export class NodeRegistry {
     }
     const { status } = probe;
     const id = input.name ?? status.name;
-    return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status));
+    return this.admission.admit({ ...claim, id }, caller, () => this.enter(id, input, status, caller));
   }
 
   /** As `Admission.issueCertificate`. Whoever is connected as the node until then has to show the new one. */
@@ -188,6 +188,7 @@ export class NodeRegistry {
     id: string,
     input: RegisterNode,
     status: AgentStatus,
+    caller: Caller,
   ): Promise<{ created: boolean; node: NodeRecord }> {
     const where = `${input.host}:${input.port}`;
     if (status.clusterId !== null && status.clusterId !== this.state.meta.clusterId) {
@@ -203,7 +204,7 @@ export class NodeRegistry {
     if (this.rebuild.isOn && status.epoch > this.state.meta.epoch && !status.hasSession && this.provesTerm(status))
       await this.succeed(status.epoch);
     const existing = this.state.nodes.get(id);
-    this.assertNameFree(id, existing, status, where);
+    this.assertNameFree(id, existing, status, where, caller);
     if (existing === undefined) {
       const node = this.join(id, input, status);
       await this.untilHealthy(node);
@@ -258,9 +259,18 @@ export class NodeRegistry {
     for (const link of this.links.values()) link.reconnect();
   }
 
-  private assertNameFree(id: string, existing: NodeRecord | undefined, status: AgentStatus, where: string): void {
-    // Of a degraded one only an admin, or who has its token, has come so far.
-    const isFree = existing === undefined || existing.status === 'lost' || existing.status === 'degraded';
+  private assertNameFree(
+    id: string,
+    existing: NodeRecord | undefined,
+    status: AgentStatus,
+    where: string,
+    caller: Caller,
+  ): void {
+    // An admin knows better than half of the signs of life.
+    const isFree =
+      existing === undefined ||
+      existing.status === 'lost' ||
+      (existing.status === 'degraded' && caller.role === 'admin');
     if (!isFree && existing.nodeKey !== status.nodeKey) {
       throw new MorchError(
         'NODE_EXISTS',

@@ -218,11 +218,15 @@ describe('what is lost', () => {
   }, 60_000);
 
   test('the key that they are sealed under: agents register anew by themselves', async () => {
+    const verdicts = async () => (await cluster.request('GET', '/recovery/metrics')).body.verdicts;
+    const before = await verdicts();
     await end(cluster.scheduler.child, 'SIGTERM');
     await rm(path.join(cluster.directory, 'scheduler', 'secret.key'));
     await cluster.startScheduler();
     expect(await cluster.logOf('scheduler')).toContain('secret.key is another one');
     await cluster.untilHealthy(2, 40_000);
+    // They answered all along, though not to whom they do not know.
+    expect(await verdicts()).toBe(before);
   }, 60_000);
 });
 

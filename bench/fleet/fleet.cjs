@@ -16,8 +16,6 @@ const path = require('node:path');
 const { enlist } = require('../harness/ending.cjs');
 const { freePort, makeDirectory } = require('../harness/part.cjs');
 
-/** A process has a listener, a WebSocket and up to four command connections of each; it may open 20,000 files. */
-const AGENTS_PER_PROCESS = 2_500;
 const ZONES = 10;
 
 const BEHAVIOUR = {
@@ -42,17 +40,12 @@ class Fleet {
   /**
    * Resolves when all listen; they register by themselves.
    *
+   * @param processes  2,500 agents in one have 15,000 files open: listener, WebSocket, up to four connections for commands
    * @param scheduler  { port, joinToken } on loopback
    * @param behaviour  what differs from BEHAVIOUR
    * @param checked    everything said and heard is checked against the contract
    */
-  static async start({
-    nodes,
-    processes = Math.ceil(nodes / AGENTS_PER_PROCESS),
-    scheduler,
-    behaviour,
-    checked = false,
-  }) {
+  static async start({ nodes, processes = 1, scheduler, behaviour, checked = false }) {
     const fleet = new Fleet();
     enlist(fleet);
     fleet.nodes = nodes;

@@ -13,6 +13,7 @@
  * Control: a bare Node process that hears as many heartbeats, acknowledges them and asks as many probes, and does nothing else.
  * --profile writes a CPU profile of the scheduler for each step, and prints where the time went.
  */
+const { fork } = require('node:child_process');
 const { mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
@@ -23,7 +24,7 @@ const { askInside, INSIDE } = require('./harness/inside.cjs');
 const { inLanes } = require('./harness/lanes.cjs');
 const { cpuSecondsOf, residentBytesOf } = require('./harness/processes.cjs');
 const { showProfile } = require('./harness/profile.cjs');
-const { runBench } = require('./harness/program.cjs');
+const { onEnd, runBench } = require('./harness/program.cjs');
 const { showTable, showSpreads, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
 
@@ -63,11 +64,9 @@ async function measureOne({
   const cluster = await Cluster.start({ agents: 0, schedulerPreload: INSIDE });
   const { scheduler } = cluster;
   const emptyBytes = residentBytesOf(scheduler.pid);
-  const fleet = await Fleet.start({
-    nodes,
-    processes: Math.ceil(nodes / perProcess),
-    scheduler: { port: scheduler.port, joinToken: readFileSync(cluster.joinTokenFile, 'utf8').trim() },
-  });
+  const fleet = await Fleet.start({ nodes, processes: Math.ceil(nodes / perProcess) });
+  const controlCpu = await measureControl(fleet, idleSeconds);
+  say(`control: ${percent(controlCpu)} of a core`);
   const steps = {};
   const step = async (name, act) => {
     steps[name] = await watchStep(
@@ -81,7 +80,10 @@ async function measureOne({
     check(verdicts === expected, `${verdicts} verdicts instead of ${expected} after "${during}"`);
   };
 
-  await step('join', () => untilHealthy(cluster, nodes));
+  await step('join', async () => {
+    await fleet.join({ port: scheduler.port, joinToken: readFileSync(cluster.joinTokenFile, 'utf8').trim() });
+    await untilHealthy(cluster, nodes);
+  });
   await step('idle', () => sleep(idleSeconds * 1_000));
   await falseVerdicts(0, 'idle');
   const ids = Array.from({ length: workloads }, (_, at) => `many-${at}`);
@@ -116,7 +118,26 @@ async function measureOne({
   const said = await fleet.close();
   check(said === '', `the simulated agents complain: ${said.slice(0, 500)}`);
   await cluster.close();
-  return { steps, detectionMs, recoveryMs, emptyBytes, residentBytes, fleetBytes };
+  return { steps, controlCpu, detectionMs, recoveryMs, emptyBytes, residentBytes, fleetBytes };
+}
+
+/** @returns CPU of a process that hears and asks as much, in shares of a core */
+async function measureControl(fleet, seconds) {
+  const child = fork(path.join(__dirname, 'fleet/bareListener.cjs'), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const done = onEnd(() => child.kill('SIGKILL'));
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  await new Promise((resolve, reject) => {
+    child.once('message', resolve);
+    child.once('exit', (code) => reject(new Error(`the control ended with ${code}`)));
+    fleet.addresses().then((agents) => child.send({ agents }), reject);
+  });
+  const [cpuBefore, startedAt] = [cpuSecondsOf(child.pid), performance.now()];
+  await sleep(seconds * 1_000);
+  const share = (cpuSecondsOf(child.pid) - cpuBefore) / ((performance.now() - startedAt) / 1e3);
+  child.kill('SIGKILL');
+  await gone;
+  done();
+  return share;
 }
 
 /** @returns what a step took: times in seconds, rates in a second, CPU in shares of a core, memory in bytes */
@@ -221,6 +242,9 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
   const figures = {
     instancesPerSecond: of(({ steps }) => instances / steps.start.seconds),
     detectionMs: of(({ detectionMs }) => detectionMs.max),
+    idleCpuPercent: of(({ steps }) => steps.idle.schedulerCpu * 100),
+    controlCpuPercent: of(({ controlCpu }) => controlCpu * 100),
+    idleToControl: of(({ steps, controlCpu }) => steps.idle.schedulerCpu / controlCpu),
     recoverySeconds: ofStep('lose', 'seconds'),
     bytesPerInstance: of(({ steps }) => (steps.hold.residentBytes - steps.idle.residentBytes) / instances),
     fleetMib: of(({ fleetBytes }) => fleetBytes / 2 ** 20),
@@ -245,6 +269,9 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
   const lines = [
     `${nodes} simulated nodes (${nameOf(0)}…${nameOf(nodes - 1)}), ${instances} instances of ${workloads} workloads; ${runs} runs; median (min..max)`,
     ...showSpreads([
+      ['idle: CPU of the scheduler', figures.idleCpuPercent, 1, '% of a core'],
+      ['control: a process that only listens and asks', figures.controlCpuPercent, 1, '% of a core'],
+      ['idle / control', figures.idleToControl, 2, '×'],
       ['submitted to all reported running', figures.instancesPerSecond, 0, 'instances/s'],
       ['a tenth of the nodes dies: the last verdict', figures.detectionMs, 0, 'ms'],
       ['… until all run elsewhere', figures.recoverySeconds, 2, 's'],

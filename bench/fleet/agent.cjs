@@ -96,7 +96,8 @@ class SimulatedAgent {
   }
 
   get hasScheduler() {
-    return this.#listeners.size > 0;
+    for (const { scheduler } of this.#listeners) if (scheduler !== null) return true;
+    return false;
   }
 
   /** What it tells its scheduler of itself. */
@@ -440,7 +441,7 @@ class SimulatedAgent {
     const { tally, checks } = this.means;
     tally.reports += 1;
     tally.lastReportAtMs = Date.now();
-    if (!this.hasScheduler) return;
+    if (this.#listeners.size === 0) return;
     const text = `{"type":"instance","instance":${JSON.stringify(this.instances.reportOf(instance))}}`;
     checks.message(text);
     this.#unsaid.push(text);

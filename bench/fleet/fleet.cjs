@@ -4,7 +4,8 @@
  * addresses of their own in 127.100.0.0/16, in a few processes of many agents each. They start, report, restart and stop
  * instances that are only numbers, and can be made to fail. Everything ends with this process, however it ends.
  *
- *   const fleet = await Fleet.start({ nodes: 100, scheduler: { port, joinToken } });
+ *   const fleet = await Fleet.start({ nodes: 100 });
+ *   await fleet.join({ port, joinToken });
  *   await fleet.fail('die', [0, 1, 2]);      // hang, cut, crash, die: see agent.cjs
  *   await fleet.counts();                    // { running, starts, lastReportAtMs, ... }
  *   await fleet.heal([0, 1, 2]);
@@ -38,14 +39,13 @@ class Fleet {
   directory = makeDirectory();
 
   /**
-   * Resolves when all listen; they register by themselves.
+   * Resolves when all listen.
    *
    * @param processes  2,500 agents in one have 15,000 files open: listener, WebSocket, up to four connections for commands
-   * @param scheduler  { port, joinToken } on loopback
    * @param behaviour  what differs from BEHAVIOUR
    * @param checked    everything said and heard is checked against the contract
    */
-  static async start({ nodes, processes = 1, scheduler, behaviour, checked = false }) {
+  static async start({ nodes, processes = 1, behaviour, checked = false }) {
     const fleet = new Fleet();
     enlist(fleet);
     fleet.nodes = nodes;
@@ -58,12 +58,22 @@ class Fleet {
       labels: { zone: `z${number % ZONES}` },
     }));
     fleet.#hosts = Array.from({ length: processes }, (_, at) => fleet.#fork(at));
-    const given = { scheduler, behaviour: { ...BEHAVIOUR, ...behaviour }, checked };
+    const given = { behaviour: { ...BEHAVIOUR, ...behaviour }, checked };
     await fleet.#askAll('start', (at) => ({
       agents: agents.filter(({ number }) => number % processes === at),
       ...given,
     }));
     return fleet;
+  }
+
+  /** They make themselves known by and by, and again whenever they hear no scheduler. @param scheduler { port, joinToken }, on loopback */
+  async join(scheduler) {
+    await this.#askAll('join', () => ({ scheduler }));
+  }
+
+  /** Of each agent: { host, port, token } */
+  async addresses() {
+    return (await this.#askAll('addresses')).flat();
   }
 
   /** @param numbers of agents, from 0 */

@@ -34,22 +34,27 @@ let registration = null;
 
 const ACTS = {
   /** @param agents [{ number, name, host, port, labels }] */
-  async start({ agents: wanted, scheduler, behaviour, checked }) {
+  async start({ agents: wanted, behaviour, checked }) {
     const checks = checked ? CONTRACT_CHECKS : NO_CHECKS;
     const means = { wheel, tally, checks, behaviour, programs: new Programs(), systemText: systemText(behaviour) };
-    registration = new Registration(scheduler, wheel);
     for (const { number, ...one } of wanted) {
       const agent = new SimulatedAgent(one, means);
       agents.set(number, agent);
       await agent.listen();
-      registration.add(agent);
     }
+    if (behaviour.exitRate > 0) startExits(behaviour.exitRate);
+  },
+
+  join({ scheduler }) {
+    registration = new Registration(scheduler, wheel);
+    for (const agent of agents.values()) registration.add(agent);
     every(LOOK_EVERY_MS, () => {
       const nowMs = performance.now();
       for (const agent of agents.values()) if (agent.look(nowMs)) registration.add(agent);
     });
-    if (behaviour.exitRate > 0) startExits(behaviour.exitRate);
   },
+
+  addresses: () => [...agents.values()].map(({ host, port, token }) => ({ host, port, token })),
 
   fail({ numbers, fault }) {
     for (const number of numbers) agents.get(number)?.fail(fault);

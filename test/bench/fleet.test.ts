@@ -14,6 +14,7 @@ type LiveOne = { instanceId: string; generation: number; run: number };
 /** The part of bench/fleet/fleet.cjs that is used here. */
 interface Fleet {
   readonly directory: string;
+  join(scheduler: { port: number; joinToken: string }): Promise<void>;
   fail(fault: Fault, numbers: number[]): Promise<void>;
   heal(numbers: number[]): Promise<void>;
   live(): Promise<Map<string, LiveOne[]>>;
@@ -32,7 +33,8 @@ let fleet: Fleet;
 beforeAll(async () => {
   cluster = await Cluster.start(0, { schedulerArgs: { profile: 'fast', health: { leaseMs: 3_000 } } });
   const scheduler = { port: cluster.scheduler.port, joinToken: cluster.tokens.join };
-  fleet = await Fleet.start({ nodes: NODES, processes: 2, scheduler, checked: true });
+  fleet = await Fleet.start({ nodes: NODES, processes: 2, checked: true });
+  await fleet.join(scheduler);
   await cluster.untilHealthy(NODES);
 }, 30_000);
 

@@ -87,6 +87,15 @@ test('they start what they are told to, spread over all, and tell of it', async 
   expect((await fleet.counts()).running).toBe(30);
 });
 
+test('of workloads that are submitted at once each is spread over all', async () => {
+  await Promise.all(['web', 'api', 'job'].map((id) => submit(id, { replicas: 12 })));
+  for (const id of ['web', 'api', 'job']) {
+    const { instances } = await cluster.untilRunning(id, 12);
+    const nodes = instances.map(({ node }) => node!).sort();
+    expect(nodes).toEqual(['n1', 'n1', 'n2', 'n2', 'n3', 'n3', 'n4', 'n4', 'n5', 'n5', 'n6', 'n6']);
+  }
+});
+
 test('they restart a service in place, and tell the exit', async () => {
   await submit('web');
   const { instances } = await cluster.untilRunning('web', 1);

@@ -335,17 +335,21 @@ export class ControlLoop implements OutboxListener {
   /** @returns whether another pass is due */
   private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
     // A change may call for another look; a few rounds settle everything that does not wait for an agent.
-    for (let round = 0; round < 4 && this.state.workloadsToVisit.size + this.state.instancesToVisit.size > 0; round++) {
-      const workloads = [...this.state.workloadsToVisit];
-      this.state.workloadsToVisit.clear();
+    const { workloadsToVisit, workloadsToSettle, instancesToVisit } = this.state;
+    const isMore = () => workloadsToVisit.size + workloadsToSettle.size + instancesToVisit.size > 0;
+    for (let round = 0; round < 4 && isMore(); round++) {
+      const workloads = [...workloadsToVisit];
+      workloadsToVisit.clear();
       for (const workload of workloads) reconcileWorkload(this.state, workload);
-      const instances = [...this.state.instancesToVisit];
-      this.state.instancesToVisit.clear();
+      const instances = [...instancesToVisit];
+      instancesToVisit.clear();
       for (const instance of instances) {
         visited.add(instance);
         reconcileInstance(this.state, instance);
       }
-      for (const workload of workloads) {
+      const changed = new Set([...workloads, ...workloadsToSettle]);
+      workloadsToSettle.clear();
+      for (const workload of changed) {
         settleWorkload(this.state, workload);
         this.tellTerminal(workload);
       }
@@ -354,7 +358,7 @@ export class ControlLoop implements OutboxListener {
       if (node.drain?.state === 'draining') drainStep(this.state, this.secrets, node, nowMs);
     }
     const moreToPlace = placeWaiting(this.state, this.secrets, nowMs);
-    return moreToPlace || this.state.workloadsToVisit.size > 0;
+    return moreToPlace || workloadsToVisit.size + workloadsToSettle.size > 0;
   }
 
   /** What has changed again since it was decided is sent by the pass that changed it, once that is durable. */

@@ -49,6 +49,8 @@ export class State {
   readonly usage = new Map<string, Usage>();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
+  /** Workloads of which instances have changed, in nothing from which more can follow than another status of theirs. */
+  readonly workloadsToSettle = new Set<WorkloadRecord>();
   readonly instancesToVisit = new Set<InstanceRecord>();
 
   private readonly uidById = new Map<string, string>();
@@ -189,12 +191,13 @@ export class State {
     this.instancesByWorkload.delete(workload.uid);
     this.countsByWorkload.delete(workload.uid);
     this.workloadsToVisit.delete(workload);
+    this.workloadsToSettle.delete(workload);
     this.mark(keys.workload(workload.uid), () => undefined);
   }
 
   addInstance(instance: InstanceRecord): void {
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, true);
   }
 
   /** @throws Error when the change of status is not in the table, or the record has been removed */
@@ -204,10 +207,11 @@ export class State {
     if (patch.status !== undefined) {
       assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
     }
+    const wasAsWanted = this.isAsWanted(instance);
     this.unindexInstance(instance);
     Object.assign(instance, patch);
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, !wasAsWanted || !this.isAsWanted(instance));
   }
 
   /** Takes over what an agent knows better than the record does, whatever that says: no transition of its own making. */
@@ -215,7 +219,7 @@ export class State {
     this.unindexInstance(instance);
     Object.assign(instance, found);
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, true);
   }
 
   removeInstance(instance: InstanceRecord): void {
@@ -350,11 +354,19 @@ export class State {
     this.dirty.set(key, read);
   }
 
-  private touchInstance(instance: InstanceRecord): void {
+  /** @param isAboutAll whether the workload's other instances may be concerned: see reconcileWorkload, which looks at all */
+  private touchInstance(instance: InstanceRecord, isAboutAll: boolean): void {
     this.mark(keys.instance(instance.uid, instance.slot), () => instance);
     this.instancesToVisit.add(instance);
     const workload = this.workloads.get(instance.uid);
-    if (workload !== undefined) this.workloadsToVisit.add(workload);
+    if (workload !== undefined) (isAboutAll ? this.workloadsToVisit : this.workloadsToSettle).add(workload);
+  }
+
+  /** It is to be there and to run what it runs: neither replaced, nor removed, nor the last that a purge waits for. */
+  private isAsWanted({ uid, surplus, replacing, revision }: InstanceRecord): boolean {
+    const workload = this.workloads.get(uid);
+    if (workload === undefined || workload.goal === 'stop' || workload.spec.kind === 'daemon') return false;
+    return !surplus && replacing === null && revision >= workload.revision;
   }
 
   private indexNode(node: NodeRecord): void {

@@ -20,7 +20,6 @@ import type { Journal } from './journal';
 import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { placeWaiting } from './placer';
 import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
-import { beginRecovery } from './recoveryLog';
 import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
@@ -189,11 +188,7 @@ export class ControlLoop implements OutboxListener {
       if (kind === 'stopping') continue;
       this.state.usage.delete(instanceKey(instance));
       if (kind === 'moves') {
-        beginRecovery(this.state.recoveries, instanceKey(instance), {
-          instance: instance.id,
-          fromNode: node.id,
-          ...times,
-        });
+        this.state.beginRecovery(instance, { instance: instance.id, fromNode: node.id, ...times });
       }
       emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
     }

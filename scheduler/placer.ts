@@ -3,7 +3,7 @@ import { neededFeatures } from '../contract/features';
 import type { Amounts } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
-import { FRESH, type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
+import { FRESH, type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
 import {
   type Candidate,
   choosePlacement,
@@ -12,7 +12,6 @@ import {
   type PlacementRequest,
 } from './core/placement';
 import { emitAbout } from './instanceEvents';
-import { recoveryPlaced } from './recoveryLog';
 import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 
@@ -206,8 +205,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
   });
   state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
-  recoveryPlaced(state.recoveries, instanceKey(instance), nodeId, new Date().toISOString());
-  if (instance.status === 'recovering') state.saveRecoveries();
+  state.placeRecovery(instance, nodeId);
   emitAbout(state, 'instance.placed', workload, instance, { node: nodeId });
 }
 

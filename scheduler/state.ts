@@ -23,7 +23,18 @@ import {
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
-import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
+import {
+  beginRecovery,
+  emptyRecoveryLog,
+  endRecovery,
+  loadedRecoveryLog,
+  type OpenRecovery,
+  type RecoveryLog,
+  recoveryPlaced,
+  recoveryStarted,
+  type StoredRecoveryLog,
+  storedRecoveryLog,
+} from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
@@ -98,8 +109,15 @@ export class State {
     for await (const [, event] of store.range(prefixes.event, { reverse: true, limit: 1 })) {
       lastSeq = (event as MorchEvent).seq;
     }
-    const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
+    const stored = (await store.get(keys.recovery)) as StoredRecoveryLog | undefined;
+    const recoveries = stored === undefined ? emptyRecoveryLog() : loadedRecoveryLog(stored);
     const state = new State(store, meta, lastSeq, recoveries, notes);
+    // Of an earlier version, which kept them with the rest.
+    for (const key of recoveries.open.keys()) state.saveRecovery(key);
+    for await (const [, value] of store.range(prefixes.openRecovery)) {
+      const open = value as OpenRecovery;
+      recoveries.open.set(open.key, open);
+    }
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
     for await (const [key, instance] of store.range(prefixes.instance)) {
@@ -280,18 +298,38 @@ export class State {
   }
 
   saveRecoveries(): void {
-    this.mark(keys.recovery, () => this.recoveries);
+    this.mark(keys.recovery, () => storedRecoveryLog(this.recoveries));
+  }
+
+  /** Its node was lost, or it was lost with its agent. */
+  beginRecovery(instance: InstanceRecord, lost: Parameters<typeof beginRecovery>[2]): void {
+    beginRecovery(this.recoveries, instanceKey(instance), lost);
+    this.saveRecovery(instanceKey(instance));
+  }
+
+  /** It has a place, if it was being recovered. */
+  placeRecovery(instance: InstanceRecord, nodeId: string): void {
+    const key = instanceKey(instance);
+    if (recoveryPlaced(this.recoveries, key, nodeId, new Date().toISOString())) this.saveRecovery(key);
   }
 
   /** Its new agent has taken the start on, if the instance is being recovered. */
   startRecovery(instance: InstanceRecord): void {
-    if (recoveryStarted(this.recoveries, instanceKey(instance), new Date().toISOString())) this.saveRecoveries();
+    const key = instanceKey(instance);
+    if (recoveryStarted(this.recoveries, key, new Date().toISOString())) this.saveRecovery(key);
   }
 
   /** If the instance was being recovered. */
   endRecovery(instance: InstanceRecord, outcome: 'succeeded' | 'failed'): void {
+    const key = instanceKey(instance);
     const at = new Date().toISOString();
-    if (endRecovery(this.recoveries, instanceKey(instance), outcome, instance.node, at)) this.saveRecoveries();
+    if (endRecovery(this.recoveries, key, outcome, instance.node, at)) this.saveRecovery(key);
+  }
+
+  /** The counters with it: both are of the same batch. */
+  private saveRecovery(key: string): void {
+    this.mark(keys.openRecovery(key), () => this.recoveries.open.get(key));
+    this.saveRecoveries();
   }
 
   /** A record of another subject, such as an idempotency key. */

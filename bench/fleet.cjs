@@ -164,6 +164,7 @@ async function watchStep({ cluster: { scheduler }, fleet, profile }, act) {
     heartbeats: rate('heartbeats'),
     probes: rate('probes'),
     starts: counts.starts - countsBefore.starts,
+    startCalls: counts.startCalls - countsBefore.startCalls,
     residentBytes: residentBytesOf(scheduler.pid),
     ...loop,
   };
@@ -235,6 +236,7 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
   const ofStep = (name, field) => of(({ steps }) => steps[name][field]);
   const figures = {
     instancesPerSecond: of(({ steps }) => instances / steps.start.seconds),
+    startsPerRequest: of(({ steps }) => steps.start.starts / steps.start.startCalls),
     detectionMs: of(({ detectionMs }) => detectionMs.max),
     idleCpuPercent: of(({ steps }) => steps.idle.schedulerCpu * 100),
     controlCpuPercent: of(({ controlCpu }) => controlCpu * 100),
@@ -267,6 +269,7 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
       ['control: a process that only listens and asks', figures.controlCpuPercent, 1, '% of a core'],
       ['idle / control', figures.idleToControl, 2, '×'],
       ['submitted to all reported running', figures.instancesPerSecond, 0, 'instances/s'],
+      ['… starts in one request', figures.startsPerRequest, 1, ''],
       ['a tenth of the nodes dies: the last verdict', figures.detectionMs, 0, 'ms'],
       ['… until all run elsewhere', figures.recoverySeconds, 2, 's'],
       ['resident memory of an instance', figures.bytesPerInstance, 0, 'bytes'],

@@ -1,7 +1,7 @@
 'use strict';
 /**
- * Where a .cpuprofile says that the time went: by function and by file alone, and by function of the product with all that it
- * calls. Idle time is left out, and so is what looks at the part (inside.cjs).
+ * Where a .cpuprofile says that the time went: by function and by file alone, by function of the product with all that it
+ * calls, and what held up the event loop longest. Idle time is left out, and so is what looks at the part (inside.cjs).
  *
  *   node bench/harness/profile.cjs FILE.cpuprofile [LINES]
  */
@@ -10,35 +10,79 @@ const path = require('node:path');
 
 const LINES = 20;
 const IDLE = new Set(['(idle)', '(root)']);
+/** Happens within whatever is going on. */
+const WITHIN = new Set(['(garbage collector)', '(program)']);
+const STRETCHES = 3;
+/** Functions of the product that are named for each. */
+const STRETCH_LINES = 6;
+
+/** @returns each sample: how long it stands for, and what was on the stack, the innermost first, the root left out */
+function* samplesOf(file) {
+  const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'));
+  const byId = new Map(nodes.map((node) => [node.id, { ...node, parent: null }]));
+  for (const { id, children = [] } of nodes) for (const child of children) byId.get(child).parent = byId.get(id);
+  for (const [at, id] of samples.entries()) {
+    const chain = [];
+    for (let one = byId.get(id); one.parent !== null; one = one.parent) chain.push(one);
+    yield { chain, us: Math.max(0, timeDeltas[at]) };
+  }
+}
 
 /** @returns { activeMs, totalMs, functions, files, product }: lists of { name, ms, share } with the share of the active time, largest first */
 function summarizeProfile(file) {
-  const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'));
-  const byId = new Map(nodes.map((node) => [node.id, { ...node, ownUs: 0, parent: null }]));
-  for (const { id, children = [] } of nodes) for (const child of children) byId.get(child).parent = byId.get(id);
-  samples.forEach((id, at) => {
-    byId.get(id).ownUs += Math.max(0, timeDeltas[at]);
-  });
   const [functions, files, product] = [new Map(), new Map(), new Map()];
   let totalUs = 0;
   let activeUs = 0;
-  for (const node of byId.values()) {
-    totalUs += node.ownUs;
-    const { functionName } = node.callFrame;
-    if (node.ownUs === 0 || IDLE.has(functionName)) continue;
-    const above = [];
-    for (let one = node; one !== null; one = one.parent) above.push(one);
-    if (above.some((one) => one.callFrame.url.endsWith('/inside.cjs'))) continue;
-    activeUs += node.ownUs;
-    add(functions, nameOf(node), node.ownUs);
-    add(files, fileOf(node) === '' ? `native: ${functionName}` : fileOf(node), node.ownUs);
-    const callers = above.filter((one) => fileOf(one).startsWith('dist/'));
-    for (const name of new Set(callers.map(nameOf))) add(product, name, node.ownUs);
+  for (const { chain, us } of samplesOf(file)) {
+    totalUs += us;
+    const [node] = chain;
+    if (node === undefined || IDLE.has(node.callFrame.functionName)) continue;
+    if (chain.some((one) => one.callFrame.url.endsWith('/inside.cjs'))) continue;
+    activeUs += us;
+    add(functions, nameOf(node), us);
+    add(files, fileOf(node) === '' ? `native: ${node.callFrame.functionName}` : fileOf(node), us);
+    const own = chain.filter((one) => fileOf(one).startsWith('dist/'));
+    for (const name of new Set(own.map(nameOf))) add(product, name, us);
   }
   const ranked = (sums) =>
     [...sums].sort((a, b) => b[1] - a[1]).map(([name, us]) => ({ name, ms: us / 1e3, share: us / activeUs }));
   const lists = { functions: ranked(functions), files: ranked(files), product: ranked(product) };
   return { activeMs: activeUs / 1e3, totalMs: totalUs / 1e3, ...lists };
+}
+
+/**
+ * What ran without a pause and of one kind: immediates, what was read, timers. More than one turn of the event loop only where
+ * each was followed by the next at once.
+ *
+ * @returns the longest: { kind, ms, collectionMs, product }, with the product's functions as above
+ */
+function longestStretches(file, count = STRETCHES) {
+  const stretches = [];
+  let present = null;
+  for (const { chain, us } of samplesOf(file)) {
+    const kind = chain.at(-1)?.callFrame.functionName ?? '(root)';
+    if (WITHIN.has(kind)) {
+      if (present !== null) present.us += us;
+      if (present !== null) present.withinUs += us;
+      continue;
+    }
+    if (present?.kind !== kind) {
+      present = { kind, us: 0, withinUs: 0, product: new Map() };
+      if (!IDLE.has(kind)) stretches.push(present);
+    }
+    present.us += us;
+    const own = chain.filter((one) => fileOf(one).startsWith('dist/'));
+    for (const name of new Set(own.map(nameOf))) add(present.product, name, us);
+  }
+  return stretches
+    .sort((a, b) => b.us - a.us)
+    .slice(0, count)
+    .map(({ kind, us, withinUs, product }) => ({
+      kind,
+      ms: us / 1e3,
+      collectionMs: withinUs / 1e3,
+      product: [...product].sort((a, b) => b[1] - a[1]).map(([name, ownUs]) => ({ name, ms: ownUs / 1e3 })),
+    }));
 }
 
 /** @returns lines of text, so many of each list */
@@ -56,6 +100,11 @@ function showProfile(file, count = LINES) {
     ...list(files),
     '   functions of the product, with all that they call:',
     ...list(product),
+    '   longest stretches without a pause:',
+    ...longestStretches(file).flatMap((one) => [
+      `    ${one.ms.toFixed(0).padStart(7)} ms  ${one.kind}, ${one.collectionMs.toFixed(0)} ms of it garbage collection and the like`,
+      ...one.product.slice(0, STRETCH_LINES).map(({ name, ms }) => `      ${ms.toFixed(0).padStart(7)} ms  ${name}`),
+    ]),
   ];
 }
 
@@ -78,7 +127,7 @@ function nameOf(node) {
   return `${functionName === '' ? '(anonymous)' : functionName}${file === '' ? '' : ` ${file}:${lineNumber + 1}`}`;
 }
 
-module.exports = { showProfile, summarizeProfile };
+module.exports = { longestStretches, showProfile, summarizeProfile };
 
 if (require.main === module) {
   const [file, lines = LINES] = process.argv.slice(2);

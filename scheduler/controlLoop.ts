@@ -145,7 +145,6 @@ export class ControlLoop implements OutboxListener {
     this.state.updateInstance(instance, intake.patch);
     for (const event of intake.events)
       emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
-    if (ended) this.state.usage.delete(instanceKey(instance));
     if (report.status === 'starting') this.state.startRecovery(instance);
     if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
@@ -174,6 +173,7 @@ export class ControlLoop implements OutboxListener {
   /** The verdict: what ran there is to run elsewhere. */
   nodeLost(node: NodeRecord, times: { lastContactAt: string; suspectAt: string | null; verdictAt: string }): void {
     this.outbox.drop(node.id);
+    this.state.usage.forget(node.id);
     this.blackBox.lost(
       node.id,
       this.state.instancesOn(node.id),
@@ -186,7 +186,6 @@ export class ControlLoop implements OutboxListener {
       if (patch.fenced) this.raiseFence(instance, node);
       this.state.updateInstance(instance, patch);
       if (kind === 'stopping') continue;
-      this.state.usage.delete(instanceKey(instance));
       if (kind === 'moves') {
         this.state.beginRecovery(instance, { instance: instance.id, fromNode: node.id, ...times });
       }
@@ -199,12 +198,12 @@ export class ControlLoop implements OutboxListener {
   /** The node's record goes, or has become another agent's: what it held is taken for gone, starts on their way too. */
   nodeGone(node: NodeRecord, reason: string): void {
     this.outbox.drop(node.id);
+    this.state.usage.forget(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
       if (instance.onDisconnect === 'stop') {
         this.keepTrace(node.id, instance, reason, null);
         this.raiseFence(instance, node);
         this.state.updateInstance(instance, outlastLease(instance, this.state.workloads.get(instance.uid), reason));
-        this.state.usage.delete(instanceKey(instance));
       } else this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
     }
     for (const instance of [...this.state.lingeringOn(node.id)])

@@ -12,7 +12,6 @@ import {
   mayHoldProcess,
   NODE_TRANSITIONS,
 } from '../contract/states';
-import type { Usage } from '../contract/workload';
 import {
   type InstanceRecord,
   instanceKey,
@@ -22,6 +21,7 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
+import { InstanceUsage } from './instanceUsage';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
 import {
   beginRecovery,
@@ -56,8 +56,7 @@ export class State {
   readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
-  /** Latest usage by `uid/slot`; not kept across restarts. */
-  readonly usage = new Map<string, Usage>();
+  readonly usage = new InstanceUsage();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
   /** Workloads of which instances have changed, in nothing from which more can follow than another status of theirs. */
@@ -250,7 +249,6 @@ export class State {
     this.instances.delete(instanceKey(instance));
     this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
     this.instancesToVisit.delete(instance);
-    this.usage.delete(instanceKey(instance));
     this.mark(keys.instance(instance.uid, instance.slot), () => undefined);
   }
 
@@ -273,6 +271,7 @@ export class State {
   removeNode(node: NodeRecord): void {
     this.nodes.delete(node.id);
     this.runtimes.delete(node.id);
+    this.usage.forget(node.id);
     this.mark(keys.node(node.id), () => undefined);
   }
 

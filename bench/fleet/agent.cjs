@@ -23,6 +23,8 @@ const SILENT_MS = 15_000;
 /** Without a scheduler for so long it registers again. */
 const UNHEARD_MS = 5_000;
 const BACKLOG = 64;
+/** Heartbeats that may be waiting for their acknowledgement; older ones are not remembered. */
+const UNACKNOWLEDGED_AT_MOST = 256;
 
 /**
  * hang: the agent stands still, what comes waits; cut: nothing comes in or leaves, the agent goes on; crash: the agent is gone,
@@ -377,6 +379,8 @@ class SimulatedAgent {
     if (withUsage) listener.usageDueMs = nowMs + USAGE_EVERY_MS;
     listener.beats += 1;
     listener.sentAtMs.set(listener.beats, nowMs);
+    if (listener.sentAtMs.size > UNACKNOWLEDGED_AT_MOST)
+      listener.sentAtMs.delete(listener.sentAtMs.keys().next().value);
     const { knownCount, liveCount } = this.instances;
     const text = `{"type":"heartbeat","n":${listener.beats},"incarnation":"${this.incarnation}","bootId":"${this.bootId}","system":${this.means.systemText},"digest":{"instances":${knownCount},"live":${liveCount}}${withUsage ? this.#usageText() : ''}}`;
     this.means.checks.message(text);

@@ -71,6 +71,11 @@ class Fleet {
     await this.#askAll('join', () => ({ scheduler }));
   }
 
+  /** @param behaviour what is to be different from now on: of `startMs`, `stopMs`, `exitRate` */
+  async behave(behaviour) {
+    await this.#askAll('behave', () => ({ behaviour }));
+  }
+
   /** Of each agent: { host, port, token } */
   async addresses() {
     return (await this.#askAll('addresses')).flat();

@@ -31,10 +31,12 @@ const tally = {
 /** By their number in the fleet. */
 const agents = new Map();
 let registration = null;
+let behaviourOfAll = null;
 
 const ACTS = {
   /** @param agents [{ number, name, host, port, labels }] */
   async start({ agents: wanted, behaviour, checked }) {
+    behaviourOfAll = behaviour;
     const checks = checked ? CONTRACT_CHECKS : NO_CHECKS;
     const means = { wheel, tally, checks, behaviour, programs: new Programs(), systemText: systemText(behaviour) };
     for (const { number, ...one } of wanted) {
@@ -42,7 +44,12 @@ const ACTS = {
       agents.set(number, agent);
       await agent.listen();
     }
-    if (behaviour.exitRate > 0) startExits(behaviour.exitRate);
+    startExits(behaviour);
+  },
+
+  /** From now on. */
+  behave({ behaviour: changed }) {
+    Object.assign(behaviourOfAll, changed);
   },
 
   join({ scheduler }) {
@@ -100,11 +107,11 @@ function every(ms, act) {
 }
 
 /** Of all that run, such a share ends by itself in each second, with code 1. */
-function startExits(exitRate) {
+function startExits(behaviour) {
   const all = [...agents.values()];
   let due = 0;
   every(EXITS_EVERY_MS, () => {
-    due += tally.running * exitRate * (EXITS_EVERY_MS / 1_000);
+    due += tally.running * behaviour.exitRate * (EXITS_EVERY_MS / 1_000);
     for (; due >= 1; due -= 1) {
       const { instances, fault } = all[Math.floor(Math.random() * all.length)];
       if (fault !== null || instances.liveCount === 0) continue;

@@ -19,6 +19,7 @@ interface Fleet {
   heal(numbers: number[]): Promise<void>;
   live(): Promise<Map<string, LiveOne[]>>;
   counts(): Promise<Record<string, number>>;
+  behave(behaviour: { exitRate?: number; startMs?: number }): Promise<void>;
   endRun(instanceId: string, code: number): Promise<boolean>;
   close(): Promise<string>;
 }
@@ -106,6 +107,16 @@ test('they restart a service in place, and tell the exit', async () => {
   expect(after.instances[0]!.exit).toMatchObject({ code: 7, signal: null });
   expect(again.instances[0]).toMatchObject({ node: before.node, generation: before.generation, run: 2 });
   expect(again.instances[0]!.pid).not.toBe(before.pid);
+});
+
+test('such a share of what runs ends by itself as they are told', async () => {
+  await submit('web', { replicas: 12, restart: { backoffMs: 10 } });
+  await cluster.untilRunning('web', 12);
+  await fleet.behave({ exitRate: 1 });
+  const hit = await cluster.untilWorkload('web', 'has had exits', ({ instances }) => instances.some((i) => i.run > 1));
+  await fleet.behave({ exitRate: 0 });
+  expect(hit.instances.find(({ run }) => run > 1)!.exit).toMatchObject({ code: 1, signal: null });
+  await cluster.untilRunning('web', 12);
 });
 
 test('they run jobs to their ends: done, failed after the attempts there are, not there to be started', async () => {

@@ -19,6 +19,7 @@ import { createAgentServer } from './http/server';
 import { LogFiles } from './logs/files';
 import { startLogUpkeep } from './logs/upkeep';
 import { Membership } from './membership';
+import { AgentMetrics } from './metrics';
 import { loadNative, type Native, shimPath } from './native/index';
 import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
@@ -116,6 +117,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   await cgroups?.removeUnknown(resumedKeys);
   await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
+  const agentMetrics = new AgentMetrics();
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges, scriptDirs } = options;
   const supervisor = new Supervisor(
@@ -136,6 +138,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       gate,
       log,
       onChange: (report, clusterId) => {
+        agentMetrics.noteChange(report);
         events.tellInstance(report, clusterId);
         if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
       },
@@ -205,7 +208,14 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   supervisor.adopt(recovered);
   await ownUsers?.releaseUnknown(supervisor.knownOwners());
   const drill = new Drill(log);
-  const handlers = makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill });
+  const metrics = () =>
+    agentMetrics.text({
+      system: () => sampler.system,
+      processes: () => status(true).processes ?? [],
+      withoutSchedulerMs: () => events.withoutSchedulerMs,
+      hasSession: () => session.hasBegun,
+    });
+  const handlers = makeHandlers({ supervisor, membership, session, logFiles, origins, status, drill, metrics });
   const server = createAgentServer({ handlers, guard, connections, tls, log });
   drill.attach(server);
   events.attach(server);

@@ -113,6 +113,9 @@ export const forgetQuerySchema = z.strictObject({ force: flagParameter.default(f
 export const agentStatusQuerySchema = z.strictObject({ processes: flagParameter.default(true) });
 const verboseQuerySchema = z.strictObject({ verbose: flagParameter.default(false) });
 
+/** https://prometheus.io/docs/instrumenting/exposition_formats/ */
+export const METRICS_MEDIA = 'text/plain; version=0.0.4';
+
 export const SCHEDULER_ROUTES = [
   {
     method: 'GET',
@@ -169,6 +172,14 @@ export const SCHEDULER_ROUTES = [
     answers: { 200: recoveryMetricsSchema },
   },
   {
+    method: 'GET',
+    path: '/metrics',
+    access: 'read',
+    summary: 'How it does, for Prometheus',
+    answers: { 200: null },
+    media: METRICS_MEDIA,
+  },
+  {
     method: 'POST',
     path: '/recovery/release',
     access: 'operator',
@@ -213,6 +224,14 @@ export const SCHEDULER_ROUTES = [
     summary: 'Forgets a node',
     query: forgetQuerySchema,
     answers: { 204: null },
+  },
+  {
+    method: 'GET',
+    path: '/nodes/:id/metrics',
+    access: 'read',
+    summary: 'How its agent does, for Prometheus',
+    answers: { 200: null },
+    media: METRICS_MEDIA,
   },
   {
     method: 'POST',
@@ -479,6 +498,14 @@ export const AGENT_ROUTES = [
     query: agentLogsQuerySchema,
     answers: { 200: null },
     media: 'text/plain',
+  },
+  {
+    method: 'GET',
+    path: '/metrics',
+    access: 'agent',
+    summary: 'How it does, for Prometheus',
+    answers: { 200: null },
+    media: METRICS_MEDIA,
   },
   {
     method: 'GET',

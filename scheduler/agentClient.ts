@@ -164,6 +164,25 @@ export class AgentClient {
     return keptInstancesSchema.parse(answer).instances;
   }
 
+  /** @throws MorchError NODE_UNREACHABLE */
+  async metrics(timeoutMs: number): Promise<string> {
+    try {
+      const { body, statusCode } = await this.pool.request({
+        method: 'GET',
+        path: '/metrics',
+        headers: credentialsFor(this.address),
+        headersTimeout: timeoutMs,
+        bodyTimeout: timeoutMs,
+      });
+      const text = await body.text();
+      if (statusCode === 200) return text;
+      throw new Error(`it answered ${statusCode}`);
+    } catch (cause) {
+      const detail = `The agent at ${urlHost(this.address)} does not tell its metrics: ${String(cause)}`;
+      throw new MorchError('NODE_UNREACHABLE', detail, { cause });
+    }
+  }
+
   private async batch<T>(
     path: string,
     instances: readonly unknown[],

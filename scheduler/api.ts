@@ -58,6 +58,8 @@ export interface SchedulerApi {
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null };
   node(id: string): NodeDetail;
+  /** As its agent tells them, in the text form of Prometheus. @throws MorchError NODE_UNREACHABLE */
+  nodeMetrics(id: string): Promise<string>;
   /** @throws MorchError as nodeRegistry.ts tells */
   registerNode(input: RegisterNode, caller: Caller): Promise<{ created: boolean; node: Node }>;
   /** @param id of a node that is or will be; @param where the agent that asks, for messages */

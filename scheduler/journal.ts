@@ -29,6 +29,8 @@ export class Journal {
     private readonly log: Logger,
     /** Called when the store takes writes again after a failure. */
     private readonly onWritable: () => void,
+    /** Told of each write: how many records, and how long it took until it was durable. */
+    private readonly onWritten: (records: number, ms: number) => void = () => {},
   ) {}
 
   /** Null while the store can be written, else the reason. */
@@ -80,6 +82,7 @@ export class Journal {
     const undos = this.undos.splice(0);
     if (!this.state.hasChanges) return;
     const { ops, events, giveBack } = this.state.takeChanges();
+    const startedMs = performance.now();
     try {
       await this.store.write(ops);
     } catch (error) {
@@ -88,6 +91,7 @@ export class Journal {
       this.failed(error);
       throw error instanceof MorchError ? error : new MorchError('STORE_UNWRITABLE', String(error), { cause: error });
     }
+    this.onWritten(ops.length, performance.now() - startedMs);
     if (this.failure !== null) {
       this.log.info('the store takes writes again');
       this.failure = null;

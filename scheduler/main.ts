@@ -22,6 +22,7 @@ import { startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
 import { startHttpServer } from './http/server';
 import { Journal } from './journal';
+import { SchedulerMetrics } from './metrics';
 import { NodeRegistry } from './nodeRegistry';
 import { parseSchedulerOptions, type SchedulerOptions } from './options';
 import { Secrets } from './secrets/secrets';
@@ -90,10 +91,13 @@ export async function runScheduler(input: unknown): Promise<void> {
     (published) => {
       events.publish(published);
       blackBox.heardEvents(published);
+      metrics.heardEvents(published);
     },
     log,
     () => loop.wake(),
+    (records, ms) => metrics.committed(records, ms),
   );
+  const metrics = new SchedulerMetrics(state, () => service.readyChecks());
   const blackBox = await BlackBox.load(store, state, journal, log);
   const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates, tls }, log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
@@ -117,7 +121,7 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
   const sockets = createEventSockets({ events, guard, audit, log });
-  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, log });
+  const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, metrics, log });
   const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, connections, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);

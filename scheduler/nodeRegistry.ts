@@ -106,7 +106,7 @@ export class NodeRegistry {
     return node === undefined || node.status === 'lost' ? null : this.clientOf(node);
   }
 
-  private clientOf(node: NodeRecord): AgentClient {
+  clientOf(node: NodeRecord): AgentClient {
     let client = this.clients.get(node.id);
     const address = this.addressOf(node);
     if (client === undefined || !isSameAddress(client.address, address)) {

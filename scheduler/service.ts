@@ -35,6 +35,7 @@ import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
 import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
 
+const METRICS_WITHIN_MS = 2_000;
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
 const SECRET_USERS_TOLD = 100;
 
@@ -140,6 +141,10 @@ export class Service implements SchedulerApi {
 
   node(id: string): NodeDetail {
     return nodeDetailView(this.state, this.nodeRecord(id));
+  }
+
+  nodeMetrics(id: string): Promise<string> {
+    return this.registry.clientOf(this.nodeRecord(id)).metrics(METRICS_WITHIN_MS);
   }
 
   async issueNodeCertificate(id: string, request: string, caller: Caller, where: string): Promise<NodeCertificate> {

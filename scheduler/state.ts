@@ -63,6 +63,11 @@ export class State {
   readonly workloadsToSettle = new Set<WorkloadRecord>();
   readonly instancesToVisit = new Set<InstanceRecord>();
 
+  /** Of all instances on record. */
+  readonly statusCounts: StatusCounts = {};
+  /** Told how long each recovery took, in ms. */
+  onRecovered: (ms: number) => void = () => {};
+
   private readonly uidById = new Map<string, string>();
   private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
@@ -322,7 +327,9 @@ export class State {
   endRecovery(instance: InstanceRecord, outcome: 'succeeded' | 'failed'): void {
     const key = instanceKey(instance);
     const at = new Date().toISOString();
-    if (endRecovery(this.recoveries, key, outcome, instance.node, at)) this.saveRecovery(key);
+    if (!endRecovery(this.recoveries, key, outcome, instance.node, at)) return;
+    this.saveRecovery(key);
+    if (outcome === 'succeeded') this.onRecovered(this.recoveries.recoveryMs.at(-1)!);
   }
 
   /** The counters with it: both are of the same batch. */
@@ -433,8 +440,9 @@ export class State {
   private indexInstance(instance: InstanceRecord): void {
     this.instances.set(instanceKey(instance), instance);
     this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
-    const counts = this.countsByWorkload.get(instance.uid);
-    if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
+    for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
+      if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
+    }
     if (isUnplaced(instance)) this.unplaced.add(instance);
     else this.unplaced.delete(instance);
     if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).add(instance);
@@ -445,8 +453,8 @@ export class State {
   }
 
   private unindexInstance(instance: InstanceRecord): void {
-    const counts = this.countsByWorkload.get(instance.uid);
-    if (counts !== undefined) {
+    for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
+      if (counts === undefined) continue;
       const left = (counts[instance.status] ?? 1) - 1;
       if (left > 0) counts[instance.status] = left;
       else delete counts[instance.status];

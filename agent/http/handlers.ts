@@ -18,6 +18,7 @@ import {
   type agentLogsQuerySchema,
   type agentStatusQuerySchema,
   DROPPED_BYTES_HEADER,
+  METRICS_MEDIA,
 } from '../../contract/routes';
 import { resolveSince } from '../../contract/since';
 import type { Drill } from '../drill';
@@ -39,6 +40,8 @@ export interface HandlerMeans {
   origins: Origins;
   status(withProcesses: boolean): AgentStatus;
   drill: Pick<Drill, 'begin'>;
+  /** In the text form of Prometheus. */
+  metrics(): Promise<string>;
 }
 
 export function makeHandlers({
@@ -49,6 +52,7 @@ export function makeHandlers({
   origins,
   status,
   drill,
+  metrics,
 }: HandlerMeans): Handlers {
   const start = async (command: StartInstance) => {
     membership.check(command);
@@ -149,6 +153,11 @@ export function makeHandlers({
 
     'GET /events': () => {
       throw new MorchError('INVALID_INPUT', 'GET /events speaks WebSocket only; connect with Upgrade: websocket.');
+    },
+
+    'GET /metrics': async ({ response }) => {
+      response.writeHead(200, { 'Content-Type': `${METRICS_MEDIA}; charset=utf-8` });
+      response.end(await metrics());
     },
 
     'GET /livez': ({ response }) => sendLine(response, 200, 'ok'),

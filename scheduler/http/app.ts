@@ -20,6 +20,7 @@ import { eventHandlers } from './events';
 import type { AllHandlers, HttpContext } from './handlers';
 import { healthHandlers } from './health';
 import { logHandlers } from './logs';
+import { metricsHandlers } from './metrics';
 import { nodeHandlers } from './nodes';
 import { openapiHandlers } from './openapi';
 import { methodNotAllowed, notFound, problems } from './problems';
@@ -35,6 +36,7 @@ const handlers: AllHandlers = {
   ...logHandlers,
   ...eventHandlers,
   ...backupHandlers,
+  ...metricsHandlers,
   ...secretHandlers,
   ...tokenHandlers,
   ...authorityHandlers,
@@ -89,6 +91,7 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
   const isAudited = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
   return async (req, res) => {
+    if (route.media === undefined) noteTime(route, res, context);
     const caller = context.guard.callerOf(req);
     context.guard.demand(route.access, caller);
     const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
@@ -109,6 +112,11 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);
   };
+}
+
+function noteTime({ method, path }: Route, res: express.Response, { metrics }: HttpContext): void {
+  const startedMs = performance.now();
+  res.once('finish', () => metrics.answered(method, path, res.statusCode, performance.now() - startedMs));
 }
 
 /** Method, path and status only: headers may hold secrets. */

@@ -10,6 +10,7 @@ import type { Caller, Guard } from '../access/guard';
 import type { TokenService } from '../access/tokenService';
 import type { EventFeed, SchedulerApi } from '../api';
 import type { AuditTrail } from '../audit/trail';
+import type { SchedulerMetrics } from '../metrics';
 
 export type SchedulerRoute = (typeof SCHEDULER_ROUTES)[number];
 type NameOf<R> = R extends SchedulerRoute ? `${R['method']} ${R['path']}` : never;
@@ -26,6 +27,7 @@ export interface HttpContext {
   /** Whom clients are to trust, PEM; null for a scheduler that speaks plain HTTP. */
   trust: { readonly bundle: string } | null;
   audit: Pick<AuditTrail, 'begin' | 'refused' | 'page'>;
+  metrics: Pick<SchedulerMetrics, 'answered' | 'refused' | 'text'>;
   log: Logger;
 }
 

@@ -183,7 +183,7 @@ function responsesOf(route: Route, components: Components, problem: Json): Json 
 function problemsOf(route: Route): Map<number, string[]> {
   const changes = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
-  const codes: ErrorCode[] = ['INVALID_INPUT', 'UNAUTHENTICATED', 'CROSS_SITE', 'WRONG_HOST'];
+  const codes: ErrorCode[] = ['INVALID_INPUT', 'UNAUTHENTICATED', 'CROSS_SITE', 'WRONG_HOST', 'TOO_MANY_REQUESTS'];
   if (route.access !== 'open') codes.push('FORBIDDEN');
   if (takesBody) codes.push('BAD_JSON', 'BODY_TOO_LARGE', 'NOT_JSON');
   if (route.path.startsWith('/workloads/:id') && route.method !== 'PUT') codes.push('WORKLOAD_NOT_FOUND');
@@ -197,6 +197,7 @@ function problemsOf(route: Route): Map<number, string[]> {
   if (route.method === 'POST' && route.path === '/nodes')
     codes.push('NODE_EXISTS', 'NODE_UNREACHABLE', 'WRONG_CLUSTER');
   if (route.method === 'DELETE' && route.path === '/nodes/:id') codes.push('NODE_IN_USE');
+  if (route.path === '/nodes/:id/metrics') codes.push('NODE_UNREACHABLE');
   if (route.path === '/secrets/:id') codes.push('SECRET_IN_USE');
   if (route.path === '/secrets/:id' && route.method === 'DELETE') codes.push('SECRET_NOT_FOUND');
   codes.push('INTERNAL');

@@ -22,12 +22,13 @@ export const notFound: RequestHandler = (req) => {
   throw new MorchError('NOT_FOUND', `There is no route ${req.path.slice(0, 200)}; /openapi.json lists them all`);
 };
 
-export function problems({ log, audit, guard }: HttpContext): ErrorRequestHandler {
+export function problems({ log, audit, guard, metrics }: HttpContext): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const known = asMorchError(error);
     const requestId = requestIdOf(req);
     if (known === undefined) log.error({ err: error, requestId, method: req.method, url: req.url }, 'request failed');
     else log.debug({ err: known, requestId }, 'request refused');
+    if (known !== undefined && (isRefusal(known) || known.status === 429)) metrics.refused(known.code);
     if (known !== undefined && isRefusal(known) && res.locals.isAudited !== true) {
       audit.refused(askedOf(req, guard.callerOf(req)), known);
     }

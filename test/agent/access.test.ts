@@ -79,7 +79,7 @@ test('every route lets in who has the token of this agent, and nobody else', asy
   const title = `${'agent'.padEnd(26)} ${everybody.map(([who]) => who.padEnd(4)).join(' ')}`;
   process.stdout.write(`${title}\n${rows.join('\n')}\n`);
   expect(wrong).toEqual([]);
-  expect(rows).toHaveLength(10);
+  expect(rows).toHaveLength(11);
 });
 
 test('a refusal comes before the path and the body are looked at, and nothing is done', async () => {

@@ -4,9 +4,9 @@
 import path from 'node:path';
 import { parseSync } from '@swc/core';
 
-const PARTS = ['contract', 'access', 'pki', 'agent', 'scheduler', 'cli', 'dashboard'];
+const PARTS = ['contract', 'access', 'pki', 'metrics', 'agent', 'scheduler', 'cli', 'dashboard'];
 /** What all of them may import. */
-const SHARED = ['contract', 'access', 'pki'];
+const SHARED = ['contract', 'access', 'pki', 'metrics'];
 const ADDON_LOADER = 'agent/native/index.ts';
 const ADDON_PACKAGES = new Set(['bindings', 'node-gyp-build', 'pkg-prebuilds']);
 

@@ -17,7 +17,7 @@ function readSources(): Map<string, string> {
       }
     }
   };
-  for (const part of ['contract', 'access', 'pki', 'agent', 'scheduler', 'cli', 'dashboard']) visit(part);
+  for (const part of ['contract', 'access', 'pki', 'metrics', 'agent', 'scheduler', 'cli', 'dashboard']) visit(part);
   return sources;
 }
 

@@ -50,6 +50,8 @@ const EXPECTED: Record<string, 'open' | 'read' | 'operator' | 'admin' | 'node'> 
   'PUT /secrets/:id': 'operator',
   'DELETE /secrets/:id': 'operator',
   'GET /audit': 'admin',
+  'GET /metrics': 'read',
+  'GET /nodes/:id/metrics': 'read',
   'GET /openapi.json': 'read',
 };
 

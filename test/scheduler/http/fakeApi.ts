@@ -165,6 +165,7 @@ export function fakeApi(): FakeApi {
       return { nodes: [NODE], nextCursor: null };
     },
     node: (id) => ({ ...nodeOf(id), instances: [] }),
+    nodeMetrics: async (id) => `morch_name{node="${nodeOf(id).id}"} 1\n`,
     issueNodeCertificate: (...args) => act('issueNodeCertificate', args, () => ({ certificate: 'x', ca: 'y' })),
     registerNode: (input) => act('registerNode', [input], () => ({ created: input.port !== NODE.port, node: NODE })),
     forgetNode: (id, force) => act('forgetNode', [id, force], () => void nodeOf(id)),

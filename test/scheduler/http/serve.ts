@@ -60,8 +60,9 @@ export async function serveFake(
   const auditDirectory = await mkdtemp(path.join(tmpdir(), 'morch-audit-'));
   const audit = new AuditTrail(await AuditLog.open(auditDirectory, log));
   const trust = { bundle: 'an authority' };
+  const metrics = { answered: () => {}, refused: () => {}, text: async () => 'morch_nodes 1\n' };
   const eventSockets = createEventSockets({ events, guard, audit, log, ...limits });
-  const app = createApp({ api, events, guard, tokens: tokenService, trust, audit, log });
+  const app = createApp({ api, events, guard, tokens: tokenService, trust, audit, metrics, log });
   const http = await startHttpServer({
     host: '127.0.0.1',
     port: 0,

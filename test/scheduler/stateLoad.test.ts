@@ -139,13 +139,13 @@ it('keeps recoveries under way one by one, also those that an earlier version ke
   await store.write([put(keys.recovery, { ...earlier, open: [...earlier.open.values()] })]);
   const inFlight = (state: State) => metricsOf(state.recoveries).recoveries.inFlight;
 
-  const state = await State.load(store, 'new');
+  const state = await State.load(store, 'new', PROOFS);
   expect(inFlight(state)).toBe(1);
   await committed(state, store);
   expect(await store.get(keys.recovery)).not.toHaveProperty('open');
   expect(await store.get(keys.openRecovery('w1/0'))).toMatchObject({ fromNode: 'n0', toNode: null });
 
-  const next = await State.load(store, 'new');
+  const next = await State.load(store, 'new', PROOFS);
   expect(inFlight(next)).toBe(1);
   next.placeRecovery(next.instances.get('w1/0')!, 'n1');
   await committed(next, store);
@@ -153,7 +153,7 @@ it('keeps recoveries under way one by one, also those that an earlier version ke
   next.endRecovery(next.instances.get('w1/0')!, 'succeeded');
   await committed(next, store);
   expect(await store.get(keys.openRecovery('w1/0'))).toBeUndefined();
-  expect(metricsOf((await State.load(store, 'new')).recoveries).recoveries).toMatchObject({
+  expect(metricsOf((await State.load(store, 'new', PROOFS)).recoveries).recoveries).toMatchObject({
     succeeded: 1,
     inFlight: 0,
   });

@@ -3,11 +3,12 @@ import { type InstanceRecord, instanceKey, type WorkloadRecord } from '../../sch
 import { newInstance } from '../../scheduler/reconcile';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
+import { PROOFS } from './openAccess';
 
 const AMOUNTS = { cpuMillis: 0, memoryBytes: 0 };
 
 async function prepared(kind = 'service') {
-  const state = await State.load(openMemoryStore(), 'c1');
+  const state = await State.load(openMemoryStore(), 'c1', PROOFS);
   const spec = { id: 'web', kind, replicas: 2, resources: AMOUNTS };
   const record = { uid: 'u1', spec, goal: 'run', revision: 1, version: 1, generationFloor: 0, status: 'pending' };
   const workload = record as unknown as WorkloadRecord;

@@ -6,40 +6,31 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmdirSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { CLAIMS_DIRECTORY } from '../../agent/ownUsers';
 import { Agents, isAlive, type TestAgent } from '../support/agent';
 import { fixture } from '../support/fixtures';
 import { until } from '../support/until';
+import { claimedBelow, FIRST_UID, rangeOf, releaseBelow } from '../support/userRanges';
 
 const isRoot = process.geteuid?.() === 0;
 const describeAsRoot = isRoot ? describe : describe.skip;
 if (!isRoot) process.stderr.write('ownUsers.test.ts: only root can run programs as other users; it is skipped\n');
 
-/** Not what any agent has by default, and another one for each run of this file. */
-const FROM = 0x6100_0000 + (process.pid % 0x1_0000) * 0x100;
-const rangeOf = (size: number, at = 0) => `${FROM + at}-${FROM + at + size - 1}`;
 const ONCE = { restart: { policy: 'never' } };
 
 const agents = new Agents();
 chmodSync(agents.directory, 0o711);
 afterAll(async () => {
   await agents.endAll();
-  for (const uid of claimed()) rmSync(join(CLAIMS_DIRECTORY, String(uid)), { force: true });
+  releaseBelow(agents.directory);
 }, 60_000);
 
 /** Uids that the agents of this file hold. */
-function claimed(): number[] {
-  if (!existsSync(CLAIMS_DIRECTORY)) return [];
-  const isOurs = (name: string) => readlinkSync(join(CLAIMS_DIRECTORY, name)).startsWith(agents.directory);
-  return readdirSync(CLAIMS_DIRECTORY).filter(isOurs).map(Number);
-}
+const claimed = () => claimedBelow(agents.directory);
 
 /** A program that every user reaches, wherever this checkout is. */
 function forEverybody(name: string): string {
@@ -133,7 +124,7 @@ describeAsRoot('two instances with users of their own', () => {
   test('have no capability, no group but their own, and no way to gain a right', async () => {
     const fields = (await outputOf(agent, 'bare.0', 'cat /proc/self/status; id -u; id -g; id -G')).trim().split('\n');
     const [uid, gid, groups] = fields.slice(-3);
-    expect(Number(uid)).toBeGreaterThanOrEqual(FROM);
+    expect(Number(uid)).toBeGreaterThanOrEqual(FIRST_UID);
     expect([gid, groups]).toEqual([uid, uid]);
     const sets = fields.filter((line) => /^Cap(Inh|Prm|Eff|Bnd|Amb):/.test(line));
     expect(sets.map((line) => line.split('\t')[1])).toEqual(Array(5).fill('0000000000000000'));
@@ -314,7 +305,7 @@ describeAsRoot('a user that a spec names', () => {
   test('may be any but root with *, though none of those that instances have of their own', async () => {
     const agent = await agents.start({ runAs: 'own', userRange: rangeOf(4, 44), allowUsers: ['*'] });
     expect(await start(agent, '54322')).toBe('54322');
-    expect(await start(agent, String(FROM + 45))).toMatch(/^422 START_FAILED/);
+    expect(await start(agent, String(FIRST_UID + 45))).toMatch(/^422 START_FAILED/);
     expect(await start(agent, 'root')).toMatch(/^422 START_FAILED .*--allow-root/);
   });
 

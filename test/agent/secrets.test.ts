@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { Agents, type TestAgent } from '../support/agent';
 import { memoryOf } from '../support/secretMemory';
 import { until } from '../support/until';
+import { rangeOf, releaseBelow } from '../support/userRanges';
 
 const agents = new Agents();
 let agent: TestAgent;
@@ -24,6 +25,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await agents.endAll();
+  releaseBelow(agents.directory);
   expect(existsSync(memoryOf(agent.dataDir))).toBe(false);
 }, 60_000);
 
@@ -121,8 +123,7 @@ test('a body that is no JSON is refused without a word of it', async () => {
 const isRoot = process.geteuid?.() === 0;
 const testAsRoot = isRoot ? test : test.skip;
 
-/** Apart from what agents have by default. */
-const userRange = '1627389952-1627389959';
+const userRange = rangeOf(8);
 testAsRoot.each([
   ['that its spec names', { user: 'nobody' }],
   ['of its own', {}],

@@ -20,7 +20,6 @@ import type { Journal } from './journal';
 import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { placeWaiting } from './placer';
 import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
-import { beginRecovery } from './recoveryLog';
 import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
@@ -146,7 +145,6 @@ export class ControlLoop implements OutboxListener {
     this.state.updateInstance(instance, intake.patch);
     for (const event of intake.events)
       emitAbout(this.state, event.type, workload, instance, { node: nodeId, data: event.data });
-    if (ended) this.state.usage.delete(instanceKey(instance));
     if (report.status === 'starting') this.state.startRecovery(instance);
     if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
@@ -175,6 +173,7 @@ export class ControlLoop implements OutboxListener {
   /** The verdict: what ran there is to run elsewhere. */
   nodeLost(node: NodeRecord, times: { lastContactAt: string; suspectAt: string | null; verdictAt: string }): void {
     this.outbox.drop(node.id);
+    this.state.usage.forget(node.id);
     this.blackBox.lost(
       node.id,
       this.state.instancesOn(node.id),
@@ -187,13 +186,8 @@ export class ControlLoop implements OutboxListener {
       if (patch.fenced) this.raiseFence(instance, node);
       this.state.updateInstance(instance, patch);
       if (kind === 'stopping') continue;
-      this.state.usage.delete(instanceKey(instance));
       if (kind === 'moves') {
-        beginRecovery(this.state.recoveries, instanceKey(instance), {
-          instance: instance.id,
-          fromNode: node.id,
-          ...times,
-        });
+        this.state.beginRecovery(instance, { instance: instance.id, fromNode: node.id, ...times });
       }
       emitAbout(this.state, 'instance.recovering', workload, instance, { node: node.id });
     }
@@ -204,12 +198,12 @@ export class ControlLoop implements OutboxListener {
   /** The node's record goes, or has become another agent's: what it held is taken for gone, starts on their way too. */
   nodeGone(node: NodeRecord, reason: string): void {
     this.outbox.drop(node.id);
+    this.state.usage.forget(node.id);
     for (const instance of [...this.state.instancesOn(node.id)]) {
       if (instance.onDisconnect === 'stop') {
         this.keepTrace(node.id, instance, reason, null);
         this.raiseFence(instance, node);
         this.state.updateInstance(instance, outlastLease(instance, this.state.workloads.get(instance.uid), reason));
-        this.state.usage.delete(instanceKey(instance));
       } else this.takeIn(node.id, endedReport(instance, 'failed', { lost: true, reason }));
     }
     for (const instance of [...this.state.lingeringOn(node.id)])
@@ -335,17 +329,21 @@ export class ControlLoop implements OutboxListener {
   /** @returns whether another pass is due */
   private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
     // A change may call for another look; a few rounds settle everything that does not wait for an agent.
-    for (let round = 0; round < 4 && this.state.workloadsToVisit.size + this.state.instancesToVisit.size > 0; round++) {
-      const workloads = [...this.state.workloadsToVisit];
-      this.state.workloadsToVisit.clear();
+    const { workloadsToVisit, workloadsToSettle, instancesToVisit } = this.state;
+    const isMore = () => workloadsToVisit.size + workloadsToSettle.size + instancesToVisit.size > 0;
+    for (let round = 0; round < 4 && isMore(); round++) {
+      const workloads = [...workloadsToVisit];
+      workloadsToVisit.clear();
       for (const workload of workloads) reconcileWorkload(this.state, workload);
-      const instances = [...this.state.instancesToVisit];
-      this.state.instancesToVisit.clear();
+      const instances = [...instancesToVisit];
+      instancesToVisit.clear();
       for (const instance of instances) {
         visited.add(instance);
         reconcileInstance(this.state, instance);
       }
-      for (const workload of workloads) {
+      const changed = new Set([...workloads, ...workloadsToSettle]);
+      workloadsToSettle.clear();
+      for (const workload of changed) {
         settleWorkload(this.state, workload);
         this.tellTerminal(workload);
       }
@@ -354,7 +352,7 @@ export class ControlLoop implements OutboxListener {
       if (node.drain?.state === 'draining') drainStep(this.state, this.secrets, node, nowMs);
     }
     const moreToPlace = placeWaiting(this.state, this.secrets, nowMs);
-    return moreToPlace || this.state.workloadsToVisit.size > 0;
+    return moreToPlace || workloadsToVisit.size + workloadsToSettle.size > 0;
   }
 
   /** What has changed again since it was decided is sent by the pass that changed it, once that is durable. */

@@ -75,7 +75,7 @@ export class SchedulerMetrics {
       ],
       ['outcome'],
     );
-    exposition.gauge('recoveries_in_flight', 'Those under way', () => recoveries.open.length);
+    exposition.gauge('recoveries_in_flight', 'Those under way', () => recoveries.open.size);
     this.detection = exposition.histogram('detection_seconds', 'From the last contact to the verdict', FAILURE_SECONDS);
     this.recovery = exposition.histogram(
       'recovery_seconds',

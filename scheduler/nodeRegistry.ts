@@ -19,7 +19,7 @@ import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
-import { instanceKey, type NodeRecord, originOf, type WorkloadRecord } from './core/model';
+import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
@@ -510,17 +510,7 @@ export class NodeRegistry {
     runtime.usage = { cpuPercent, memoryPercent, loadAverage };
     runtime.usageAtMs = Date.now();
     runtime.unseenCpuMillis = 0;
-    if (message.usage === undefined) return;
-    const byId = new Map(
-      message.usage.map(([id, generation, cpu, memory]) => [
-        `${id}/${generation}`,
-        { cpuPercent: cpu, memoryBytes: memory },
-      ]),
-    );
-    for (const instance of this.state.instancesOn(node.id)) {
-      const usage = byId.get(`${instance.id}/${instance.generation}`);
-      if (usage !== undefined) this.state.usage.set(instanceKey(instance), usage);
-    }
+    if (message.usage !== undefined) this.state.usage.heard(node.id, message.usage);
   }
 
   private judged(

@@ -3,7 +3,7 @@ import { neededFeatures } from '../contract/features';
 import type { Amounts } from '../contract/node';
 import { isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
-import { FRESH, type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
+import { FRESH, type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
 import {
   type Candidate,
   choosePlacement,
@@ -12,7 +12,6 @@ import {
   type PlacementRequest,
 } from './core/placement';
 import { emitAbout } from './instanceEvents';
-import { recoveryPlaced } from './recoveryLog';
 import type { Secrets } from './secrets/secrets';
 import type { State } from './state';
 
@@ -91,17 +90,36 @@ export function askedBy({ spec }: WorkloadRecord): Pick<PlacementRequest, 'resou
   return { resources: spec.resources, rules: spec.placement, features: neededFeatures(spec) };
 }
 
-/** Candidates are made once, and kept up to date with what the pass itself places. */
+/** Candidates are made once, for the first that is to be placed, and kept up to date with what the pass itself places. */
 class Pass {
-  private readonly candidates: Candidate[];
+  private made: Candidate[] | null = null;
+  /** Where in the list each node is. */
+  private readonly places = new Map<string, number>();
+  /** The workload whose instances the candidates count at present. */
+  private counted: WorkloadRecord | null = null;
   /** What was asked and refused → reason: within a pass room only shrinks. */
   private readonly refused = new Map<string, string>();
   private readonly shapes = new Map<string, string>();
   private readonly perNode = new Map<string, Map<string, number>>();
   private readonly reasonsTold = new Map<string, number>();
 
-  constructor(private readonly state: State) {
-    this.candidates = [...state.nodes.values()].map((node) => candidateOf(state, node));
+  constructor(private readonly state: State) {}
+
+  /** Most passes place nothing: they are about something else. */
+  private get candidates(): Candidate[] {
+    this.made ??= [...this.state.nodes.values()].map((node, at) => {
+      this.places.set(node.id, at);
+      return candidateOf(this.state, node);
+    });
+    return this.made;
+  }
+
+  /** As instances of that workload see them. */
+  private candidatesFor(workload: WorkloadRecord, counts: ReadonlyMap<string, number>): Candidate[] {
+    if (this.counted !== workload)
+      for (const candidate of this.candidates) candidate.workloadInstanceCount = counts.get(candidate.id) ?? 0;
+    this.counted = workload;
+    return this.candidates;
   }
 
   /** @returns whether it was placed; else it has been told why not */
@@ -115,12 +133,9 @@ class Pass {
       return false;
     }
     const counts = this.countsOf(workload);
-    for (const candidate of this.candidates) candidate.workloadInstanceCount = counts.get(candidate.id) ?? 0;
+    const candidates = this.candidatesFor(workload, counts);
     const { preferredNode, triedNodes } = instance;
-    const placement = choosePlacement(
-      { ...askedBy(workload), preferredNode, triedNodes, ...onlyNode },
-      this.candidates,
-    );
+    const placement = choosePlacement({ ...askedBy(workload), preferredNode, triedNodes, ...onlyNode }, candidates);
     if (placement.kind === 'unplaceable') {
       const reason = explainRejections(placement.rejections, onlyNode.onlyNode);
       if (shape !== null) this.refused.set(shape, reason);
@@ -128,10 +143,11 @@ class Pass {
       return false;
     }
     const { nodeId } = placement;
-    counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+    const workloadInstanceCount = (counts.get(nodeId) ?? 0) + 1;
+    counts.set(nodeId, workloadInstanceCount);
     applyPlacement(this.state, instance, workload, nodeId);
-    const at = this.candidates.findIndex(({ id }) => id === nodeId);
-    this.candidates[at] = candidateOf(this.state, this.state.nodes.get(nodeId)!);
+    const node = this.state.nodes.get(nodeId)!;
+    candidates[this.places.get(nodeId)!] = { ...candidateOf(this.state, node), workloadInstanceCount };
     return true;
   }
 
@@ -189,8 +205,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
   });
   state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
-  recoveryPlaced(state.recoveries, instanceKey(instance), nodeId, new Date().toISOString());
-  if (instance.status === 'recovering') state.saveRecoveries();
+  state.placeRecovery(instance, nodeId);
   emitAbout(state, 'instance.placed', workload, instance, { node: nodeId });
 }
 

@@ -3,7 +3,7 @@
  * them are to be replaced or to end. Changes records only; whom to tell follows from them.
  */
 import type { EventType } from '../contract/events';
-import { isTerminal } from '../contract/states';
+import { type InstanceStatus, isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
 import { FRESH, type InstanceRecord, instanceKey, labelsOf, type WorkloadRecord } from './core/model';
 import { satisfies } from './core/placement';
@@ -20,7 +20,8 @@ export function reconcileWorkload(state: State, workload: WorkloadRecord): void 
   if (!state.workloads.has(workload.uid)) return;
   const instances = state.instancesOf(workload);
   if (workload.goal === 'stop') {
-    if (workload.purge && [...instances.values()].every((i) => isTerminal(i.status))) purge(state, workload);
+    const statuses = Object.keys(state.countsOf(workload)) as InstanceStatus[];
+    if (workload.purge && statuses.every(isTerminal)) purge(state, workload);
     return;
   }
   const wanted = wantedSlots(state, workload, instances);

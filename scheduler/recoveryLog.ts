@@ -1,10 +1,13 @@
-/** Verdicts and recoveries as they happen: counters and the latest ones, kept in the store as one record. Pure. */
+/**
+ * Verdicts and recoveries as they happen: counters and the latest ones, kept in the store as one record, and those under way,
+ * kept as one each, as there may be very many. Pure.
+ */
 import type { Recovery, RecoveryMetrics, Spread, Verdict } from '../contract/health';
 
 const RECENT_KEPT = 200;
 const SAMPLES_KEPT = 1_000;
 
-interface OpenRecovery extends Recovery {
+export interface OpenRecovery extends Recovery {
   /** `uid/slot` of the instance. */
   key: string;
 }
@@ -18,7 +21,8 @@ export interface RecoveryLog {
   attemptsUsed: number;
   detectionMs: number[];
   recoveryMs: number[];
-  open: OpenRecovery[];
+  /** Under way, by `uid/slot`. */
+  open: Map<string, OpenRecovery>;
   recent: Recovery[];
   recentVerdicts: Verdict[];
 }
@@ -33,10 +37,21 @@ export function emptyRecoveryLog(): RecoveryLog {
     attemptsUsed: 0,
     detectionMs: [],
     recoveryMs: [],
-    open: [],
+    open: new Map(),
     recent: [],
     recentVerdicts: [],
   };
+}
+
+/** The record of the store: all but those under way, which an earlier version kept in it. */
+export type StoredRecoveryLog = Omit<RecoveryLog, 'open'> & { open?: OpenRecovery[] };
+
+export function storedRecoveryLog({ open: _, ...log }: RecoveryLog): StoredRecoveryLog {
+  return log;
+}
+
+export function loadedRecoveryLog({ open = [], ...log }: StoredRecoveryLog): RecoveryLog {
+  return { ...log, open: new Map(open.map((recovery) => [recovery.key, recovery])) };
 }
 
 export function recordVerdict(log: RecoveryLog, verdict: Verdict): void {
@@ -54,7 +69,7 @@ export function beginRecovery(
   // Lost again before it ran: that recovery has failed, this is the next.
   endRecovery(log, key, 'failed', null, recovery.verdictAt);
   log.started += 1;
-  log.open.push({
+  log.open.set(key, {
     key,
     instance,
     fromNode,
@@ -64,18 +79,20 @@ export function beginRecovery(
   });
 }
 
-export function recoveryPlaced(log: RecoveryLog, key: string, node: string, at: string): void {
-  const open = log.open.find((r) => r.key === key);
-  if (open === undefined) return;
+/** @returns whether one is under way */
+export function recoveryPlaced(log: RecoveryLog, key: string, node: string, at: string): boolean {
+  const open = log.open.get(key);
+  if (open === undefined) return false;
   open.toNode = node;
   open.timeline.placedAt = at;
   open.timeline.startedAt = null;
   log.attemptsUsed += 1;
+  return true;
 }
 
 /** @returns whether that is news */
 export function recoveryStarted(log: RecoveryLog, key: string, at: string): boolean {
-  const open = log.open.find((r) => r.key === key);
+  const open = log.open.get(key);
   if (open === undefined || open.timeline.startedAt !== null) return false;
   open.timeline.startedAt = at;
   return true;
@@ -89,10 +106,10 @@ export function endRecovery(
   node: string | null,
   at: string,
 ): boolean {
-  const index = log.open.findIndex((r) => r.key === key);
-  if (index < 0) return false;
-  const [open] = log.open.splice(index, 1);
-  const { key: _key, ...recovery } = open!;
+  const open = log.open.get(key);
+  if (open === undefined) return false;
+  log.open.delete(key);
+  const { key: _key, ...recovery } = open;
   recovery.outcome = outcome;
   if (outcome === 'succeeded') {
     recovery.toNode = node;
@@ -112,12 +129,14 @@ export function metricsOf(log: RecoveryLog): RecoveryMetrics {
   return {
     verdicts: log.verdicts,
     falseVerdicts: log.falseVerdicts,
-    recoveries: { started: log.started, succeeded: log.succeeded, failed: log.failed, inFlight: log.open.length },
+    recoveries: { started: log.started, succeeded: log.succeeded, failed: log.failed, inFlight: log.open.size },
     successRate: ended === 0 ? null : log.succeeded / ended,
     detectionMs: spreadOf(log.detectionMs),
     recoveryMs: spreadOf(log.recoveryMs),
     attemptsUsed: log.attemptsUsed,
-    recent: [...log.recent, ...log.open.map(({ key: _key, ...recovery }) => recovery)].map(withLaterTimes).reverse(),
+    recent: [...log.recent, ...[...log.open.values()].map(({ key: _key, ...recovery }) => recovery)]
+      .map(withLaterTimes)
+      .reverse(),
   };
 }
 

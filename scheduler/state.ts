@@ -12,7 +12,6 @@ import {
   mayHoldProcess,
   NODE_TRANSITIONS,
 } from '../contract/states';
-import type { Usage } from '../contract/workload';
 import {
   type InstanceRecord,
   instanceKey,
@@ -22,9 +21,21 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
+import { InstanceUsage } from './instanceUsage';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
 import type { Proofs } from './proofs';
-import { emptyRecoveryLog, endRecovery, type RecoveryLog, recoveryStarted } from './recoveryLog';
+import {
+  beginRecovery,
+  emptyRecoveryLog,
+  endRecovery,
+  loadedRecoveryLog,
+  type OpenRecovery,
+  type RecoveryLog,
+  recoveryPlaced,
+  recoveryStarted,
+  type StoredRecoveryLog,
+  storedRecoveryLog,
+} from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 
@@ -46,10 +57,11 @@ export class State {
   readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number; readonly proof: string };
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
-  /** Latest usage by `uid/slot`; not kept across restarts. */
-  readonly usage = new Map<string, Usage>();
+  readonly usage = new InstanceUsage();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
+  /** Workloads of which instances have changed, in nothing from which more can follow than another status of theirs. */
+  readonly workloadsToSettle = new Set<WorkloadRecord>();
   readonly instancesToVisit = new Set<InstanceRecord>();
 
   /** Of all instances on record. */
@@ -106,8 +118,15 @@ export class State {
     for await (const [, event] of store.range(prefixes.event, { reverse: true, limit: 1 })) {
       lastSeq = (event as MorchEvent).seq;
     }
-    const recoveries = ((await store.get(keys.recovery)) as RecoveryLog | undefined) ?? emptyRecoveryLog();
+    const stored = (await store.get(keys.recovery)) as StoredRecoveryLog | undefined;
+    const recoveries = stored === undefined ? emptyRecoveryLog() : loadedRecoveryLog(stored);
     const state = new State(store, meta, lastSeq, recoveries, notes, proofs);
+    // Of an earlier version, which kept them with the rest.
+    for (const key of recoveries.open.keys()) state.saveRecovery(key);
+    for await (const [, value] of store.range(prefixes.openRecovery)) {
+      const open = value as OpenRecovery;
+      recoveries.open.set(open.key, open);
+    }
     for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
     for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
     for await (const [key, instance] of store.range(prefixes.instance)) {
@@ -209,12 +228,13 @@ export class State {
     this.instancesByWorkload.delete(workload.uid);
     this.countsByWorkload.delete(workload.uid);
     this.workloadsToVisit.delete(workload);
+    this.workloadsToSettle.delete(workload);
     this.mark(keys.workload(workload.uid), () => undefined);
   }
 
   addInstance(instance: InstanceRecord): void {
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, true);
   }
 
   /** @throws Error when the change of status is not in the table, or the record has been removed */
@@ -224,10 +244,11 @@ export class State {
     if (patch.status !== undefined) {
       assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
     }
+    const wasAsWanted = this.isAsWanted(instance);
     this.unindexInstance(instance);
     Object.assign(instance, patch);
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, !wasAsWanted || !this.isAsWanted(instance));
   }
 
   /** Takes over what an agent knows better than the record does, whatever that says: no transition of its own making. */
@@ -235,7 +256,7 @@ export class State {
     this.unindexInstance(instance);
     Object.assign(instance, found);
     this.indexInstance(instance);
-    this.touchInstance(instance);
+    this.touchInstance(instance, true);
   }
 
   removeInstance(instance: InstanceRecord): void {
@@ -248,7 +269,6 @@ export class State {
     this.instances.delete(instanceKey(instance));
     this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
     this.instancesToVisit.delete(instance);
-    this.usage.delete(instanceKey(instance));
     this.mark(keys.instance(instance.uid, instance.slot), () => undefined);
   }
 
@@ -271,6 +291,7 @@ export class State {
   removeNode(node: NodeRecord): void {
     this.nodes.delete(node.id);
     this.runtimes.delete(node.id);
+    this.usage.forget(node.id);
     this.mark(keys.node(node.id), () => undefined);
   }
 
@@ -301,21 +322,40 @@ export class State {
   }
 
   saveRecoveries(): void {
-    this.mark(keys.recovery, () => this.recoveries);
+    this.mark(keys.recovery, () => storedRecoveryLog(this.recoveries));
+  }
+
+  /** Its node was lost, or it was lost with its agent. */
+  beginRecovery(instance: InstanceRecord, lost: Parameters<typeof beginRecovery>[2]): void {
+    beginRecovery(this.recoveries, instanceKey(instance), lost);
+    this.saveRecovery(instanceKey(instance));
+  }
+
+  /** It has a place, if it was being recovered. */
+  placeRecovery(instance: InstanceRecord, nodeId: string): void {
+    const key = instanceKey(instance);
+    if (recoveryPlaced(this.recoveries, key, nodeId, new Date().toISOString())) this.saveRecovery(key);
   }
 
   /** Its new agent has taken the start on, if the instance is being recovered. */
   startRecovery(instance: InstanceRecord): void {
-    if (recoveryStarted(this.recoveries, instanceKey(instance), new Date().toISOString())) this.saveRecoveries();
+    const key = instanceKey(instance);
+    if (recoveryStarted(this.recoveries, key, new Date().toISOString())) this.saveRecovery(key);
   }
 
   /** If the instance was being recovered. */
   endRecovery(instance: InstanceRecord, outcome: 'succeeded' | 'failed'): void {
+    const key = instanceKey(instance);
     const at = new Date().toISOString();
-    if (endRecovery(this.recoveries, instanceKey(instance), outcome, instance.node, at)) {
-      this.saveRecoveries();
-      if (outcome === 'succeeded') this.onRecovered(this.recoveries.recoveryMs.at(-1)!);
-    }
+    if (!endRecovery(this.recoveries, key, outcome, instance.node, at)) return;
+    this.saveRecovery(key);
+    if (outcome === 'succeeded') this.onRecovered(this.recoveries.recoveryMs.at(-1)!);
+  }
+
+  /** The counters with it: both are of the same batch. */
+  private saveRecovery(key: string): void {
+    this.mark(keys.openRecovery(key), () => this.recoveries.open.get(key));
+    this.saveRecoveries();
   }
 
   /** A record of another subject, such as an idempotency key. */
@@ -378,11 +418,19 @@ export class State {
     this.dirty.set(key, read);
   }
 
-  private touchInstance(instance: InstanceRecord): void {
+  /** @param isAboutAll whether the workload's other instances may be concerned: see reconcileWorkload, which looks at all */
+  private touchInstance(instance: InstanceRecord, isAboutAll: boolean): void {
     this.mark(keys.instance(instance.uid, instance.slot), () => instance);
     this.instancesToVisit.add(instance);
     const workload = this.workloads.get(instance.uid);
-    if (workload !== undefined) this.workloadsToVisit.add(workload);
+    if (workload !== undefined) (isAboutAll ? this.workloadsToVisit : this.workloadsToSettle).add(workload);
+  }
+
+  /** It is to be there and to run what it runs: neither replaced, nor removed, nor the last that a purge waits for. */
+  private isAsWanted({ uid, surplus, replacing, revision }: InstanceRecord): boolean {
+    const workload = this.workloads.get(uid);
+    if (workload === undefined || workload.goal === 'stop' || workload.spec.kind === 'daemon') return false;
+    return !surplus && replacing === null && revision >= workload.revision;
   }
 
   private indexNode(node: NodeRecord): void {

@@ -9,7 +9,7 @@ import {
   type WorkloadStatus,
 } from '../contract/states';
 import type { Instance, Workload } from '../contract/workload';
-import { type InstanceRecord, instanceKey, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
+import { type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
 import { workloadStatusOf } from './core/workloadStatus';
 import { closedReason } from './placer';
 import type { State } from './state';
@@ -27,7 +27,7 @@ export function instanceView(state: State, instance: InstanceRecord): Instance {
     startedAt: instance.startedAt,
     exit: instance.exit,
     attempts: instance.attempts,
-    usage: mayHoldProcess(instance.status) ? (state.usage.get(instanceKey(instance)) ?? null) : null,
+    usage: mayHoldProcess(instance.status) ? state.usage.of(instance) : null,
   };
 }
 

@@ -20,12 +20,14 @@ class Cluster {
   directory = makeDirectory();
   client = null;
   schedulerFlags = [];
+  schedulerPreload = null;
   #destroyed = false;
 
   /** @returns a cluster whose agents are all healthy */
-  static async start({ agents = 3, schedulerFlags = [] } = {}) {
+  static async start({ agents = 3, schedulerFlags = [], schedulerPreload = null } = {}) {
     const cluster = new Cluster();
     cluster.schedulerFlags = schedulerFlags;
+    cluster.schedulerPreload = schedulerPreload;
     enlist(cluster);
     await cluster.startScheduler();
     const names = Array.from({ length: agents }, (_, at) => `n${at + 1}`);
@@ -56,7 +58,7 @@ class Cluster {
 
   /** Resolves when it serves. */
   async startScheduler() {
-    const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags]);
+    const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags], this.schedulerPreload);
     this.client?.close();
     this.client = new HttpClient(part.port, this.isTls ? path.join(part.dataDir, 'pki/ca.crt') : null);
     await part.untilServing(this.client);
@@ -66,12 +68,16 @@ class Cluster {
   async startAgent(name) {
     await this.#launch(name, [
       ...['agent', '--name', name, '--scheduler', this.address, '--on-exit', 'stop', '--run-as', 'agent'],
-      ...['--join-token-file', path.join(this.scheduler.dataDir, 'join.token')],
+      ...['--join-token-file', this.joinTokenFile],
     ]);
   }
 
-  async #launch(name, args) {
-    const part = this.partOf(name) ?? (await Part.make({ name, args, directory: this.directory }));
+  get joinTokenFile() {
+    return path.join(this.scheduler.dataDir, 'join.token');
+  }
+
+  async #launch(name, args, preload = null) {
+    const part = this.partOf(name) ?? (await Part.make({ name, args, directory: this.directory, preload }));
     if (this.#destroyed) throw new Error(`${name} is not started: the program is ending`);
     if (!this.parts.includes(part)) this.parts.push(part);
     part.launch();

@@ -17,16 +17,17 @@ const STOP_WITHIN_MS = 15_000;
 class Part {
   child = null;
 
-  /** @param args its verb and flags; port and directory are added */
-  static async make({ name, args, directory }) {
+  /** @param args its verb and flags; port and directory are added; `preload` is loaded into it first, see inside.cjs */
+  static async make({ name, args, directory, preload = null }) {
     if (!existsSync(MORCH)) throw new Error(`${MORCH} is missing; run \`npm run setup\` first`);
-    return new Part(name, args, directory, await freePort());
+    return new Part(name, args, directory, await freePort(), preload);
   }
 
-  constructor(name, args, directory, port) {
+  constructor(name, args, directory, port, preload) {
     this.name = name;
     this.args = args;
     this.port = port;
+    this.nodeFlags = preload === null ? [] : ['--require', preload];
     this.dataDir = path.join(directory, name);
     this.log = path.join(directory, `${name}.log`);
   }
@@ -45,7 +46,7 @@ class Part {
   launch() {
     const log = openSync(this.log, 'a');
     const own = ['--host', '127.0.0.1', '--port', String(this.port), '--data-dir', this.dataDir];
-    this.child = spawn(process.execPath, [MORCH, ...this.args, ...own], {
+    this.child = spawn(process.execPath, [...this.nodeFlags, MORCH, ...this.args, ...own], {
       env: environmentOfParts(),
       stdio: ['ignore', log, log, 'ipc'],
       // A group of its own: Ctrl-C in the terminal reaches the bench program alone, which ends the parts in order.

@@ -100,7 +100,7 @@ function parseFlags(file, defaults, textDefaults, names) {
   }
   const numbers = Object.fromEntries(
     Object.entries(defaults).map(([name, fallback]) => {
-      if (values[name] !== undefined && !/^[1-9]\d{0,5}$/.test(values[name]))
+      if (values[name] !== undefined && !/^[1-9]\d{0,6}$/.test(values[name]))
         refuse(file, `--${name} takes a number from 1`);
       return [name, Number(values[name] ?? fallback)];
     }),

@@ -55,35 +55,39 @@ export type Placement = { kind: 'placed'; nodeId: string } | { kind: 'unplaceabl
  *   are no nodes). Never throws.
  */
 export function choosePlacement(request: PlacementRequest, candidates: readonly Candidate[]): Placement {
-  const rejections: Rejection[] = [];
-  const fitting: Candidate[] = [];
-  for (const candidate of candidates) {
-    if (request.onlyNode !== undefined && candidate.id !== request.onlyNode) continue;
-    if (candidate.id === request.excludedNode) continue;
-    const rejection = rejectionOf(request, candidate);
-    if (rejection === null) fitting.push(candidate);
-    else rejections.push(rejection);
-  }
-  const preferred = fitting.find((c) => c.id === request.preferredNode);
-  if (preferred !== undefined) return { kind: 'placed', nodeId: preferred.id };
-  const untried = fitting.filter((c) => !request.triedNodes?.includes(c.id));
-  const pool = untried.length > 0 ? untried : fitting;
+  const { preferredNode, triedNodes = [] } = request;
   const compare = request.rules.strategy === 'binpack' ? compareBinpack(request.resources) : compareSpread;
-  let best: Candidate | undefined;
-  for (const candidate of pool) {
-    if (best === undefined || compare(candidate, best) < 0) best = candidate;
+  let untried: Candidate | undefined;
+  let tried: Candidate | undefined;
+  // One look at each, and nothing is made for those that fit: of many nodes most do.
+  for (const candidate of candidates) {
+    if (!isAskedFor(request, candidate) || rejectionOf(request, candidate) !== null) continue;
+    if (candidate.id === preferredNode) return { kind: 'placed', nodeId: candidate.id };
+    if (triedNodes.includes(candidate.id)) {
+      if (tried === undefined || compare(candidate, tried) < 0) tried = candidate;
+    } else if (untried === undefined || compare(candidate, untried) < 0) untried = candidate;
   }
-  return best === undefined ? { kind: 'unplaceable', rejections } : { kind: 'placed', nodeId: best.id };
+  const best = untried ?? tried;
+  if (best !== undefined) return { kind: 'placed', nodeId: best.id };
+  const asked = candidates.filter((candidate) => isAskedFor(request, candidate));
+  return { kind: 'unplaceable', rejections: asked.map((candidate) => rejectionOf(request, candidate)!) };
+}
+
+function isAskedFor({ onlyNode, excludedNode }: PlacementRequest, { id }: Candidate): boolean {
+  return id !== excludedNode && (onlyNode === undefined || id === onlyNode);
 }
 
 function rejectionOf(request: PlacementRequest, c: Candidate): Rejection | null {
   if (c.closed !== null) return { nodeId: c.id, reason: 'closed', detail: c.closed };
   if (c.cordoned && c.id !== request.preferredNode) return { nodeId: c.id, reason: 'closed', detail: 'is cordoned' };
-  const broken = request.rules.constraints.find((constraint) => !satisfies(c.labels, constraint));
-  if (broken !== undefined)
-    return { nodeId: c.id, reason: 'constraint', detail: `does not satisfy ${inWords(broken)}` };
-  const missing = request.features.filter((feature) => !c.features.includes(feature));
-  if (missing.length > 0) return { nodeId: c.id, reason: 'feature', detail: `lacks ${lackInWords(missing)}` };
+  for (const constraint of request.rules.constraints) {
+    if (satisfies(c.labels, constraint)) continue;
+    return { nodeId: c.id, reason: 'constraint', detail: `does not satisfy ${inWords(constraint)}` };
+  }
+  if (request.features.some((feature) => !c.features.includes(feature))) {
+    const missing = request.features.filter((feature) => !c.features.includes(feature));
+    return { nodeId: c.id, reason: 'feature', detail: `lacks ${lackInWords(missing)}` };
+  }
   const shortCpu = request.resources.cpuMillis - (c.capacity.cpuMillis - c.allocated.cpuMillis);
   if (request.resources.cpuMillis > 0 && shortCpu > 0) {
     return { nodeId: c.id, reason: 'cpu', detail: `short of ${shortCpu}m cpu` };

@@ -7,6 +7,8 @@ export const keys = {
   /** The same once more, at the other end of the store, so that damage in one place does not take both. */
   metaCopy: 'zz/meta',
   recovery: 'recovery',
+  /** One that is under way. @param instance its `uid/slot` */
+  openRecovery: (instance: string): string => `${prefixes.openRecovery}${instance}`,
   node: (id: string): string => `node/${id}`,
   workload: (uid: string): string => `workload/${uid}`,
   instance: (uid: string, slot: string): string => `instance/${uid}/${slot}`,
@@ -35,6 +37,7 @@ export const prefixes = {
   workload: 'workload/',
   instance: 'instance/',
   instancesOf: (uid: string): string => `instance/${uid}/`,
+  openRecovery: 'recovery-open/',
   event: 'event/',
   workloadEvents: (uid: string): string => `workload-event/${uid}/`,
   secret: 'secret/',

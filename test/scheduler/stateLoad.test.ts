@@ -1,5 +1,6 @@
 /** What the scheduler makes of records of which damage has taken a part. */
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from '../../scheduler/core/model';
+import { beginRecovery, emptyRecoveryLog, metricsOf } from '../../scheduler/recoveryLog';
 import { State } from '../../scheduler/state';
 import { keys } from '../../scheduler/store/keys';
 import { openMemoryStore } from '../../scheduler/store/memory';
@@ -127,4 +128,33 @@ it('refuses records of a later version', async () => {
   const store = openMemoryStore();
   await store.write([put(keys.meta, { ...META, schema: 3 })]);
   await expect(State.load(store, 'new', PROOFS)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+});
+
+it('keeps recoveries under way one by one, also those that an earlier version kept in one record', async () => {
+  const store = await whole();
+  const earlier = emptyRecoveryLog();
+  const at = '2026-01-02T03:04:05.678Z';
+  const loss = { instance: 'w1.0', fromNode: 'n0', lastContactAt: at, suspectAt: null, verdictAt: at };
+  beginRecovery(earlier, 'w1/0', loss);
+  await store.write([put(keys.recovery, { ...earlier, open: [...earlier.open.values()] })]);
+  const inFlight = (state: State) => metricsOf(state.recoveries).recoveries.inFlight;
+
+  const state = await State.load(store, 'new', PROOFS);
+  expect(inFlight(state)).toBe(1);
+  await committed(state, store);
+  expect(await store.get(keys.recovery)).not.toHaveProperty('open');
+  expect(await store.get(keys.openRecovery('w1/0'))).toMatchObject({ fromNode: 'n0', toNode: null });
+
+  const next = await State.load(store, 'new', PROOFS);
+  expect(inFlight(next)).toBe(1);
+  next.placeRecovery(next.instances.get('w1/0')!, 'n1');
+  await committed(next, store);
+  expect(await store.get(keys.openRecovery('w1/0'))).toMatchObject({ toNode: 'n1' });
+  next.endRecovery(next.instances.get('w1/0')!, 'succeeded');
+  await committed(next, store);
+  expect(await store.get(keys.openRecovery('w1/0'))).toBeUndefined();
+  expect(metricsOf((await State.load(store, 'new', PROOFS)).recoveries).recoveries).toMatchObject({
+    succeeded: 1,
+    inFlight: 0,
+  });
 });

@@ -1,0 +1,97 @@
+'use strict';
+/**
+ * A look inside a part of the product from a bench program. Loaded into the part before anything else (`node --require`), it
+ * answers its parent over the channel; `askInside` asks. The part does not know of it.
+ */
+const inspector = require('node:inspector');
+const { writeFileSync } = require('node:fs');
+const { monitorEventLoopDelay, performance, PerformanceObserver } = require('node:perf_hooks');
+
+const RESOLUTION_MS = 10;
+const MARK = 'inside';
+
+if (require.main !== module && process.send !== undefined && process.env.MORCH_PARENT_WATCH === '1') answerParent();
+
+function answerParent() {
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  delay.enable();
+  let collections = { longestMs: 0, totalMs: 0 };
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) {
+      collections.longestMs = Math.max(collections.longestMs, duration);
+      collections.totalMs += duration;
+    }
+  }).observe({ entryTypes: ['gc'] });
+  let before = performance.eventLoopUtilization();
+  let profiler = null;
+
+  const acts = {
+    /** Since it was asked last. Times in ms; how much later than it should a timer fires, collections of garbage included. */
+    loop() {
+      const late = (ns) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
+      const told = {
+        delayP50: late(delay.percentile(50)),
+        delayP99: late(delay.percentile(99)),
+        delayMax: late(delay.max),
+        collectionMax: collections.longestMs,
+        collectionTotal: collections.totalMs,
+        busyShare: performance.eventLoopUtilization(before).utilization,
+        heapUsedBytes: process.memoryUsage().heapUsed,
+      };
+      delay.reset();
+      collections = { longestMs: 0, totalMs: 0 };
+      before = performance.eventLoopUtilization();
+      return told;
+    },
+
+    async startProfile() {
+      profiler = new inspector.Session();
+      profiler.connect();
+      await post(profiler, 'Profiler.enable');
+      await post(profiler, 'Profiler.start');
+    },
+
+    /** @param file a .cpuprofile, as browsers and editors show it */
+    async stopProfile({ file }) {
+      const { profile } = await post(profiler, 'Profiler.stop');
+      profiler.disconnect();
+      writeFileSync(file, JSON.stringify(profile));
+    },
+  };
+
+  process.on('message', async ({ mark, id, act, ...what }) => {
+    if (mark !== MARK) return;
+    process.send({ mark, id, result: await acts[act](what) });
+  });
+}
+
+function post(session, method) {
+  return new Promise((resolve, reject) =>
+    session.post(method, (error, result) => (error === null ? resolve(result) : reject(error))),
+  );
+}
+
+let asked = 0;
+
+/** @param part launched with this file as its preload; @returns what the act of that name tells */
+function askInside({ child }, act, what = {}) {
+  asked += 1;
+  const id = asked;
+  return new Promise((resolve, reject) => {
+    const done = (error, result) => {
+      child.off('message', onMessage);
+      child.off('exit', onExit);
+      if (error === null) resolve(result);
+      else reject(error);
+    };
+    const onMessage = (message) => {
+      if (message.mark === MARK && message.id === id) done(null, message.result);
+    };
+    const onExit = () => done(new Error('the part has ended'));
+    child.on('message', onMessage);
+    child.once('exit', onExit);
+    child.send({ mark: MARK, id, act, ...what });
+  });
+}
+
+module.exports = { askInside, INSIDE: __filename };

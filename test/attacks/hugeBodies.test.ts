@@ -1,8 +1,8 @@
 /** A body of 1 GB, declared and in chunks without end: refused early, and never held. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { Agents, type TestAgent } from '../support/agent';
 import { Cluster } from '../support/cluster';
+import { sendUntilCut } from './untilCut';
 
 jest.setTimeout(60_000);
 
@@ -21,30 +21,6 @@ const MEGABYTE = 1024 ** 2;
 const WHOLE = 1024 * MEGABYTE;
 const PIECE = Buffer.alloc(64 * 1024, 'x');
 const asChunk = Buffer.concat([Buffer.from(`${PIECE.length.toString(16)}\r\n`), PIECE, Buffer.from('\r\n')]);
-
-/** Sends all of it, unless it is cut off, as fast as it is taken. @returns what was answered, and how much the other side took */
-function send(port: number, head: string, piece: Buffer): Promise<{ answer: string; sentBytes: number }> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    let answer = '';
-    let written = 0;
-    const pump = () => {
-      while (written < WHOLE && socket.writable) {
-        written += piece.length;
-        if (!socket.write(piece)) return;
-      }
-    };
-    socket.write(head);
-    pump();
-    socket.on('drain', pump);
-    socket.setEncoding('latin1').on('data', (text: string) => {
-      answer += text;
-    });
-    // It is to be cut off while it sends.
-    socket.on('error', () => {});
-    socket.on('close', () => resolve({ answer, sentBytes: socket.bytesWritten }));
-  });
-}
 
 /** The most that it has had in memory since `forgetPeak`. */
 const peakOf = (pid: number) =>
@@ -77,7 +53,7 @@ test.each(CASES)('$who refuses one that is $how', async ({ path, server, how, he
   const before = nowOf(pid);
   forgetPeak(pid);
   const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\n${header}\r\n`;
-  const { answer, sentBytes } = await send(port, head, piece);
+  const { answer, sentBytes } = await sendUntilCut(port, head, piece, WHOLE);
   // The end of a connection with bytes on their way may take the answer with it.
   if (answer !== '' || how === 'in chunks') expect(answer).toMatch(/^HTTP\/1\.1 413 /);
   expect(sentBytes).toBeLessThan((how === 'declared' ? 0 : 64 * MEGABYTE) + BUFFERED);
@@ -89,10 +65,11 @@ test.each(CASES)('$who lets no stranger send one that is $how', async ({ path, s
   const { pid, port } = server();
   const before = nowOf(pid);
   forgetPeak(pid);
-  const { answer, sentBytes } = await send(
+  const { answer, sentBytes } = await sendUntilCut(
     port,
     `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${header}\r\n`,
     piece,
+    WHOLE,
   );
   if (answer !== '') expect(answer).toMatch(/^HTTP\/1\.1 401 /);
   expect(sentBytes).toBeLessThan(BUFFERED);

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { Agents, type TestAgent } from '../support/agent';
 import { Cluster } from '../support/cluster';
 import { Asker } from './asker';
+import { sendUntilCut } from './untilCut';
 
 jest.setTimeout(60_000);
 
@@ -176,30 +177,6 @@ test('as many unknown fields as there is room for are refused', async () => {
   expect(await statusesOf(names.slice(0, 250_000).replace(/,[^,]*$/, ''))).toEqual(ALL_REFUSED);
 });
 
-/** Sends on until it is answered and cut off. @returns what was answered */
-function flood(port: number, head: string, more: string, atMost: number): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    let answer = '';
-    let sent = 0;
-    const pump = () => {
-      while (sent < atMost && socket.writable) {
-        sent += more.length;
-        if (!socket.write(more)) return;
-      }
-    };
-    socket.write(head);
-    pump();
-    socket.on('drain', pump);
-    socket.setEncoding('latin1').on('data', (text: string) => {
-      answer += text;
-    });
-    // It may be cut off while it sends.
-    socket.on('error', () => {});
-    socket.on('close', () => resolve(answer));
-  });
-}
-
 const START = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n';
 const MEGABYTE = 1024 ** 2;
 describe.each([
@@ -216,7 +193,7 @@ describe.each([
     ['a path without end', 'GET /', 'x'.repeat(10_000), 4 * MEGABYTE],
     ['a token of 17 KiB', `${START}Authorization: Bearer `, 'x'.repeat(17 * 1_024), 1],
   ])('%s', async (_what, head, more, atMost) => {
-    const answer = await flood(port(), head, more, atMost);
+    const { answer } = await sendUntilCut(port(), head, more, atMost);
     // What was sent beyond may have made the kernel take the answer back.
     if (answer !== '') expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
     expect(answer).not.toMatch(/HTTP\/1\.1 [25]/);
@@ -233,9 +210,8 @@ describe.each([
   ])('%s', async (_what, rest) => {
     const [path, token] = port() === agent.port ? ['/start', agent.token] : ['/workloads', cluster.tokens.admin];
     const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\n`;
-    expect(await flood(port(), `${head}Content-Type: application/json\r\n${rest}`, '', 0)).toMatch(
-      /^HTTP\/1\.1 4\d\d /,
-    );
+    const { answer } = await sendUntilCut(port(), `${head}Content-Type: application/json\r\n${rest}`, '', 0);
+    expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
   });
 });
 

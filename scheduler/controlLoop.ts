@@ -18,9 +18,10 @@ import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
 import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
-import { placeWaiting } from './placer';
-import { endFence, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
+import { Placer } from './placer';
+import { endFence, fillWorkload, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import type { Secrets } from './secrets/secrets';
+import { Slice } from './slice';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 
@@ -32,10 +33,19 @@ export interface NodeLinks {
 
 const REFUSED_RETRY_MS = 1_000;
 const STALE_RETRY_MS = 250;
+/** Of the event loop, in one pass: heartbeats and requests wait meanwhile. */
+const RECONCILE_MS = 8;
+const PLACE_MS = 8;
+const ROUNDS = 4;
+/** No more records of instances are made while so many wait to be placed. */
+const FILLED_AHEAD = 1_000;
+/** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
+const UNWRITTEN_AT_MOST = 4_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
   private readonly fences: Fences;
+  private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
   /** Monotonic time of the last report of an instance, to tell it from an inventory made before. */
   private readonly heardAtMs = new WeakMap<InstanceRecord, number>();
@@ -61,6 +71,7 @@ export class ControlLoop implements OutboxListener {
     // Every lease counts as renewed when the scheduler starts.
     for (const instance of state.instances.values())
       if (instance.fenced) this.fences.raise(instance, fenceEndsMs(performance.now() + leaseMs, leaseMs));
+    this.placer = new Placer(state, secrets);
     this.outbox = new Outbox(state, (id) => links.senderOf(id), secrets, this, log);
   }
 
@@ -68,10 +79,16 @@ export class ControlLoop implements OutboxListener {
   wake(): void {
     if (this.scheduled || this.closed) return;
     this.scheduled = true;
-    setImmediate(() => {
+    const pass = (): void => {
       this.scheduled = false;
       this.pass();
-    });
+    };
+    // When it cannot be written, all is looked at anew once it can.
+    const giveUp = (): void => {
+      this.scheduled = false;
+    };
+    if (this.state.changeCount < UNWRITTEN_AT_MOST) setImmediate(pass);
+    else this.journal.commit().then(pass, giveUp);
   }
 
   close(): void {
@@ -102,8 +119,8 @@ export class ControlLoop implements OutboxListener {
 
   /** Everything an agent holds, at the beginning of a connection. What it should hold and does not is lost. */
   takeInventory(nodeId: string, reports: readonly InstanceReport[], connectStartedAtMs: number): void {
-    const runtime = this.state.runtimeOf(nodeId);
-    runtime.stale.clear();
+    this.state.runtimeOf(nodeId).stale.clear();
+    this.state.changedNodes.add(nodeId);
     this.outbox.restart(nodeId);
     const present = new Set<string>();
     for (const report of reports) {
@@ -162,12 +179,15 @@ export class ControlLoop implements OutboxListener {
         'stopping a stale copy',
       );
     stale.add(key);
+    this.state.changedNodes.add(nodeId);
     this.outbox.stop(nodeId, { ...report, graceMs: null });
   }
 
   private staleGone(nodeId: string, generation: GenerationId): void {
     const { stale } = this.state.runtimeOf(nodeId);
-    if (stale.delete(generationKey(generation)) && stale.size === 0) this.wake();
+    if (!stale.delete(generationKey(generation)) || stale.size > 0) return;
+    this.state.changedNodes.add(nodeId);
+    this.wake();
   }
 
   /** The verdict: what ran there is to run elsewhere. */
@@ -224,9 +244,7 @@ export class ControlLoop implements OutboxListener {
 
   /** Nodes have changed in what a daemon goes by: labels, schedulability, drain. */
   visitDaemons(): void {
-    for (const workload of this.state.workloads.values()) {
-      if (workload.spec.kind === 'daemon') this.state.workloadsToVisit.add(workload);
-    }
+    for (const workload of this.state.daemons) this.state.workloadsToVisit.add(workload);
   }
 
   onStartAnswer({ instance, generation, attemptsUsed }: SentStart, nodeId: string, answer: BatchAnswer<Started>): void {
@@ -268,7 +286,10 @@ export class ControlLoop implements OutboxListener {
       return;
     }
     if (instance.status === 'stopping') return;
-    if (error.code === 'SHUTTING_DOWN') this.state.runtimeOf(nodeId).leaving = true;
+    if (error.code === 'SHUTTING_DOWN') {
+      this.state.runtimeOf(nodeId).leaving = true;
+      this.state.changedNodes.add(nodeId);
+    }
     const refused = instance.status === 'recovering' ? {} : { status: 'pending' as const };
     this.state.updateInstance(instance, {
       ...refused,
@@ -314,49 +335,60 @@ export class ControlLoop implements OutboxListener {
     const nowMs = steadyNowMs();
     const visited = new Set<InstanceRecord>();
     try {
-      const more = this.decide(nowMs, visited);
-      if (more) this.wake();
+      if (this.decide(nowMs, visited)) this.wake();
     } catch (error) {
       // An assertion about one record must not end the others' scheduler.
       this.log.error({ err: error }, 'a pass of the control loop failed');
     }
-    for (const instance of this.state.instancesToVisit) visited.add(instance);
-    const decided = [...visited].map((instance) => ({ instance, as: commandOf(instance) }));
+    const decided = Array.from(visited, decisionOn);
     this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
     this.setTimer(nowMs);
   }
 
-  /** @returns whether another pass is due */
+  /** @returns whether another pass is due: no pass takes longer than it may */
   private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
-    // A change may call for another look; a few rounds settle everything that does not wait for an agent.
-    const { workloadsToVisit, workloadsToSettle, instancesToVisit } = this.state;
-    const isMore = () => workloadsToVisit.size + workloadsToSettle.size + instancesToVisit.size > 0;
-    for (let round = 0; round < 4 && isMore(); round++) {
-      const workloads = [...workloadsToVisit];
-      workloadsToVisit.clear();
-      for (const workload of workloads) reconcileWorkload(this.state, workload);
-      const instances = [...instancesToVisit];
-      instancesToVisit.clear();
-      for (const instance of instances) {
+    this.reconcile(visited, new Slice(RECONCILE_MS));
+    for (const node of this.state.drainingNodes) drainStep(this.state, this.secrets, node, nowMs);
+    const isMoreToPlace = this.placer.place(nowMs, new Slice(PLACE_MS));
+    return this.reconcile(visited, new Slice(RECONCILE_MS)) || isMoreToPlace;
+  }
+
+  /** @returns whether there is more of it: a change may call for another look, until all that does not wait for an agent is settled */
+  private reconcile(visited: Set<InstanceRecord>, slice: Slice): boolean {
+    const { workloadsToVisit, workloadsToFill, workloadsToSettle, instancesToVisit, waiting } = this.state;
+    const isMore = (): boolean =>
+      workloadsToVisit.size + workloadsToFill.size + workloadsToSettle.size + instancesToVisit.size > 0;
+    for (let round = 0; round < ROUNDS && isMore(); round++) {
+      for (const workload of workloadsToVisit) {
+        workloadsToVisit.delete(workload);
+        workloadsToSettle.add(workload);
+        reconcileWorkload(this.state, workload);
+        if (slice.isOver) return true;
+      }
+      for (const workload of workloadsToFill.keys()) {
+        // So that most are placed in the pass that makes them, and written once.
+        if (waiting.fresh.size >= FILLED_AHEAD && !this.state.meta.rebuilding) break;
+        fillWorkload(this.state, workload, slice);
+        if (slice.isOver) return true;
+      }
+      for (const instance of instancesToVisit) {
+        instancesToVisit.delete(instance);
         visited.add(instance);
         reconcileInstance(this.state, instance);
+        if (slice.isOver) return true;
       }
-      const changed = new Set([...workloads, ...workloadsToSettle]);
-      workloadsToSettle.clear();
-      for (const workload of changed) {
+      for (const workload of workloadsToSettle) {
+        workloadsToSettle.delete(workload);
         settleWorkload(this.state, workload);
         this.tellTerminal(workload);
+        if (slice.isOver) return true;
       }
     }
-    for (const node of this.state.nodes.values()) {
-      if (node.drain?.state === 'draining') drainStep(this.state, this.secrets, node, nowMs);
-    }
-    const moreToPlace = placeWaiting(this.state, this.secrets, nowMs);
-    return moreToPlace || workloadsToVisit.size + workloadsToSettle.size > 0;
+    return isMore();
   }
 
   /** What has changed again since it was decided is sent by the pass that changed it, once that is durable. */
-  private async persistThenAct(decided: { instance: InstanceRecord; as: string }[]): Promise<void> {
+  private async persistThenAct(decided: readonly Decision[]): Promise<void> {
     const toForget = new Map(this.toForget);
     this.toForget.clear();
     try {
@@ -367,9 +399,9 @@ export class ControlLoop implements OutboxListener {
       for (const { instance } of decided) this.state.instancesToVisit.add(instance);
       return;
     }
-    for (const { instance, as } of decided) {
-      const present = this.state.instances.get(instanceKey(instance)) === instance;
-      if (present && commandOf(instance) === as) this.outbox.offer(instance);
+    for (const { instance, generation, node, status } of decided) {
+      if (instance.generation !== generation || instance.node !== node || instance.status !== status) continue;
+      if (this.state.has(instance)) this.outbox.offer(instance);
     }
     for (const [nodeId, list] of toForget) this.links.forget(nodeId, this.outbox.forgettable(nodeId, list));
   }
@@ -384,10 +416,9 @@ export class ControlLoop implements OutboxListener {
   /** Wakes at the next moment that something was put off to. */
   private setTimer(nowMs: number): void {
     if (this.timer !== null) clearTimeout(this.timer);
-    let next = Number.POSITIVE_INFINITY;
-    for (const { retryAtMs } of this.state.unplaced) if (retryAtMs > nowMs) next = Math.min(next, retryAtMs);
-    for (const { drain } of this.state.nodes.values()) {
-      if (drain?.state === 'draining' && drain.deadlineAtMs > nowMs) next = Math.min(next, drain.deadlineAtMs);
+    let next = this.state.waiting.nextAtMs;
+    for (const { drain } of this.state.drainingNodes) {
+      if (drain !== null && drain.deadlineAtMs > nowMs) next = Math.min(next, drain.deadlineAtMs);
     }
     if (next === Number.POSITIVE_INFINITY) return;
     this.timer = setTimeout(() => this.wake(), Math.min(next - nowMs + 1, 2 ** 31 - 1));
@@ -403,9 +434,14 @@ export class ControlLoop implements OutboxListener {
 
 const generationKey = (id: GenerationId): string => `${instanceKey(id)}/${id.generation}`;
 
-/** What an agent would be told of it. */
-function commandOf({ generation, node, status }: InstanceRecord): string {
-  return `${generation} ${node} ${status}`;
+/** What an agent would be told of an instance, as it was decided. */
+interface Decision extends Pick<InstanceRecord, 'generation' | 'node' | 'status'> {
+  instance: InstanceRecord;
+}
+
+function decisionOn(instance: InstanceRecord): Decision {
+  const { generation, node, status } = instance;
+  return { instance, generation, node, status };
 }
 
 /** A report that no agent sent: what the scheduler concludes of the generation it has on record. */

@@ -26,7 +26,7 @@ export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node:
     if (workload === undefined) continue;
     const { kind, resources } = workload.spec;
     if (kind === 'daemon') {
-      // It is wanted there no longer; see the control loop's wantedSlots.
+      // It is wanted there no longer; see reconcile.ts.
       if (onlyDaemons && !instance.surplus) state.workloadsToVisit.add(workload);
       continue;
     }
@@ -69,7 +69,7 @@ function promisedElsewhere(state: State): Map<string, Amounts> {
     const workload = state.workloads.get(instance.uid);
     if (workload !== undefined) promise(promised, instance.preferredNode, workload.spec.resources);
   };
-  for (const instance of state.unplaced) take(instance);
+  for (const instance of state.waiting) take(instance);
   for (const node of state.nodes.values()) {
     if (node.drain === null) continue;
     for (const instance of state.instancesOn(node.id)) if (instance.status === 'stopping') take(instance);

@@ -80,7 +80,7 @@ export class Journal {
     await Promise.resolve();
     this.taken = true;
     const undos = this.undos.splice(0);
-    if (!this.state.hasChanges) return;
+    if (this.state.changeCount === 0) return;
     const { ops, events, giveBack } = this.state.takeChanges();
     const startedMs = performance.now();
     try {

@@ -51,7 +51,7 @@ export class SchedulerMetrics {
       () => countedBy('status', INSTANCE_STATUSES, new Map(Object.entries(state.statusCounts))),
       ['status'],
     );
-    exposition.gauge('instances_unplaced', 'Instances that wait for a node', () => state.unplaced.size);
+    exposition.gauge('instances_unplaced', 'Instances that wait for a node', () => state.unplacedCount);
     exposition.gauge('capacity_cpu_cores', 'CPU of the nodes that are not lost', () => this.sum('capacity').cores);
     exposition.gauge(
       'capacity_memory_bytes',

@@ -430,11 +430,13 @@ export class NodeRegistry {
       onTails: (message) => this.blackBox.heardTails(node.id, message),
       onLeaving: () => {
         runtime.leaving = true;
+        this.state.changedNodes.add(node.id);
         this.log.info({ node: node.id }, 'the agent is stopping');
         this.changed();
       },
       onDisconnected: () => {
         runtime.session = null;
+        this.state.changedNodes.add(node.id);
       },
       mayCommand: (status) => this.succession.heard(node.id, status, this.provesTerm(status)),
       onContact: () => {
@@ -443,7 +445,7 @@ export class NodeRegistry {
         if (nowMs - contactSavedAtMs < CONTACT_SAVED_MS) return;
         contactSavedAtMs = nowMs;
         this.state.saveNode(node);
-        this.changed();
+        this.loop!.wake();
       },
       onProbe: (result) => {
         runtime.consecutiveFailures = result.kind === 'answered' ? 0 : runtime.consecutiveFailures + 1;
@@ -510,6 +512,7 @@ export class NodeRegistry {
     runtime.usage = { cpuPercent, memoryPercent, loadAverage };
     runtime.usageAtMs = Date.now();
     runtime.unseenCpuMillis = 0;
+    this.state.changedNodes.add(node.id);
     if (message.usage !== undefined) this.state.usage.heard(node.id, message.usage);
   }
 

@@ -1,27 +1,37 @@
 /** Gives nodes to the instances that wait for one, by core/placement's choice; a part of the control loop's pass. */
 import { neededFeatures } from '../contract/features';
 import type { Amounts } from '../contract/node';
-import { isTerminal } from '../contract/states';
+import { type InstanceStatus, isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
 import { FRESH, type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
+import { NodeTable } from './core/nodeTable';
 import {
   type Candidate,
   choosePlacement,
   explainRejections,
+  fits,
   type Placement,
   type PlacementRequest,
 } from './core/placement';
+import { PlacementOrder } from './core/placementOrders';
 import { emitAbout } from './instanceEvents';
 import type { Secrets } from './secrets/secrets';
+import type { Slice } from './slice';
 import type { State } from './state';
+import type { Parked } from './waiting';
 
-/** Of one pass; the rest follows in the next, so that the loop is not held up. */
-const PLACED_PER_PASS = 1_000;
-/** Beyond this many waiting instances of a workload their reasons are not kept up to date one by one. */
-const REASONS_PER_WORKLOAD = 100;
+/** Beyond this many of those that wait for the same, their reasons are not kept up to date one by one. */
+const REASONS_KEPT_UP = 100;
 const PLACEMENTS_KEPT = 10;
 /** What a placement that reserves less is taken to use until a measurement shows it, so that a burst is spread. */
 const UNSEEN_CPU_MILLIS = 100;
+/** Those used last are kept; one has 28 bytes for each node. */
+const ORDERS_AT_MOST = 256;
+/** So many of those that wait are taken together, workload by workload: each has its own order of the nodes. */
+const TAKEN_TOGETHER = 1_000;
+/** Begins what is wanted of nodes: it may be had when the table says that there is more room. */
+const FOR_ROOM = 'room ';
+const NO_COUNTS: ReadonlyMap<string, number> = new Map();
 
 /** What is said of instances that the brake holds. */
 const BRAKED =
@@ -31,33 +41,257 @@ const BRAKED =
 const UNSEEN =
   'held until the lease of nodes that have not told what they run is over, as one of them may still run it';
 
-/** @returns whether some are left that could not be looked at in this pass */
-export function placeWaiting(state: State, secrets: Pick<Secrets, 'faultOf'>, nowMs: number): boolean {
-  if (state.meta.rebuilding) return false;
-  const pass = new Pass(state);
-  const braked = new Set(state.meta.brake?.nodes);
-  let placed = 0;
-  for (const instance of [...state.unplaced]) {
-    const workload = state.workloads.get(instance.uid);
-    if (workload === undefined || instance.retryAtMs > nowMs || instance.fenced) continue;
-    if (isUnwanted(instance, workload)) continue;
-    if (instance.lingersOn !== null && braked.has(instance.lingersOn)) {
-      if (instance.statusReason !== BRAKED) state.updateInstance(instance, { statusReason: BRAKED });
-      continue;
+/** Why an instance has no place now; all that have the same want would be refused as well. */
+interface Refusal {
+  want: string;
+  reason: string;
+}
+
+export class Placer {
+  readonly #table = new NodeTable();
+  /** By what is asked; the one used last is the last. */
+  readonly #orders = new Map<string, PlacementOrder>();
+  /** Of those that count a workload: its uid. */
+  readonly #counted = new Map<string, string>();
+  readonly #shapes = new WeakMap<WorkloadRecord['spec'], string>();
+  /** Of which an event has told that they wait for it. */
+  readonly #toldOf = new WeakMap<WorkloadRecord, string>();
+
+  constructor(
+    private readonly state: State,
+    private readonly secrets: Pick<Secrets, 'faultOf'>,
+  ) {}
+
+  /**
+   * Places as many as it comes to.
+   *
+   * @param slice how long it may take
+   * @returns whether some are left that could not be looked at
+   */
+  place(nowMs: number, slice: Slice): boolean {
+    const { waiting, meta } = this.state;
+    if (meta.rebuilding) return false;
+    waiting.wakeUp(nowMs);
+    if (waiting.fresh.size + waiting.parked.size === 0) return false;
+    this.#followNodes();
+    // Those that were refused came first.
+    for (const [want, group] of waiting.parked) {
+      if (slice.isOver) return true;
+      if (!want.startsWith(FOR_ROOM) || group.roomVersion !== this.#table.roomVersion)
+        this.#tryAgain(want, group, slice);
     }
-    if (state.meta.unseenFenced === true && workload.spec.onDisconnect === 'stop') {
-      if (instance.statusReason !== UNSEEN) state.updateInstance(instance, { statusReason: UNSEEN });
-      continue;
+    while (waiting.fresh.size > 0) {
+      const isPlaced = this.#placeSome(firstByWorkload(waiting.fresh), slice);
+      if (slice.isOver) return true;
+      if (!isPlaced) return false;
     }
-    const fault = secrets.faultOf(workload.spec);
-    if (fault !== null) {
-      pass.refuse(instance, workload, fault);
-      continue;
-    }
-    if (placed === PLACED_PER_PASS) return true;
-    if (pass.place(instance, workload)) placed += 1;
+    return false;
   }
-  return false;
+
+  /** @returns whether any of them has left the list: those that have not are not to be placed now */
+  #placeSome(byWorkload: ReadonlyMap<string, InstanceRecord[]>, slice: Slice): boolean {
+    let isAny = false;
+    for (const instances of byWorkload.values()) {
+      for (const instance of instances) {
+        if (slice.isOver) return isAny;
+        const workload = this.#workloadOf(instance);
+        if (workload === null) continue;
+        const refusal = this.#try(instance, workload);
+        if (refusal !== null) this.#refuse(instance, workload, refusal);
+        isAny = true;
+      }
+    }
+    return isAny;
+  }
+
+  /** Ends with the first that is refused once more. */
+  #tryAgain(want: string, group: Parked, slice: Slice): void {
+    for (const instance of group.instances) {
+      if (slice.isOver) return;
+      const workload = this.#workloadOf(instance);
+      if (workload === null) continue;
+      const refusal = this.#try(instance, workload);
+      if (refusal === null) continue;
+      if (refusal.want !== want) {
+        this.#refuse(instance, workload, refusal);
+        continue;
+      }
+      group.roomVersion = this.#table.roomVersion;
+      if (refusal.reason !== group.reason) this.#tellReason(group, refusal.reason);
+      return;
+    }
+  }
+
+  #tellReason(group: Parked, reason: string): void {
+    group.reason = reason;
+    let told = 0;
+    for (const instance of group.instances) {
+      if (++told > REASONS_KEPT_UP) return;
+      if (instance.statusReason !== reason) this.state.updateInstance(instance, { statusReason: reason });
+    }
+  }
+
+  /** null: nothing is to be done for it here. */
+  #workloadOf(instance: InstanceRecord): WorkloadRecord | null {
+    const workload = this.state.workloads.get(instance.uid);
+    return workload === undefined || isUnwanted(instance, workload) ? null : workload;
+  }
+
+  /** @returns null when it was placed */
+  #try(instance: InstanceRecord, workload: WorkloadRecord): Refusal | null {
+    const { state } = this;
+    const { lingersOn } = instance;
+    if (lingersOn !== null && state.meta.brake?.nodes.includes(lingersOn))
+      return { want: `brake ${lingersOn}`, reason: BRAKED };
+    if (state.meta.unseenFenced === true && workload.spec.onDisconnect === 'stop')
+      return { want: 'fences', reason: UNSEEN };
+    const fault = this.secrets.faultOf(workload.spec);
+    if (fault !== null) return { want: `secrets ${workload.uid}`, reason: fault };
+    const isDaemon = workload.spec.kind === 'daemon';
+    const want = `${FOR_ROOM}${isDaemon ? `${instance.slot} ${workload.uid}` : this.#shapeOf(workload)}`;
+    const known = state.waiting.parked.get(want);
+    if (known !== undefined && known.roomVersion === this.#table.roomVersion && !known.instances.has(instance))
+      return { want, reason: known.reason };
+    if (!isDaemon && this.#placeByOrder(instance, workload)) return null;
+    // The records have the last word, and the reasons.
+    const placement = choosePlacement(
+      { ...askedBy(workload), preferredNode: instance.preferredNode, triedNodes: instance.triedNodes },
+      this.#candidates(workload, isDaemon ? instance.slot : null),
+    );
+    if (placement.kind === 'placed') {
+      this.#apply(instance, workload, placement.nodeId);
+      this.#follow(placement.nodeId);
+      return null;
+    }
+    return { want, reason: explainRejections(placement.rejections, isDaemon ? instance.slot : undefined) };
+  }
+
+  /** @returns false when no node is known that fits */
+  #placeByOrder(instance: InstanceRecord, workload: WorkloadRecord): boolean {
+    const { preferredNode, triedNodes } = instance;
+    const asked = askedBy(workload);
+    const preferred = preferredNode === null ? undefined : this.state.nodes.get(preferredNode);
+    if (preferred !== undefined && fits({ ...asked, preferredNode }, candidateOf(this.state, preferred))) {
+      this.#apply(instance, workload, preferred.id);
+      this.#follow(preferred.id);
+      return true;
+    }
+    const order = this.#orderFor(workload, asked);
+    for (;;) {
+      const row = order.best(triedNodes);
+      if (row < 0) return false;
+      const id = this.#table.ids[row]!;
+      const node = this.state.nodes.get(id);
+      if (node !== undefined && fits(asked, candidateOf(this.state, node))) {
+        this.#apply(instance, workload, id);
+        order.take(row, unseenCpuMillis(workload));
+        return true;
+      }
+      // It has changed since the table was last brought up to date.
+      this.#follow(id);
+    }
+  }
+
+  /** Workloads of which nothing lives yet share one for the same request: there is nothing to count. */
+  #orderFor(workload: WorkloadRecord, asked: ReturnType<typeof askedBy>): PlacementOrder {
+    const spreads = asked.rules.strategy === 'spread';
+    const isFirst = !spreads || !hasLive(this.state, workload);
+    const shape = this.#shapeOf(workload);
+    const key = isFirst ? shape : `${workload.uid} ${shape}`;
+    let order = this.#orders.get(key);
+    this.#orders.delete(key);
+    if (order === undefined) {
+      const counts = isFirst ? NO_COUNTS : this.state.countByNode(workload);
+      if (!isFirst) this.#counted.set(key, workload.uid);
+      order = new PlacementOrder(this.#table, asked, counts);
+    }
+    this.#orders.set(key, order);
+    if (this.#orders.size > ORDERS_AT_MOST) this.#dropOldest();
+    return order;
+  }
+
+  #dropOldest(): void {
+    const [key] = this.#orders.keys();
+    this.#orders.delete(key!);
+    const uid = this.#counted.get(key!);
+    this.#counted.delete(key!);
+    // An earlier spec of the same workload may have left another order, which counts it as well.
+    if (uid !== undefined && ![...this.#counted.values()].includes(uid)) this.state.stopCounting(uid);
+  }
+
+  #candidates(workload: WorkloadRecord, only: string | null): Candidate[] {
+    if (only !== null) {
+      const node = this.state.nodes.get(only);
+      return node === undefined ? [] : [candidateOf(this.state, node)];
+    }
+    const counts = countPerNode(this.state, workload);
+    return [...this.state.nodes.values()].map((node) => ({
+      ...candidateOf(this.state, node),
+      workloadInstanceCount: counts.get(node.id) ?? 0,
+    }));
+  }
+
+  #apply(instance: InstanceRecord, workload: WorkloadRecord, nodeId: string): void {
+    applyPlacement(this.state, instance, workload, nodeId);
+    this.#toldOf.delete(workload);
+  }
+
+  #refuse(instance: InstanceRecord, workload: WorkloadRecord, { want, reason }: Refusal): void {
+    const { state } = this;
+    state.waiting.park(instance, want, reason, this.#table.roomVersion);
+    if (instance.statusReason !== reason)
+      state.updateInstance(instance, {
+        statusReason: reason,
+        ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
+      });
+    // One event tells of all of a workload that wait for the same.
+    if (reason === BRAKED || reason === UNSEEN || this.#toldOf.get(workload) === want) return;
+    this.#toldOf.set(workload, want);
+    emitAbout(state, 'instance.unplaceable', workload, instance, { data: { reason } });
+  }
+
+  #shapeOf({ spec }: WorkloadRecord): string {
+    let shape = this.#shapes.get(spec);
+    if (shape === undefined) {
+      shape = JSON.stringify([spec.resources, spec.placement, neededFeatures(spec)]);
+      this.#shapes.set(spec, shape);
+    }
+    return shape;
+  }
+
+  #followNodes(): void {
+    for (const id of this.state.changedNodes) this.#follow(id);
+    this.state.changedNodes.clear();
+  }
+
+  #follow(id: string): void {
+    const node = this.state.nodes.get(id);
+    if (node === undefined) this.#table.remove(id);
+    else this.#table.put(candidateOf(this.state, node));
+  }
+}
+
+/** The first of those that wait, by workload. */
+function firstByWorkload(waiting: ReadonlySet<InstanceRecord>): Map<string, InstanceRecord[]> {
+  const byWorkload = new Map<string, InstanceRecord[]>();
+  let count = 0;
+  for (const instance of waiting) {
+    if (++count > TAKEN_TOGETHER) break;
+    const others = byWorkload.get(instance.uid);
+    if (others === undefined) byWorkload.set(instance.uid, [instance]);
+    else others.push(instance);
+  }
+  return byWorkload;
+}
+
+function hasLive(state: State, workload: WorkloadRecord): boolean {
+  return Object.keys(state.countsOf(workload)).some(
+    (status) => !isTerminal(status as InstanceStatus) && status !== 'pending',
+  );
+}
+
+function unseenCpuMillis({ spec }: WorkloadRecord): number {
+  return Math.max(spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
 }
 
 /**
@@ -90,100 +324,6 @@ export function askedBy({ spec }: WorkloadRecord): Pick<PlacementRequest, 'resou
   return { resources: spec.resources, rules: spec.placement, features: neededFeatures(spec) };
 }
 
-/** Candidates are made once, for the first that is to be placed, and kept up to date with what the pass itself places. */
-class Pass {
-  private made: Candidate[] | null = null;
-  /** Where in the list each node is. */
-  private readonly places = new Map<string, number>();
-  /** The workload whose instances the candidates count at present. */
-  private counted: WorkloadRecord | null = null;
-  /** What was asked and refused → reason: within a pass room only shrinks. */
-  private readonly refused = new Map<string, string>();
-  private readonly shapes = new Map<string, string>();
-  private readonly perNode = new Map<string, Map<string, number>>();
-  private readonly reasonsTold = new Map<string, number>();
-
-  constructor(private readonly state: State) {}
-
-  /** Most passes place nothing: they are about something else. */
-  private get candidates(): Candidate[] {
-    this.made ??= [...this.state.nodes.values()].map((node, at) => {
-      this.places.set(node.id, at);
-      return candidateOf(this.state, node);
-    });
-    return this.made;
-  }
-
-  /** As instances of that workload see them. */
-  private candidatesFor(workload: WorkloadRecord, counts: ReadonlyMap<string, number>): Candidate[] {
-    if (this.counted !== workload)
-      for (const candidate of this.candidates) candidate.workloadInstanceCount = counts.get(candidate.id) ?? 0;
-    this.counted = workload;
-    return this.candidates;
-  }
-
-  /** @returns whether it was placed; else it has been told why not */
-  place(instance: InstanceRecord, workload: WorkloadRecord): boolean {
-    const { kind } = workload.spec;
-    const onlyNode = kind === 'daemon' ? { onlyNode: instance.slot } : {};
-    const shape = kind === 'daemon' ? null : this.shapeOf(workload);
-    const known = shape === null ? undefined : this.refused.get(shape);
-    if (known !== undefined) {
-      this.refuse(instance, workload, known);
-      return false;
-    }
-    const counts = this.countsOf(workload);
-    const candidates = this.candidatesFor(workload, counts);
-    const { preferredNode, triedNodes } = instance;
-    const placement = choosePlacement({ ...askedBy(workload), preferredNode, triedNodes, ...onlyNode }, candidates);
-    if (placement.kind === 'unplaceable') {
-      const reason = explainRejections(placement.rejections, onlyNode.onlyNode);
-      if (shape !== null) this.refused.set(shape, reason);
-      this.refuse(instance, workload, reason);
-      return false;
-    }
-    const { nodeId } = placement;
-    const workloadInstanceCount = (counts.get(nodeId) ?? 0) + 1;
-    counts.set(nodeId, workloadInstanceCount);
-    applyPlacement(this.state, instance, workload, nodeId);
-    const node = this.state.nodes.get(nodeId)!;
-    candidates[this.places.get(nodeId)!] = { ...candidateOf(this.state, node), workloadInstanceCount };
-    return true;
-  }
-
-  refuse(instance: InstanceRecord, workload: WorkloadRecord, reason: string): void {
-    const told = this.reasonsTold.get(workload.uid) ?? 0;
-    this.reasonsTold.set(workload.uid, told + 1);
-    const first = !instance.statusReason?.startsWith('no node');
-    if (instance.statusReason === reason || (!first && told >= REASONS_PER_WORKLOAD)) return;
-    this.state.updateInstance(instance, {
-      statusReason: reason,
-      ...(instance.status === 'backoff' ? { status: 'pending' as const } : {}),
-    });
-    // One event tells of all that wait for the same reason.
-    if (first && told === 0) emitAbout(this.state, 'instance.unplaceable', workload, instance, { data: { reason } });
-  }
-
-  private shapeOf(workload: WorkloadRecord): string {
-    let shape = this.shapes.get(workload.uid);
-    if (shape === undefined) {
-      const { resources, rules, features } = askedBy(workload);
-      shape = JSON.stringify([resources, rules.constraints, features]);
-      this.shapes.set(workload.uid, shape);
-    }
-    return shape;
-  }
-
-  private countsOf(workload: WorkloadRecord): Map<string, number> {
-    let counts = this.perNode.get(workload.uid);
-    if (counts === undefined) {
-      counts = countPerNode(this.state, workload);
-      this.perNode.set(workload.uid, counts);
-    }
-    return counts;
-  }
-}
-
 function applyPlacement(state: State, instance: InstanceRecord, workload: WorkloadRecord, nodeId: string): void {
   const generation = Math.max(instance.generation, workload.generationFloor) + 1;
   state.updateInstance(instance, {
@@ -204,7 +344,7 @@ function applyPlacement(state: State, instance: InstanceRecord, workload: Worklo
     retryAtMs: 0,
     placements: [...instance.placements, { generation, node: nodeId }].slice(-PLACEMENTS_KEPT),
   });
-  state.runtimeOf(nodeId).unseenCpuMillis += Math.max(workload.spec.resources.cpuMillis, UNSEEN_CPU_MILLIS);
+  state.runtimeOf(nodeId).unseenCpuMillis += unseenCpuMillis(workload);
   state.placeRecovery(instance, nodeId);
   emitAbout(state, 'instance.placed', workload, instance, { node: nodeId });
 }

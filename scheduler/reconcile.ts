@@ -10,42 +10,63 @@ import { satisfies } from './core/placement';
 import { workloadStatusOf } from './core/workloadStatus';
 import { holdsNonDaemons } from './drain';
 import { emitAbout } from './instanceEvents';
+import type { Slice } from './slice';
 import type { State } from './state';
 
-/** Of one workload in one pass; more follow in the next, so that the loop is not held up. */
-const NEW_INSTANCES_PER_PASS = 1_000;
+/** Slots, between two looks at the clock. */
+const LOOKED_AT_ONCE = 64;
 
-/** Which instances there should be: makes the records that are missing, and marks what is to go or to be replaced. */
+/** Which instances there should be: marks what is to go or to be replaced; what is missing is made by fillWorkload. */
 export function reconcileWorkload(state: State, workload: WorkloadRecord): void {
   if (!state.workloads.has(workload.uid)) return;
-  const instances = state.instancesOf(workload);
   if (workload.goal === 'stop') {
     const statuses = Object.keys(state.countsOf(workload)) as InstanceStatus[];
     if (workload.purge && statuses.every(isTerminal)) purge(state, workload);
     return;
   }
-  const wanted = wantedSlots(state, workload, instances);
-  let made = 0;
-  for (const slot of wanted) {
-    if (instances.has(slot)) continue;
-    if (made++ === NEW_INSTANCES_PER_PASS) break;
-    state.addInstance(newInstance(workload, slot));
-  }
-  for (const [slot, instance] of instances) {
-    const surplus = !wanted.has(slot);
-    if (surplus && !instance.surplus) state.updateInstance(instance, { surplus });
-  }
-  replaceOutdated(state, workload, instances);
+  if (workload.spec.kind === 'daemon') reconcileDaemon(state, workload);
+  else reconcileReplicas(state, workload);
+  replaceOutdated(state, workload);
 }
 
-function wantedSlots(
+function reconcileReplicas(state: State, workload: WorkloadRecord): void {
+  const { replicas = 1 } = workload.spec;
+  for (const instance of state.instancesOf(workload).values()) {
+    if (!instance.surplus && Number(instance.slot) >= replicas) state.updateInstance(instance, { surplus: true });
+  }
+  state.workloadsToFill.set(workload, 0);
+}
+
+function reconcileDaemon(state: State, workload: WorkloadRecord): void {
+  const instances = state.instancesOf(workload);
+  const wanted = wantedNodes(state, workload, instances);
+  for (const slot of wanted) if (!instances.has(slot)) state.addInstance(newInstance(workload, slot));
+  for (const [slot, instance] of instances) {
+    if (!instance.surplus && !wanted.has(slot)) state.updateInstance(instance, { surplus: true });
+  }
+}
+
+/** Makes records of the instances that are missing, as far as it comes in the slice; the rest stays to be filled. */
+export function fillWorkload(state: State, workload: WorkloadRecord, slice: Slice): void {
+  const from = state.workloadsToFill.get(workload) ?? 0;
+  const wanted = workload.goal === 'stop' ? 0 : (workload.spec.replicas ?? 1);
+  const instances = state.instancesOf(workload);
+  for (let slot = from; slot < wanted; slot++) {
+    if (slot % LOOKED_AT_ONCE === 0 && slot > from && slice.isOver) {
+      state.workloadsToFill.set(workload, slot);
+      return;
+    }
+    const name = String(slot);
+    if (!instances.has(name)) state.addInstance(newInstance(workload, name));
+  }
+  state.workloadsToFill.delete(workload);
+}
+
+function wantedNodes(
   state: State,
   workload: WorkloadRecord,
   instances: ReadonlyMap<string, InstanceRecord>,
 ): Set<string> {
-  if (workload.spec.kind !== 'daemon') {
-    return new Set(Array.from({ length: workload.spec.replicas ?? 1 }, (_, index) => String(index)));
-  }
   const wanted = new Set<string>();
   for (const node of state.nodes.values()) {
     const labels = labelsOf(node);
@@ -57,12 +78,18 @@ function wantedSlots(
 }
 
 /** Instances of an earlier revision: the live ones one at a time, the old tree gone first. */
-function replaceOutdated(state: State, workload: WorkloadRecord, instances: ReadonlyMap<string, InstanceRecord>): void {
-  let busy = [...instances.values()].some((i) => i.replacing !== null && !i.surplus);
-  const inOrder = [...instances.values()]
-    .filter((i) => i.revision < workload.revision && !i.surplus)
-    .sort((a, b) => a.slot.localeCompare(b.slot, 'en', { numeric: true }));
-  for (const instance of inOrder) {
+function replaceOutdated(state: State, workload: WorkloadRecord): void {
+  let busy = false;
+  const outdated: InstanceRecord[] = [];
+  for (const instance of state.instancesOf(workload).values()) {
+    if (instance.surplus) continue;
+    if (instance.replacing !== null) busy = true;
+    if (instance.revision < workload.revision) outdated.push(instance);
+    // Of another spec than the one it was refused a place with, perhaps.
+    else if (instance.node === null) state.waiting.lookAnew(instance);
+  }
+  outdated.sort((a, b) => a.slot.localeCompare(b.slot, 'en', { numeric: true }));
+  for (const instance of outdated) {
     if (isTerminal(instance.status)) {
       state.updateInstance(instance, {
         status: 'pending',
@@ -161,7 +188,7 @@ export function settleWorkload(state: State, workload: WorkloadRecord): void {
   if (status === workload.status) return;
   workload.status = status;
   workload.updatedAt = new Date().toISOString();
-  state.saveWorkload(workload);
+  state.noteWorkload(workload);
   if (isTerminal(status))
     emitAbout(state, `workload.${status}` as EventType, workload, null, {
       data: { reason: endReason(state, workload) },

@@ -38,6 +38,7 @@ import {
 } from './recoveryLog';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
+import { WaitingList } from './waiting';
 
 /** What records of earlier versions lack. */
 export function withLaterFields(instance: InstanceRecord): InstanceRecord {
@@ -55,11 +56,19 @@ export class State {
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
   readonly term: { clusterId: string; epoch: number; id: string; readonly mark: number; readonly proof: string };
-  /** Instances that wait for a place, in the order in which they began to. */
-  readonly unplaced = new Set<InstanceRecord>();
+  /** Instances that wait for a place. */
+  readonly waiting = new WaitingList();
+  /** How many: also those held by a fence. */
+  unplacedCount = 0;
+  /** Nodes that have changed in what a placement goes by; whoever follows them takes them out. */
+  readonly changedNodes = new Set<string>();
+  readonly drainingNodes = new Set<NodeRecord>();
+  readonly daemons = new Set<WorkloadRecord>();
   readonly usage = new InstanceUsage();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
+  /** Workloads that have fewer records of instances than wanted: from which slot on they may be missing. */
+  readonly workloadsToFill = new Map<WorkloadRecord, number>();
   /** Workloads of which instances have changed, in nothing from which more can follow than another status of theirs. */
   readonly workloadsToSettle = new Set<WorkloadRecord>();
   readonly instancesToVisit = new Set<InstanceRecord>();
@@ -74,6 +83,8 @@ export class State {
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
   private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
+  /** Of workloads that are counted; see `countByNode`. */
+  private readonly liveByNode = new Map<string, Map<string, number>>();
   private readonly runtimes = new Map<string, NodeRuntime>();
   private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
   private dirty = new Map<string, () => unknown>();
@@ -168,6 +179,11 @@ export class State {
     return this.instancesByWorkload.get(workload.uid) ?? new Map();
   }
 
+  /** Whether it is still on record. */
+  has(instance: InstanceRecord): boolean {
+    return this.instances.get(instanceKey(instance)) === instance;
+  }
+
   countsOf(workload: WorkloadRecord): StatusCounts {
     return this.countsByWorkload.get(workload.uid) ?? {};
   }
@@ -182,6 +198,24 @@ export class State {
     return this.lingeringByNode.get(nodeId) ?? new Set();
   }
 
+  /** How many live instances of it each node has: kept up to date until `stopCounting`. */
+  countByNode(workload: WorkloadRecord): ReadonlyMap<string, number> {
+    let counted = this.liveByNode.get(workload.uid);
+    if (counted === undefined) {
+      counted = new Map();
+      for (const { node, status } of this.instancesOf(workload).values()) {
+        if (node !== null && !isTerminal(status)) counted.set(node, (counted.get(node) ?? 0) + 1);
+      }
+      this.liveByNode.set(workload.uid, counted);
+    }
+    return counted;
+  }
+
+  stopCounting(uid: string): void {
+    this.liveByNode.delete(uid);
+  }
+
+  /** After a change of what placements go by, name the node in `changedNodes`. */
   runtimeOf(nodeId: string): NodeRuntime {
     let runtime = this.runtimes.get(nodeId);
     if (runtime === undefined) {
@@ -215,10 +249,15 @@ export class State {
     this.saveWorkload(workload);
   }
 
-  /** After a change of the record's own fields. */
+  /** After a change of what is wanted of it. */
   saveWorkload(workload: WorkloadRecord): void {
-    this.mark(keys.workload(workload.uid), () => workload);
+    this.noteWorkload(workload);
     this.workloadsToVisit.add(workload);
+  }
+
+  /** After a change of its record that has nothing follow for its instances. */
+  noteWorkload(workload: WorkloadRecord): void {
+    this.mark(keys.workload(workload.uid), () => workload);
   }
 
   /** Its instances must be gone. */
@@ -227,14 +266,18 @@ export class State {
     if (this.uidById.get(workload.spec.id) === workload.uid) this.uidById.delete(workload.spec.id);
     this.instancesByWorkload.delete(workload.uid);
     this.countsByWorkload.delete(workload.uid);
+    this.liveByNode.delete(workload.uid);
+    this.daemons.delete(workload);
     this.workloadsToVisit.delete(workload);
+    this.workloadsToFill.delete(workload);
     this.workloadsToSettle.delete(workload);
     this.mark(keys.workload(workload.uid), () => undefined);
   }
 
+  /** One that was missing. */
   addInstance(instance: InstanceRecord): void {
     this.indexInstance(instance);
-    this.touchInstance(instance, true);
+    this.touchInstance(instance, false);
   }
 
   /** @throws Error when the change of status is not in the table, or the record has been removed */
@@ -245,17 +288,13 @@ export class State {
       assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
     }
     const wasAsWanted = this.isAsWanted(instance);
-    this.unindexInstance(instance);
-    Object.assign(instance, patch);
-    this.indexInstance(instance);
+    this.reindexInstance(instance, patch);
     this.touchInstance(instance, !wasAsWanted || !this.isAsWanted(instance));
   }
 
   /** Takes over what an agent knows better than the record does, whatever that says: no transition of its own making. */
   adoptInstance(instance: InstanceRecord, found: Partial<InstanceRecord>): void {
-    this.unindexInstance(instance);
-    Object.assign(instance, found);
-    this.indexInstance(instance);
+    this.reindexInstance(instance, found);
     this.touchInstance(instance, true);
   }
 
@@ -263,9 +302,12 @@ export class State {
     const workload = this.workloads.get(instance.uid);
     if (workload !== undefined) {
       workload.generationFloor = Math.max(workload.generationFloor, instance.generation);
-      this.saveWorkload(workload);
+      // Where one too many has gone, none is missing.
+      if (instance.surplus && Number(instance.slot) >= (workload.spec.replicas ?? 0)) this.noteWorkload(workload);
+      else this.saveWorkload(workload);
     }
     this.unindexInstance(instance);
+    this.waiting.drop(instance);
     this.instances.delete(instanceKey(instance));
     this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
     this.instancesToVisit.delete(instance);
@@ -278,6 +320,8 @@ export class State {
   }
 
   saveNode(node: NodeRecord): void {
+    this.noteDrain(node);
+    this.changedNodes.add(node.id);
     this.mark(keys.node(node.id), () => node);
   }
 
@@ -290,6 +334,8 @@ export class State {
 
   removeNode(node: NodeRecord): void {
     this.nodes.delete(node.id);
+    this.drainingNodes.delete(node);
+    this.changedNodes.add(node.id);
     this.runtimes.delete(node.id);
     this.usage.forget(node.id);
     this.mark(keys.node(node.id), () => undefined);
@@ -386,8 +432,9 @@ export class State {
 
   // ---- for the journal
 
-  get hasChanges(): boolean {
-    return this.dirty.size > 0 || this.events.length > 0;
+  /** Records that are not durable yet. */
+  get changeCount(): number {
+    return this.dirty.size + this.events.length;
   }
 
   /** All that is not durable yet, as it is now. */
@@ -435,11 +482,19 @@ export class State {
 
   private indexNode(node: NodeRecord): void {
     this.nodes.set(node.id, node);
+    this.noteDrain(node);
+    this.changedNodes.add(node.id);
+  }
+
+  private noteDrain(node: NodeRecord): void {
+    if (node.drain?.state === 'draining') this.drainingNodes.add(node);
+    else this.drainingNodes.delete(node);
   }
 
   private indexWorkload(workload: WorkloadRecord): void {
     this.workloads.set(workload.uid, workload);
     this.uidById.set(workload.spec.id, workload.uid);
+    if (workload.spec.kind === 'daemon') this.daemons.add(workload);
     if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
   }
@@ -463,13 +518,34 @@ export class State {
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     }
-    if (isUnplaced(instance)) this.unplaced.add(instance);
-    else this.unplaced.delete(instance);
+    if (isUnplaced(instance)) {
+      this.unplacedCount += 1;
+      this.waiting.note(instance);
+    }
     if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).add(instance);
     if (instance.node !== null && mayHoldProcess(instance.status)) {
       setOf(this.instancesByNode, instance.node).add(instance);
       this.addAllocated(instance.node, instance.reserved, 1);
     }
+    this.count(instance, 1);
+  }
+
+  private reindexInstance(instance: InstanceRecord, patch: Partial<InstanceRecord>): void {
+    const waited = isUnplaced(instance);
+    this.unindexInstance(instance);
+    Object.assign(instance, patch);
+    this.indexInstance(instance);
+    if (waited && !isUnplaced(instance)) this.waiting.drop(instance);
+  }
+
+  private count({ uid, node, status }: InstanceRecord, sign: 1 | -1): void {
+    if (node === null || isTerminal(status)) return;
+    const counted = this.liveByNode.get(uid);
+    if (counted === undefined) return;
+    const count = (counted.get(node) ?? 0) + sign;
+    if (count > 0) counted.set(node, count);
+    else counted.delete(node);
+    this.changedNodes.add(node);
   }
 
   private unindexInstance(instance: InstanceRecord): void {
@@ -483,7 +559,8 @@ export class State {
       setOf(this.instancesByNode, instance.node).delete(instance);
       this.addAllocated(instance.node, instance.reserved, -1);
     }
-    this.unplaced.delete(instance);
+    this.count(instance, -1);
+    if (isUnplaced(instance)) this.unplacedCount -= 1;
     if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).delete(instance);
   }
 
@@ -492,6 +569,7 @@ export class State {
     sum.cpuMillis += sign * amounts.cpuMillis;
     sum.memoryBytes += sign * amounts.memoryBytes;
     this.allocated.set(nodeId, sum);
+    this.changedNodes.add(nodeId);
   }
 }
 

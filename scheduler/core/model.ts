@@ -130,7 +130,23 @@ export const FRESH = {
   preferredNode: null,
 } satisfies Partial<InstanceRecord>;
 
-export const labelsOf = (node: NodeRecord): Record<string, string> => ({ ...node.agentLabels, ...node.givenLabels });
+interface Merged {
+  agentLabels: Record<string, string>;
+  givenLabels: Record<string, string>;
+  labels: Record<string, string>;
+}
+const mergedLabels = new WeakMap<NodeRecord, Merged>();
+
+/** Made anew only when they have been replaced. */
+export function labelsOf(node: NodeRecord): Readonly<Record<string, string>> {
+  const { agentLabels, givenLabels } = node;
+  const known = mergedLabels.get(node);
+  if (known !== undefined && known.agentLabels === agentLabels && known.givenLabels === givenLabels)
+    return known.labels;
+  const labels = { ...agentLabels, ...givenLabels };
+  mergedLabels.set(node, { agentLabels, givenLabels, labels });
+  return labels;
+}
 
 export const instanceKey = (i: { uid: string; slot: string }): string => `${i.uid}/${i.slot}`;
 

@@ -73,6 +73,11 @@ export function choosePlacement(request: PlacementRequest, candidates: readonly 
   return { kind: 'unplaceable', rejections: asked.map((candidate) => rejectionOf(request, candidate)!) };
 }
 
+/** Whether it may go there, whatever else there is. */
+export function fits(request: PlacementRequest, candidate: Candidate): boolean {
+  return rejectionOf(request, candidate) === null;
+}
+
 function isAskedFor({ onlyNode, excludedNode }: PlacementRequest, { id }: Candidate): boolean {
   return id !== excludedNode && (onlyNode === undefined || id === onlyNode);
 }
@@ -128,11 +133,20 @@ function compareSpread(a: Candidate, b: Candidate): number {
   );
 }
 
-/** Measured, or reserved if that is higher, plus what the measurement does not show yet. */
 function cpuStep(c: Candidate): number {
-  const total = Math.max(c.capacity.cpuMillis, 1);
-  const reserved = (c.allocated.cpuMillis / total) * 100;
-  const seen = (c.cpuPercent ?? 0) + (c.unseenCpuMillis / total) * 100;
+  return cpuStepOf(c.capacity.cpuMillis, c.allocated.cpuMillis, c.cpuPercent ?? 0, c.unseenCpuMillis);
+}
+
+/** Measured, or reserved if that is higher, plus what the measurement does not show yet; in steps of 10 points. */
+export function cpuStepOf(
+  capacityMillis: number,
+  allocatedMillis: number,
+  percent: number,
+  unseenMillis: number,
+): number {
+  const total = Math.max(capacityMillis, 1);
+  const reserved = (allocatedMillis / total) * 100;
+  const seen = percent + (unseenMillis / total) * 100;
   return Math.floor(Math.max(reserved, seen) / 10);
 }
 

@@ -68,6 +68,7 @@ export class PlayedCluster {
       const node = aNode(id);
       state.addNode(node);
       state.runtimeOf(id).session = 1;
+      state.changedNodes.add(id);
       cluster.agents.set(id, new PlayedAgent(node, random, (report) => loop.takeIn(id, report), cluster.starts));
     }
     return cluster;

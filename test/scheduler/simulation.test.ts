@@ -160,6 +160,7 @@ class World {
   async calm(): Promise<void> {
     for (const agent of this.agents) {
       agent.node.drain = null;
+      this.cluster.state.saveNode(agent.node);
       this.cluster.bringBack(agent);
     }
     this.cluster.loop.visitDaemons();

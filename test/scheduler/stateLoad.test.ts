@@ -54,7 +54,7 @@ async function committed(state: State, store: Store): Promise<void> {
 
 it('has nothing to say of whole records, and of none', async () => {
   const state = await State.load(await whole(), 'new', PROOFS);
-  expect({ notes: state.notes, changes: state.hasChanges }).toEqual({ notes: [], changes: false });
+  expect({ notes: state.notes, changes: state.changeCount }).toEqual({ notes: [], changes: 0 });
   expect(state.meta).toEqual(META);
   const empty = await State.load(openMemoryStore(), 'new', PROOFS);
   expect(empty.notes).toEqual([]);
@@ -120,7 +120,7 @@ it('is to be rebuilt after damage, durably, with the events from the last gap on
   await committed(again, store);
   const third = await State.load(store, 'new', PROOFS);
   expect(third.meta).toEqual(again.meta);
-  expect(third.hasChanges).toBe(false);
+  expect(third.changeCount).toBe(0);
   expect(await store.get(keys.damage)).toBeUndefined();
 });
 

@@ -62,9 +62,9 @@ it('looks at all of a workload that is to stop, and of a daemon', async () => {
   expect(daemon.change({ status: 'starting', node: 'n1' })).toBe('all');
 });
 
-it('looks at all when an instance comes or goes', async () => {
+it('looks at the status alone when an instance comes, and at all when one that is wanted goes', async () => {
   const { state, workload, instance, visitedBy } = await prepared();
-  expect(visitedBy(() => state.addInstance(newInstance(workload, '1')))).toBe('all');
+  expect(visitedBy(() => state.addInstance(newInstance(workload, '1')))).toBe('status');
   expect(visitedBy(() => state.removeInstance(instance))).toBe('all');
   expect([...state.instances.keys()]).toEqual([instanceKey({ uid: 'u1', slot: '1' })]);
 });

@@ -28,7 +28,10 @@ const untilWeb = (what: string, test: (w: ReturnType<PlayedCluster['service']['w
 
 test('one event tells of all instances that wait for a secret, and all start when it is set', async () => {
   await cluster.service.submit({ id: 'web', ...SPEC, replicas: 20 });
-  await untilWeb('waits', ({ instances }) => instances!.every((i) => i.statusReason?.startsWith('secret db is not')));
+  await untilWeb(
+    'waits',
+    ({ instances }) => instances!.filter((i) => i.statusReason?.startsWith('secret db is not')).length === 20,
+  );
   expect(cluster.starts).toEqual([]);
   expect(cluster.events.filter(({ type }) => type === 'instance.unplaceable')).toHaveLength(1);
   await cluster.service.setSecret('db', Buffer.from('x'));

@@ -72,6 +72,10 @@ interface Listener {
   heardAtMs: number;
   usageDueMs: number;
   bufferedAtMostBytes: number;
+  /** It takes changes of one turn together. */
+  together: boolean;
+  /** Of those that it takes together, what has not been sent yet. */
+  unsent: InstanceReport[];
 }
 
 export class Events {
@@ -97,10 +101,18 @@ export class Events {
 
   /** A scheduler hears of its own instances only; who merely listens, of all. */
   tellInstance(instance: InstanceReport, clusterId: string | null): void {
-    this.#tellAll(
-      { type: 'instance', instance },
-      ({ scheduler }) => scheduler === null || scheduler.clusterId === clusterId,
-    );
+    if (this.#listeners.size === 0) return;
+    let text: string | null = null;
+    for (const listener of this.#listeners) {
+      if (listener.scheduler !== null && listener.scheduler.clusterId !== clusterId) continue;
+      if (listener.together) {
+        listener.unsent.push(instance);
+        if (listener.unsent.length === 1) setImmediate(() => sendReports(listener));
+        continue;
+      }
+      text ??= JSON.stringify({ type: 'instance', instance } satisfies AgentMessage);
+      send(listener, text);
+    }
   }
 
   /**
@@ -127,8 +139,10 @@ export class Events {
   async close(): Promise<void> {
     await Promise.all(
       [...this.#listeners].map(
-        ({ socket }) =>
+        (listener) =>
           new Promise<void>((resolve) => {
+            const { socket } = listener;
+            sendReports(listener);
             const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS);
             socket.once('close', () => {
               clearTimeout(timer);
@@ -182,6 +196,8 @@ export class Events {
       heardAtMs: nowMs,
       usageDueMs: nowMs + USAGE_EVERY_MS,
       bufferedAtMostBytes: BUFFERED_AT_MOST_BYTES + Buffer.byteLength(hello),
+      together: false,
+      unsent: [],
     };
     this.#listeners.add(listener);
     socket.on('pong', () => {
@@ -248,6 +264,7 @@ export class Events {
     if (sentAtMs === undefined) return;
     const { epoch } = listener.scheduler!;
     this.means.session.begin(message, epoch, sentAtMs, listener);
+    listener.together = message.together === true;
     this.means.membership.noteLease(message.leaseMs);
     if (message.heartbeatMs === listener.heartbeatMs) return;
     listener.heartbeatMs = message.heartbeatMs;
@@ -273,10 +290,9 @@ export class Events {
     if (withUsage && listener.socket.readyState === WebSocket.OPEN) listener.socket.ping();
   }
 
-  #tellAll(message: AgentMessage, isFor: (listener: Listener) => boolean = () => true): void {
-    if (this.#listeners.size === 0) return;
+  #tellAll(message: AgentMessage): void {
     const text = JSON.stringify(message);
-    for (const listener of this.#listeners) if (isFor(listener)) send(listener, text);
+    for (const listener of this.#listeners) send(listener, text);
   }
 }
 
@@ -287,7 +303,19 @@ function takeSent({ sentAtMs }: Listener, n: number): number | undefined {
   return at;
 }
 
-function send({ socket, bufferedAtMostBytes }: Listener, text: string): void {
+/** Before anything else that is sent after them. */
+function sendReports(listener: Listener): void {
+  const { unsent } = listener;
+  if (unsent.length === 0) return;
+  listener.unsent = [];
+  const message: AgentMessage =
+    unsent.length === 1 ? { type: 'instance', instance: unsent[0]! } : { type: 'instances', instances: unsent };
+  send(listener, JSON.stringify(message));
+}
+
+function send(listener: Listener, text: string): void {
+  sendReports(listener);
+  const { socket, bufferedAtMostBytes } = listener;
   if (socket.readyState !== WebSocket.OPEN) return;
   if (socket.bufferedAmount > bufferedAtMostBytes) socket.terminate();
   else socket.send(text);

@@ -242,6 +242,12 @@ export const heartbeatMessageSchema = z.object({
 /** At once at every change of an instance. */
 export const instanceMessageSchema = z.object({ type: z.literal('instance'), instance: instanceReportSchema });
 
+/** In their order, in place of an `instance` message each: to a scheduler whose session says that it takes them `together`. */
+export const instancesMessageSchema = z.object({
+  type: z.literal('instances'),
+  instances: z.array(instanceReportSchema),
+});
+
 /** The agent stops its workloads and ends; it takes no more starts. Not sent by one that leaves them running. */
 export const leavingMessageSchema = z.object({ type: z.literal('leaving') });
 
@@ -265,6 +271,7 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   helloMessageSchema,
   heartbeatMessageSchema,
   instanceMessageSchema,
+  instancesMessageSchema,
   tailsMessageSchema,
   leavingMessageSchema,
 ]);
@@ -284,6 +291,8 @@ export const sessionMessageSchema = z.object({
   leaseMs: z.int().min(1),
   /** From the same moment on, starts are executed so long: no verdict can come earlier. */
   startWithinMs: z.int().min(1),
+  /** Changes of instances that happen at once may come in one message. */
+  together: z.boolean().optional(),
 });
 export type SessionMessage = z.infer<typeof sessionMessageSchema>;
 

@@ -11,7 +11,6 @@ import {
   type KeptInstance,
   keptInstancesSchema,
   type Started,
-  type StartInstance,
   type StopBatch,
   startedSchema,
 } from '../contract/agentApi';
@@ -137,19 +136,20 @@ export class AgentClient {
     this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorFor(address) });
   }
 
-  /** One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
-  start(instances: readonly StartInstance[], timeoutMs: number): Promise<BatchAnswer<Started>[]> {
-    return this.batch('/start', instances, timeoutMs, startedSchema);
+  /** @param commands JSON of a `StartInstance` each. One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
+  start(commands: readonly string[], timeoutMs: number): Promise<BatchAnswer<Started>[]> {
+    return this.batch('/start', commands, timeoutMs, startedSchema);
   }
 
   /** Begins to stop; what comes of it arrives on the event connection. @throws like `start` */
   stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]> {
-    return this.batch('/stop', instances, timeoutMs, z.unknown());
+    const commands = instances.map((one) => JSON.stringify(one));
+    return this.batch('/stop', commands, timeoutMs, z.unknown());
   }
 
   /** Resolves when it is about to begin. @throws MorchError as the agent answers; NODE_UNREACHABLE as for `start` */
   async drill(command: DrillCommand, timeoutMs: number): Promise<void> {
-    await this.post('/drill', command, timeoutMs, 202);
+    await this.post('/drill', JSON.stringify(command), timeoutMs, 202);
   }
 
   /** What the agent was told to run. @throws MorchError NODE_UNREACHABLE, or what the agent refuses with */
@@ -188,13 +188,15 @@ export class AgentClient {
 
   private async batch<T>(
     path: string,
-    instances: readonly unknown[],
+    commands: readonly string[],
     timeoutMs: number,
     answerSchema: z.ZodType<T>,
   ): Promise<BatchAnswer<T>[]> {
-    const { results } = (await this.post(path, { instances }, timeoutMs, 200)) as { results?: unknown };
+    const { results } = (await this.post(path, `{"instances":[${commands.join(',')}]}`, timeoutMs, 200)) as {
+      results?: unknown;
+    };
     const answers = Array.isArray(results) ? results.map((result) => answerOf(result, answerSchema)) : [];
-    if (answers.length !== instances.length || answers.includes(null)) {
+    if (answers.length !== commands.length || answers.includes(null)) {
       throw new MorchError(
         'NODE_UNREACHABLE',
         `The agent at ${urlHost(this.address)} answered ${path} in a form that is not known.`,
@@ -204,13 +206,13 @@ export class AgentClient {
   }
 
   /** @returns the body of an answer of that status; another one is a problem */
-  private async post(path: string, command: unknown, timeoutMs: number, expectedStatus: number): Promise<unknown> {
+  private async post(path: string, command: string, timeoutMs: number, expectedStatus: number): Promise<unknown> {
     try {
       const response = await this.pool.request({
         method: 'POST',
         path,
         headers: { 'content-type': 'application/json', ...credentialsFor(this.address) },
-        body: JSON.stringify(command),
+        body: command,
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,
       });

@@ -236,6 +236,9 @@ export class NodeLink {
       case 'instance':
         this.listener.onInstance(message.instance);
         break;
+      case 'instances':
+        for (const instance of message.instances) this.listener.onInstance(instance);
+        break;
       case 'tails':
         this.listener.onTails(message);
         break;
@@ -243,13 +246,21 @@ export class NodeLink {
         this.listener.onLeaving();
         break;
     }
-    this.judge();
+    // With a sign of life all that is due comes later: the timer that is set looks early enough.
+    if (this.status !== 'healthy') this.judge();
   }
 
   private beginSession(session: number): void {
     const { heartbeatMs, leaseMs } = this.policy;
     this.hasSession = true;
-    this.send({ type: 'session', session, heartbeatMs, leaseMs, startWithinMs: startWithinMs(this.policy) });
+    this.send({
+      type: 'session',
+      session,
+      heartbeatMs,
+      leaseMs,
+      startWithinMs: startWithinMs(this.policy),
+      together: true,
+    });
     this.listener.onSession();
   }
 

@@ -8,14 +8,23 @@ import { MorchError } from '../contract/errors';
 import { pickProcess } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
-import { type InstanceRecord, originOf } from './core/model';
+import { type InstanceRecord, originOf, type WorkloadRecord } from './core/model';
 import type { Secrets } from './secrets/secrets';
+import { Slice } from './slice';
 import type { State } from './state';
 
-const BATCH = 64;
+const BATCH = 256;
 /** Half of what an agent takes in one request. */
 const BATCH_BYTES = 4 * 1024 ** 2;
 const CALLS_AT_ONCE = 4;
+/** While many instances wait for a place, starts are held back for more of the same node: so long for each that waits, */
+const HELD_MS_EACH = 0.01;
+/** and no longer. */
+const HELD_AT_MOST_MS = 5_000;
+/** How often those held back are looked at. */
+const HELD_LOOK_MS = 50;
+/** Of the event loop, in one turn. */
+const SEND_MS = 8;
 const RETRY_MS = 500;
 /** Beyond the grace of what a start may have to stop first. */
 const CALL_TIMEOUT_MS = 15_000;
@@ -56,7 +65,8 @@ interface Call<T> {
 }
 
 interface Sender {
-  start(instances: readonly StartInstance[], timeoutMs: number): Promise<BatchAnswer<Started>[]>;
+  /** @param commands JSON of a `StartInstance` each */
+  start(commands: readonly string[], timeoutMs: number): Promise<BatchAnswer<Started>[]>;
   stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]>;
 }
 
@@ -77,12 +87,20 @@ class NodeQueue {
   /** What has ended, but must be known to its agent until no start of it can arrive any more. */
   readonly held = new Map<string, GenerationId>();
   calls = 0;
+  /** Since when it has starts to send. */
+  startsSinceMs = 0;
 }
 
 const generationKey = (t: GenerationId): string => `${t.uid}/${t.slot}/${t.generation}`;
 
 export class Outbox {
   private readonly queues = new Map<string, NodeQueue>();
+  /** Nodes for which there is something to send, or to look at. */
+  private readonly toFlush = new Set<string>();
+  private flushing = false;
+  private readonly held = new Set<string>();
+  private heldTimer: NodeJS.Timeout | null = null;
+  private readonly shared = new WeakMap<WorkloadRecord, { version: number; revision: number; text: string }>();
   private closed = false;
 
   constructor(
@@ -104,8 +122,9 @@ export class Outbox {
       const queue = this.queueOf(node);
       const key = `start ${generationKey(instance)}`;
       if (queue.sent.has(key)) return;
+      if (queue.starts.size === 0) queue.startsSinceMs = performance.now();
       queue.starts.set(key, { instance, generation: instance.generation });
-      this.flush(node, queue);
+      this.flush(node);
     } else if (instance.status === 'stopping' && (isUnwanted(instance, workload) || instance.replacing !== null)) {
       this.stop(node, { ...instance, instanceId: instance.id, graceMs: workload.spec.stop.graceMs });
     }
@@ -116,7 +135,7 @@ export class Outbox {
     const key = `stop ${generationKey(target)}`;
     if (queue.sent.has(key)) return;
     queue.stops.set(key, target);
-    this.flush(nodeId, queue);
+    this.flush(nodeId);
   }
 
   /** A generation has ended there: nothing is to be sent about it any more. */
@@ -154,6 +173,7 @@ export class Outbox {
   close(): void {
     this.closed = true;
     this.queues.clear();
+    if (this.heldTimer !== null) clearTimeout(this.heldTimer);
   }
 
   private queueOf(nodeId: string): NodeQueue {
@@ -165,32 +185,68 @@ export class Outbox {
     return queue;
   }
 
-  private flush(nodeId: string, queue: NodeQueue): void {
-    setImmediate(() => {
-      while (!this.closed && queue.calls < CALLS_AT_ONCE) {
-        const sender = this.state.runtimeOf(nodeId).session === null ? null : this.senderOf(nodeId);
-        if (sender === null) {
-          // The next inventory has everything looked at again.
-          queue.starts.clear();
-          queue.stops.clear();
-          return;
-        }
-        if (queue.stops.size > 0) void this.sendStops(nodeId, queue, sender);
-        else if (queue.starts.size > 0) void this.sendStarts(nodeId, queue, sender);
-        else return;
+  private flush(nodeId: string): void {
+    this.toFlush.add(nodeId);
+    if (this.flushing) return;
+    this.flushing = true;
+    setImmediate(() => this.flushAll());
+  }
+
+  /** As many nodes as it comes to in a turn; those whose starts are held back later. */
+  private flushAll(): void {
+    this.flushing = false;
+    const slice = new Slice(SEND_MS);
+    const heldMs = Math.min(HELD_AT_MOST_MS, HELD_MS_EACH * this.state.placesToCome);
+    const readyBeforeMs = performance.now() - heldMs;
+    for (const nodeId of this.toFlush) {
+      if (this.closed) return;
+      if (slice.isOver) {
+        this.flush(nodeId);
+        return;
       }
-    });
+      this.toFlush.delete(nodeId);
+      const queue = this.queues.get(nodeId);
+      if (queue === undefined) continue;
+      const { starts, stops, startsSinceMs } = queue;
+      const mayWait = stops.size === 0 && starts.size > 0 && starts.size < BATCH;
+      if (mayWait && startsSinceMs > readyBeforeMs) this.holdBack(nodeId);
+      else this.flushNode(nodeId, queue);
+    }
+  }
+
+  private holdBack(nodeId: string): void {
+    this.held.add(nodeId);
+    this.heldTimer ??= setTimeout(() => {
+      this.heldTimer = null;
+      for (const id of this.held) this.flush(id);
+      this.held.clear();
+    }, HELD_LOOK_MS);
+  }
+
+  private flushNode(nodeId: string, queue: NodeQueue): void {
+    while (!this.closed && queue.calls < CALLS_AT_ONCE) {
+      const sender = this.state.runtimeOf(nodeId).session === null ? null : this.senderOf(nodeId);
+      if (sender === null) {
+        // The next inventory has everything looked at again.
+        queue.starts.clear();
+        queue.stops.clear();
+        return;
+      }
+      if (queue.stops.size > 0) void this.sendStops(nodeId, queue, sender);
+      else if (queue.starts.size > 0) void this.sendStarts(nodeId, queue, sender);
+      else return;
+    }
   }
 
   private async sendStarts(nodeId: string, queue: NodeQueue, sender: Sender): Promise<void> {
-    const wanted: { key: string; sent: SentStart; command: StartInstance }[] = [];
+    const wanted: { key: string; sent: SentStart; command: string }[] = [];
     let bytes = 0;
     for (const [key, { instance, generation }] of queue.starts) {
       if (wanted.length === (queue.oneByOne ? 1 : BATCH)) break;
       const awaited = instance.node === nodeId && instance.generation === generation && awaitsStart(instance);
       const command = awaited ? this.commandOf(instance, nodeId) : null;
       if (command !== null) {
-        bytes += JSON.stringify(command).length;
+        bytes += command.length;
         if (wanted.length > 0 && bytes > BATCH_BYTES) break;
         wanted.push({ key, command, sent: { instance, generation, attemptsUsed: instance.attempts } });
       }
@@ -295,7 +351,7 @@ export class Outbox {
       if (!this.closed) setTimeout(again, RETRY_MS).unref();
     } finally {
       queue.calls -= 1;
-      this.flush(nodeId, queue);
+      if (queue.starts.size + queue.stops.size > 0) this.flush(nodeId);
     }
   }
 
@@ -306,10 +362,10 @@ export class Outbox {
     throw error;
   }
 
-  private commandOf(instance: InstanceRecord, nodeId: string): StartInstance | null {
+  /** JSON of a `StartInstance`; null: it cannot be started now. */
+  private commandOf(instance: InstanceRecord, nodeId: string): string | null {
     const workload = this.state.workloads.get(instance.uid);
     if (workload === undefined) return null;
-    const { kind, restart, stop, secrets } = workload.spec;
     const secretValues = this.secrets.valuesOf(workload.spec);
     if (typeof secretValues === 'string') {
       // Its records have lost them since it was placed. A start of it may be on its way, so it stays where it is.
@@ -317,11 +373,7 @@ export class Outbox {
       return null;
     }
     const { clusterId, epoch } = this.state.term;
-    return {
-      kind,
-      ...pickProcess(workload.spec),
-      restart,
-      stop,
+    const own: Omit<StartInstance, keyof ReturnType<Outbox['sharedOf']>> = {
       instanceId: instance.id,
       uid: instance.uid,
       generation: instance.generation,
@@ -330,8 +382,24 @@ export class Outbox {
       clusterId,
       epoch,
       session: this.state.runtimeOf(nodeId).session!,
-      workload: originOf(workload, this.state.proofs.testimonyOf(workload)),
-      ...(secrets === undefined ? {} : { secretValues }),
+      ...(workload.spec.secrets === undefined ? {} : { secretValues }),
     };
+    return `${this.sharedText(workload)},${JSON.stringify(own).slice(1)}`;
+  }
+
+  /** What all its instances are told, which is most of it: open at the end. */
+  private sharedText(workload: WorkloadRecord): string {
+    const known = this.shared.get(workload);
+    if (known?.version === workload.version && known.revision === workload.revision) return known.text;
+    const { version, revision } = workload;
+    const text = JSON.stringify(this.sharedOf(workload)).slice(0, -1);
+    this.shared.set(workload, { version, revision, text });
+    return text;
+  }
+
+  private sharedOf(workload: WorkloadRecord) {
+    const { kind, restart, stop } = workload.spec;
+    const origin = originOf(workload, this.state.proofs.testimonyOf(workload));
+    return { kind, ...pickProcess(workload.spec), restart, stop, workload: origin };
   }
 }

@@ -179,6 +179,15 @@ export class State {
     return this.instancesByWorkload.get(workload.uid) ?? new Map();
   }
 
+  /** How many instances are about to be placed: those that wait, and those of which there is no record yet. */
+  get placesToCome(): number {
+    let count = this.waiting.fresh.size;
+    for (const [{ goal, spec }, from] of this.workloadsToFill) {
+      if (goal === 'run') count += (spec.replicas ?? 1) - from;
+    }
+    return count;
+  }
+
   /** Whether it is still on record. */
   has(instance: InstanceRecord): boolean {
     return this.instances.get(instanceKey(instance)) === instance;

@@ -332,6 +332,7 @@ class SimulatedAgent {
       heartbeatMs: HEARTBEAT_MS,
       heardAtMs: nowMs,
       usageDueMs: nowMs + USAGE_EVERY_MS,
+      together: false,
       isOver: false,
     };
     connection.listener = listener;
@@ -437,25 +438,28 @@ class SimulatedAgent {
     this.#session.begin(message, listener.scheduler.epoch, sentAtMs, listener);
     this.member.leaseMs = message.leaseMs;
     listener.heartbeatMs = message.heartbeatMs;
+    listener.together = message.together === true;
     this.means.tally.sessions += 1;
   }
 
   /** Everything of one turn in one write. */
   #report(instance) {
-    const { tally, checks } = this.means;
+    const { tally } = this.means;
     tally.reports += 1;
     tally.lastReportAtMs = Date.now();
     if (this.#listeners.size === 0) return;
-    const text = `{"type":"instance","instance":${JSON.stringify(this.instances.reportOf(instance))}}`;
-    checks.message(text);
-    this.#unsaid.push(text);
+    this.#unsaid.push(JSON.stringify(this.instances.reportOf(instance)));
     if (this.#unsaid.length === 1) queueMicrotask(() => this.#say());
   }
 
   #say() {
-    const texts = this.#unsaid;
+    const reports = this.#unsaid;
     this.#unsaid = [];
-    if (texts.length > 0) for (const { connection } of this.#listeners) connection.tell(texts);
+    if (reports.length === 0) return;
+    const each = reports.map((report) => `{"type":"instance","instance":${report}}`);
+    const together = [`{"type":"instances","instances":[${reports.join(',')}]}`];
+    for (const text of [...each, ...together]) this.means.checks.message(text);
+    for (const listener of this.#listeners) listener.connection.tell(listener.together ? together : each);
   }
 
   /** Ids and tokens of what lives here: [instanceId, generation, run] */

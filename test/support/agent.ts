@@ -256,8 +256,10 @@ export class Connection {
   }
 
   reports(instanceId: string): InstanceReport[] {
-    return this.of('instance')
-      .map(({ instance }) => instance)
+    return this.messages
+      .flatMap((message) =>
+        message.type === 'instance' ? [message.instance] : message.type === 'instances' ? message.instances : [],
+      )
       .filter((instance) => instance.instanceId === instanceId);
   }
 

@@ -12,7 +12,7 @@ import type { BlackBox } from './blackBox/blackBox';
 import { fenceEndsMs } from './core/healthPolicy';
 import { hasEnded, judgeReport, takeInReport } from './core/intake';
 import { afterVerdict, judgeAbsence, NOT_LINGERING, outlastLease } from './core/loss';
-import { type InstanceRecord, instanceKey, type NodeRecord, type WorkloadRecord } from './core/model';
+import { HEARD_AT_MS, type InstanceRecord, instanceKey, type NodeRecord, type WorkloadRecord } from './core/model';
 import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
@@ -47,8 +47,6 @@ export class ControlLoop implements OutboxListener {
   private readonly fences: Fences;
   private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
-  /** Monotonic time of the last report of an instance, to tell it from an inventory made before. */
-  private readonly heardAtMs = new WeakMap<InstanceRecord, number>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
   private scheduled = false;
   private timer: NodeJS.Timeout | null = null;
@@ -128,7 +126,7 @@ export class ControlLoop implements OutboxListener {
       this.takeIn(nodeId, report);
     }
     for (const instance of [...this.state.instancesOn(nodeId)]) {
-      const isHeardSince = (this.heardAtMs.get(instance) ?? 0) > connectStartedAtMs;
+      const isHeardSince = (instance[HEARD_AT_MS] ?? 0) > connectStartedAtMs;
       if (present.has(generationKey(instance)) || judgeAbsence(instance, isHeardSince) === 'awaited') {
         this.state.instancesToVisit.add(instance);
       } else {
@@ -156,7 +154,7 @@ export class ControlLoop implements OutboxListener {
     if (judgement !== 'current') return;
     const workload = instance === undefined ? undefined : this.state.workloads.get(instance.uid);
     if (instance === undefined || workload === undefined) return;
-    this.heardAtMs.set(instance, performance.now());
+    instance[HEARD_AT_MS] = performance.now();
     if (report.lost) this.keepTrace(nodeId, instance, report.statusReason, report.exit);
     const intake = takeInReport(instance, workload, nodeId, report, steadyNowMs(), Math.random());
     this.state.updateInstance(instance, intake.patch);
@@ -248,7 +246,7 @@ export class ControlLoop implements OutboxListener {
   }
 
   onStartAnswer({ instance, generation, attemptsUsed }: SentStart, nodeId: string, answer: BatchAnswer<Started>): void {
-    if (this.state.instances.get(instanceKey(instance)) !== instance || isTerminal(instance.status)) return;
+    if (!this.state.has(instance) || isTerminal(instance.status)) return;
     if (instance.node !== nodeId || instance.generation !== generation) return;
     const attempts = attemptsUsed + 1;
     if (answer.ok) {

@@ -5,7 +5,7 @@
 import type { EventType } from '../contract/events';
 import { type InstanceStatus, isTerminal } from '../contract/states';
 import { isUnwanted } from './core/intake';
-import { FRESH, type InstanceRecord, instanceKey, labelsOf, type WorkloadRecord } from './core/model';
+import { FRESH, type InstanceRecord, labelsOf, type WorkloadRecord } from './core/model';
 import { satisfies } from './core/placement';
 import { workloadStatusOf } from './core/workloadStatus';
 import { holdsNonDaemons } from './drain';
@@ -118,7 +118,7 @@ function replaceOutdated(state: State, workload: WorkloadRecord): void {
 
 /** One step nearer to its end, for an instance that is not wanted any more. */
 export function reconcileInstance(state: State, instance: InstanceRecord): void {
-  if (state.instances.get(instanceKey(instance)) !== instance) return;
+  if (!state.has(instance)) return;
   const workload = state.workloads.get(instance.uid);
   if (workload === undefined) {
     state.removeInstance(instance);
@@ -164,7 +164,7 @@ function stopUnplaced(state: State, instance: InstanceRecord, workload: Workload
 /** Nothing of an instance can be alive any more on the node that was lost with it. */
 export function endFence(state: State, instance: InstanceRecord): void {
   const workload = state.workloads.get(instance.uid);
-  if (workload === undefined || state.instances.get(instanceKey(instance)) !== instance) return;
+  if (workload === undefined || !state.has(instance)) return;
   state.updateInstance(instance, { fenced: false });
   if (isUnwanted(instance, workload)) stoppedAtOnce(state, instance, workload);
 }

@@ -87,7 +87,10 @@ export class State {
   private readonly liveByNode = new Map<string, Map<string, number>>();
   private readonly runtimes = new Map<string, NodeRuntime>();
   private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
-  private dirty = new Map<string, () => unknown>();
+  /** By key: what is to be written, or a function that tells it then; undefined is to be deleted. */
+  private dirty = new Map<string, unknown>();
+  /** Most of what changes, so no keys are made for it before it is written. */
+  private dirtyInstances = new Set<InstanceRecord>();
   private events: MorchEvent[] = [];
 
   private constructor(
@@ -190,7 +193,7 @@ export class State {
 
   /** Whether it is still on record. */
   has(instance: InstanceRecord): boolean {
-    return this.instances.get(instanceKey(instance)) === instance;
+    return this.instancesByWorkload.get(instance.uid)?.get(instance.slot) === instance;
   }
 
   countsOf(workload: WorkloadRecord): StatusCounts {
@@ -266,7 +269,7 @@ export class State {
 
   /** After a change of its record that has nothing follow for its instances. */
   noteWorkload(workload: WorkloadRecord): void {
-    this.mark(keys.workload(workload.uid), () => workload);
+    this.mark(keys.workload(workload.uid), workload);
   }
 
   /** Its instances must be gone. */
@@ -280,19 +283,18 @@ export class State {
     this.workloadsToVisit.delete(workload);
     this.workloadsToFill.delete(workload);
     this.workloadsToSettle.delete(workload);
-    this.mark(keys.workload(workload.uid), () => undefined);
+    this.mark(keys.workload(workload.uid), undefined);
   }
 
   /** One that was missing. */
   addInstance(instance: InstanceRecord): void {
-    this.indexInstance(instance);
+    this.enterInstance(instance);
     this.touchInstance(instance, false);
   }
 
   /** @throws Error when the change of status is not in the table, or the record has been removed */
   updateInstance(instance: InstanceRecord, patch: Partial<InstanceRecord>): void {
-    if (this.instances.get(instanceKey(instance)) !== instance)
-      throw new Error(`instance ${instance.id} has been removed`);
+    if (!this.has(instance)) throw new Error(`instance ${instance.id} has been removed`);
     if (patch.status !== undefined) {
       assertTransition(INSTANCE_TRANSITIONS, instance.status, patch.status, `instance ${instance.id}`);
     }
@@ -320,7 +322,8 @@ export class State {
     this.instances.delete(instanceKey(instance));
     this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
     this.instancesToVisit.delete(instance);
-    this.mark(keys.instance(instance.uid, instance.slot), () => undefined);
+    this.dirtyInstances.delete(instance);
+    this.mark(keys.instance(instance.uid, instance.slot), undefined);
   }
 
   addNode(node: NodeRecord): void {
@@ -331,7 +334,7 @@ export class State {
   saveNode(node: NodeRecord): void {
     this.noteDrain(node);
     this.changedNodes.add(node.id);
-    this.mark(keys.node(node.id), () => node);
+    this.mark(keys.node(node.id), node);
   }
 
   setNodeStatus(node: NodeRecord, status: NodeRecord['status'], reason: string | null): void {
@@ -347,7 +350,7 @@ export class State {
     this.changedNodes.add(node.id);
     this.runtimes.delete(node.id);
     this.usage.forget(node.id);
-    this.mark(keys.node(node.id), () => undefined);
+    this.mark(keys.node(node.id), undefined);
   }
 
   /** Whether this mark was told by a store that had something which this one has lost. */
@@ -372,8 +375,8 @@ export class State {
   }
 
   saveMeta(): void {
-    this.mark(keys.meta, () => this.meta);
-    this.mark(keys.metaCopy, () => this.meta);
+    this.mark(keys.meta, this.meta);
+    this.mark(keys.metaCopy, this.meta);
   }
 
   saveRecoveries(): void {
@@ -415,11 +418,11 @@ export class State {
 
   /** A record of another subject, such as an idempotency key. */
   put(key: string, value: unknown): void {
-    this.mark(key, () => value);
+    this.mark(key, value);
   }
 
   delete(key: string): void {
-    this.mark(key, () => undefined);
+    this.mark(key, undefined);
   }
 
   /** Appends to the log of events; it is told once it is durable. */
@@ -443,26 +446,31 @@ export class State {
 
   /** Records that are not durable yet. */
   get changeCount(): number {
-    return this.dirty.size + this.events.length;
+    return this.dirty.size + this.dirtyInstances.size + this.events.length;
   }
 
   /** All that is not durable yet, as it is now. */
   takeChanges(): { ops: StoreOp[]; events: MorchEvent[]; giveBack: () => void } {
-    const { dirty, events } = this;
+    const { dirty, dirtyInstances, events } = this;
     this.dirty = new Map();
+    this.dirtyInstances = new Set();
     this.events = [];
     const ops: StoreOp[] = [];
-    for (const [key, read] of dirty) {
-      const value = read();
+    for (const [key, what] of dirty) {
+      const value: unknown = typeof what === 'function' ? what() : what;
       ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value });
     }
+    // After what is deleted: a slot that has gone may have come again.
+    for (const instance of dirtyInstances)
+      ops.push({ type: 'put', key: keys.instance(instance.uid, instance.slot), value: instance });
     for (const event of events) {
       ops.push({ type: 'put', key: keys.event(event.seq), value: event });
       const uid = event.data.uid;
       if (typeof uid === 'string') ops.push({ type: 'put', key: keys.workloadEvent(uid, event.seq), value: event.seq });
     }
     const giveBack = (): void => {
-      for (const [key, read] of dirty) if (!this.dirty.has(key)) this.dirty.set(key, read);
+      for (const [key, what] of dirty) if (!this.dirty.has(key)) this.dirty.set(key, what);
+      for (const instance of dirtyInstances) if (this.has(instance)) this.dirtyInstances.add(instance);
       this.events = [...events, ...this.events];
     };
     return { ops, events, giveBack };
@@ -470,13 +478,13 @@ export class State {
 
   // ---- indexes
 
-  private mark(key: string, read: () => unknown): void {
-    this.dirty.set(key, read);
+  private mark(key: string, what: unknown): void {
+    this.dirty.set(key, what);
   }
 
   /** @param isAboutAll whether the workload's other instances may be concerned: see reconcileWorkload, which looks at all */
   private touchInstance(instance: InstanceRecord, isAboutAll: boolean): void {
-    this.mark(keys.instance(instance.uid, instance.slot), () => instance);
+    this.dirtyInstances.add(instance);
     this.instancesToVisit.add(instance);
     const workload = this.workloads.get(instance.uid);
     if (workload !== undefined) (isAboutAll ? this.workloadsToVisit : this.workloadsToSettle).add(workload);
@@ -516,14 +524,18 @@ export class State {
       this.delete(key);
       return;
     }
-    this.indexInstance(instance);
+    this.enterInstance(instance);
     if (instance.node === null || isTerminal(instance.status) || this.nodes.has(instance.node)) return;
     notes.push(`The record of node ${instance.node} is missing: ${instance.id} waits until it joins again.`);
   }
 
-  private indexInstance(instance: InstanceRecord): void {
+  private enterInstance(instance: InstanceRecord): void {
     this.instances.set(instanceKey(instance), instance);
     this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
+    this.indexInstance(instance);
+  }
+
+  private indexInstance(instance: InstanceRecord): void {
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     }

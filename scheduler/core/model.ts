@@ -28,7 +28,12 @@ export interface WorkloadRecord {
 /** Why a live generation is being stopped to be placed again. */
 export type Replacing = 'revision' | 'drain';
 
+/** Names what is known of an instance only while the scheduler runs: no symbol gets into the store. */
+export const HEARD_AT_MS = Symbol('heardAtMs');
+
 export interface InstanceRecord {
+  /** Monotonic time of its last report, to tell it from an inventory made before. */
+  [HEARD_AT_MS]?: number;
   readonly uid: string;
   /** `0` for `web.0`, the node's id for a daemon. */
   readonly slot: string;

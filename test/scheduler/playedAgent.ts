@@ -50,8 +50,8 @@ export class PlayedAgent {
 
   // ---- what the scheduler asks
 
-  start(commands: readonly StartInstance[]): Promise<BatchAnswer<Started>[]> {
-    return this.answer(() => commands.map((command) => this.startOne(command)));
+  start(commands: readonly string[]): Promise<BatchAnswer<Started>[]> {
+    return this.answer(() => commands.map((command) => this.startOne(JSON.parse(command) as StartInstance)));
   }
 
   stop(targets: StopBatch['instances']): Promise<BatchAnswer<unknown>[]> {

@@ -10,11 +10,13 @@ import { satisfies } from './core/placement';
 import { workloadStatusOf } from './core/workloadStatus';
 import { holdsNonDaemons } from './drain';
 import { emitAbout } from './instanceEvents';
-import type { Slice } from './slice';
+import { Slice } from './slice';
 import type { State } from './state';
 
 /** Slots, between two looks at the clock. */
 const LOOKED_AT_ONCE = 64;
+/** Of the event loop, while a request waits. */
+const ANSWER_MS = 5;
 
 /** Which instances there should be: marks what is to go or to be replaced; what is missing is made by fillWorkload. */
 export function reconcileWorkload(state: State, workload: WorkloadRecord): void {
@@ -29,10 +31,17 @@ export function reconcileWorkload(state: State, workload: WorkloadRecord): void 
   replaceOutdated(state, workload);
 }
 
+/** So that whoever changed a workload sees its instances; of very many the first. */
+export function reconcileForAnswer(state: State, workload: WorkloadRecord): void {
+  reconcileWorkload(state, workload);
+  if (state.workloadsToFill.has(workload)) fillWorkload(state, workload, new Slice(ANSWER_MS));
+}
+
 function reconcileReplicas(state: State, workload: WorkloadRecord): void {
   const { replicas = 1 } = workload.spec;
   for (const instance of state.instancesOf(workload).values()) {
-    if (!instance.surplus && Number(instance.slot) >= replicas) state.updateInstance(instance, { surplus: true });
+    // Of a daemon that it was before, it has names of nodes.
+    if (!instance.surplus && !(Number(instance.slot) < replicas)) state.updateInstance(instance, { surplus: true });
   }
   state.workloadsToFill.set(workload, 0);
 }

@@ -26,7 +26,7 @@ import type { Journal } from './journal';
 import { previewLoss } from './lossPreview';
 import type { NodeRegistry } from './nodeRegistry';
 import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
-import { reconcileWorkload } from './reconcile';
+import { reconcileForAnswer } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import { revertWorkload } from './revert';
 import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
@@ -290,7 +290,7 @@ export class Service implements SchedulerApi {
     const workload = existing ?? this.newWorkload(spec);
     if (existing !== undefined) this.applySpec(existing, spec, 'run');
     this.emit('workload.submitted', workload);
-    reconcileWorkload(this.state, workload);
+    reconcileForAnswer(this.state, workload);
     const answer = this.view(workload);
     const unstore = alsoStore?.(answer);
     await this.commitChange(workload, unstore);
@@ -342,7 +342,7 @@ export class Service implements SchedulerApi {
         throw new MorchError('VERSION_MISMATCH', `Workload ${id} does not exist, so it has no version ${ifMatch}.`);
       const workload = this.newWorkload(spec);
       this.emit('workload.submitted', workload);
-      reconcileWorkload(this.state, workload);
+      reconcileForAnswer(this.state, workload);
       await this.commitChange(workload);
       return { created: true, workload: this.view(workload) };
     }
@@ -416,7 +416,7 @@ export class Service implements SchedulerApi {
       workload.version += 1;
       this.touch(workload);
       this.emit('workload.scaled', workload, { from, to: replicas });
-      reconcileWorkload(this.state, workload);
+      reconcileForAnswer(this.state, workload);
     }
     await this.commitChange(workload);
     if (from !== replicas) this.registry.tellWorkload(workload);

@@ -263,6 +263,7 @@ export class State {
 
   /** After a change of what is wanted of it. */
   saveWorkload(workload: WorkloadRecord): void {
+    this.noteKind(workload);
     this.noteWorkload(workload);
     this.workloadsToVisit.add(workload);
   }
@@ -314,7 +315,8 @@ export class State {
     if (workload !== undefined) {
       workload.generationFloor = Math.max(workload.generationFloor, instance.generation);
       // Where one too many has gone, none is missing.
-      if (instance.surplus && Number(instance.slot) >= (workload.spec.replicas ?? 0)) this.noteWorkload(workload);
+      if (instance.surplus && workload.spec.kind !== 'daemon' && !(Number(instance.slot) < workload.spec.replicas!))
+        this.noteWorkload(workload);
       else this.saveWorkload(workload);
     }
     this.unindexInstance(instance);
@@ -503,6 +505,11 @@ export class State {
     this.changedNodes.add(node.id);
   }
 
+  private noteKind(workload: WorkloadRecord): void {
+    if (workload.spec.kind === 'daemon') this.daemons.add(workload);
+    else this.daemons.delete(workload);
+  }
+
   private noteDrain(node: NodeRecord): void {
     if (node.drain?.state === 'draining') this.drainingNodes.add(node);
     else this.drainingNodes.delete(node);
@@ -511,7 +518,7 @@ export class State {
   private indexWorkload(workload: WorkloadRecord): void {
     this.workloads.set(workload.uid, workload);
     this.uidById.set(workload.spec.id, workload.uid);
-    if (workload.spec.kind === 'daemon') this.daemons.add(workload);
+    this.noteKind(workload);
     if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
   }

@@ -24,10 +24,12 @@ afterEach(async () => {
 /** Submitted while b takes nothing, so that it goes to a. */
 async function submitToA(more: Partial<WorkloadInput> = {}): Promise<InstanceRecord> {
   b.node.cordoned = true;
+  cluster.state.saveNode(b.node);
   await cluster.service.submit(workloadInputSchema.parse({ id: 'web', kind: 'service', command: ['serve'], ...more }));
   await until(() => instance() !== undefined, { what: 'the instance is made' });
   await until(() => instance().node !== null || instance().statusReason !== null, { what: 'it was looked at' });
   b.node.cordoned = false;
+  cluster.state.saveNode(b.node);
   cluster.loop.wake();
   return instance();
 }
@@ -227,6 +229,7 @@ describe('what needs a feature', () => {
     expect(cluster.service.workload('web')).toMatchObject({ status: 'pending', limits, attempts: 0 });
     cluster.kill(b);
     b.node.features = ['limits.cpu', 'limits.memory'];
+    cluster.state.saveNode(b.node);
     cluster.bringBack(b);
     await untilRunning(b);
     expect(instance()).toMatchObject({ generation: 1, attempts: 1 });
@@ -236,6 +239,7 @@ describe('what needs a feature', () => {
     await submitToA();
     await untilRunning(a);
     b.node.features = ['limits.pids'];
+    cluster.state.saveNode(b.node);
     const changed = workloadInputSchema.parse({ kind: 'service', command: ['serve'], limits: { pids: 64 } });
     await cluster.service.apply('web', changed);
     await until(() => a.live[0]?.report.status === 'stopping', { what: 'the old one is being stopped' });

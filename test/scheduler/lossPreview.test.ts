@@ -13,7 +13,10 @@ beforeEach(async () => {
 afterEach(() => cluster.close());
 
 const cordon = (...ids: string[]) => {
-  for (const [id, { node }] of cluster.agents) node.cordoned = ids.includes(id);
+  for (const [id, { node }] of cluster.agents) {
+    node.cordoned = ids.includes(id);
+    cluster.state.saveNode(node);
+  }
 };
 /** All of them on a. */
 async function submit(spec: WorkloadInput): Promise<void> {

@@ -107,8 +107,9 @@ class World {
     expect(this.cluster.state.lastEventSeq).toBe(lastEventSeq);
   }
 
+  /** As they are kept. */
   private recordsOn({ node }: PlayedAgent): unknown[] {
-    const there = [...this.cluster.state.instancesOn(node.id)].map((instance) => ({ ...instance }));
+    const there = [...this.cluster.state.instancesOn(node.id)].map((instance) => JSON.parse(JSON.stringify(instance)));
     return there.sort((a, b) => (`${a.uid}/${a.slot}` < `${b.uid}/${b.slot}` ? -1 : 1));
   }
 

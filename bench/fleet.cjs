@@ -219,8 +219,8 @@ async function checkCopies({ cluster, fleet, instances, ids, check }) {
   check(wrong === 0, `${wrong} instances are not where the scheduler says`);
 }
 
-function describeStep({ seconds, schedulerCpu, fleetCpu, delayMax, residentBytes }) {
-  return `${seconds.toFixed(2)} s; scheduler ${percent(schedulerCpu)} of a core, agents ${percent(fleetCpu)}; late by ${delayMax.toFixed(0)} ms at the most; ${mib(residentBytes)} MiB`;
+function describeStep({ seconds, schedulerCpu, fleetCpu, delayMax, turnCpuMax, residentBytes }) {
+  return `${seconds.toFixed(2)} s; scheduler ${percent(schedulerCpu)} of a core, agents ${percent(fleetCpu)}; late by ${delayMax.toFixed(0)} ms at the most, a turn ${turnCpuMax.toFixed(0)} ms of CPU; ${mib(residentBytes)} MiB`;
 }
 
 function percent(share) {
@@ -258,6 +258,7 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
       show('delayP99', 1),
       show('delayMax', 0),
       show('collectionMax', 0),
+      show('turnCpuMax', 0),
       show('residentBytes', 0, 2 ** -20),
     ];
   });
@@ -277,8 +278,12 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
       ['the scheduler without nodes: resident', figures.emptyMib, 0, 'MiB'],
     ]),
     '  each step: seconds; CPU of scheduler and of all agents, % of a core; heartbeats and probes in a second; how late the',
-    "  event loop was, ms; the longest garbage collection, ms; the scheduler's MiB at its end",
-    ...showTable([['', 's', 'CPU', 'agents', 'beats/s', 'probes/s', 'late p99', 'max', 'gc max', 'MiB'], ...rows]),
+    '  event loop was, ms; the longest garbage collection, and the most CPU time of its thread in one turn of the loop without',
+    "  collections, ms; the scheduler's MiB at its end",
+    ...showTable([
+      ['', 's', 'CPU', 'agents', 'beats/s', 'probes/s', 'late p99', 'max', 'gc max', 'turn', 'MiB'],
+      ...rows,
+    ]),
     ...profiles,
   ];
   return { json: { figures, samples }, lines };

@@ -47,6 +47,10 @@ import type { MayCommand } from './succession';
 const COMPANIONS_AT_MOST = 256;
 /** Under way at present. */
 let companions = 0;
+const STALL_TOLD_EVERY_MS = 100;
+let stallToldAtMs = Number.NEGATIVE_INFINITY;
+const HEARTBEAT = '{"type":"heartbeat"';
+const USAGE = ',"usage":[';
 /** Whom an agent obeys that is commanded by an earlier scheduler, which may be gone already. */
 const ASK_AGAIN_MS = 250;
 
@@ -59,8 +63,8 @@ export interface LinkListener {
   /** The agent has been told that it began. */
   onSession(): void;
   onInstance(report: InstanceReport): void;
-  /** @param text the message as it came */
-  onHeartbeat(message: HeartbeatMessage, text: string): void;
+  /** @param usage JSON of what instances use, as it came: nobody has looked at it */
+  onHeartbeat(message: HeartbeatMessage, usage: string | null): void;
   onTails(message: TailsMessage): void;
   onLeaving(): void;
   onDisconnected(): void;
@@ -208,9 +212,10 @@ export class NodeLink {
   }
 
   private receive(text: string, connectStartedAtMs: number): void {
+    const { rest, usage } = withoutUsage(text);
     let message: AgentMessage;
     try {
-      message = agentMessageSchema.parse(JSON.parse(text));
+      message = agentMessageSchema.parse(JSON.parse(rest));
     } catch (error) {
       this.log.error({ node: this.node.id, err: error }, 'a message of the agent was not understood');
       return;
@@ -228,7 +233,7 @@ export class NodeLink {
         this.beginSession(this.listener.onHello(message, connectStartedAtMs));
         break;
       case 'heartbeat':
-        this.listener.onHeartbeat(message, text);
+        this.listener.onHeartbeat(message, usage);
         // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
         if (this.hasSession && this.status !== 'lost')
           this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
@@ -359,7 +364,11 @@ export class NodeLink {
   }
 
   private stalled(nowMs: number): void {
-    this.log.warn({ node: this.node.id }, 'the scheduler itself stood still; what it missed meanwhile does not count');
+    // Every node finds out for itself.
+    if (nowMs - stallToldAtMs > STALL_TOLD_EVERY_MS) {
+      stallToldAtMs = nowMs;
+      this.log.warn('the scheduler itself stood still; what it missed meanwhile does not count');
+    }
     applyStall(this.health, nowMs, this.policy);
   }
 
@@ -392,4 +401,14 @@ export class NodeLink {
       this.socket = null;
     }
   }
+}
+
+/**
+ * What all instances of a node use is most of a heartbeat, and hardly ever asked for: it is not parsed. An agent puts it last;
+ * within the strings of JSON a quote is escaped, so that these characters are what they seem.
+ */
+function withoutUsage(text: string): { rest: string; usage: string | null } {
+  const at = text.startsWith(HEARTBEAT) ? text.indexOf(USAGE) : -1;
+  if (at < 0 || !text.endsWith(']}')) return { rest: text, usage: null };
+  return { rest: `${text.slice(0, at)}}`, usage: text.slice(at + USAGE.length - 1, -1) };
 }

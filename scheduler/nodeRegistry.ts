@@ -423,9 +423,11 @@ export class NodeRegistry {
       onHello: (hello, connectStartedAtMs) => this.heardInventory(node, hello, connectStartedAtMs),
       onSession: () => this.links.get(node.id)?.tellWorkloads(this.changedWorkloadsOn(node.id)),
       onInstance: (report) => this.loop!.takeIn(node.id, report),
-      onHeartbeat: (message, text) => {
+      onHeartbeat: (message, usage) => {
         this.heardHeartbeat(node, message);
-        if (message.usage !== undefined) this.blackBox.heardUsage(node.id, text);
+        if (usage === null) return;
+        this.state.usage.heard(node.id, usage);
+        this.blackBox.heardUsage(node.id, usage);
       },
       onTails: (message) => this.blackBox.heardTails(node.id, message),
       onLeaving: () => {
@@ -513,7 +515,6 @@ export class NodeRegistry {
     runtime.usageAtMs = Date.now();
     runtime.unseenCpuMillis = 0;
     this.state.changedNodes.add(node.id);
-    if (message.usage !== undefined) this.state.usage.heard(node.id, message.usage);
   }
 
   private judged(

@@ -4,10 +4,12 @@
  * answers its parent over the channel; `askInside` asks. The part does not know of it.
  */
 const inspector = require('node:inspector');
-const { writeFileSync } = require('node:fs');
+const { openSync, readSync, writeFileSync } = require('node:fs');
 const { monitorEventLoopDelay, performance, PerformanceObserver } = require('node:perf_hooks');
 
 const RESOLUTION_MS = 10;
+/** How often at most the turns of the event loop are told apart. */
+const TURN_MS = 1;
 const MARK = 'inside';
 
 if (require.main !== module && process.send !== undefined && process.env.MORCH_PARENT_WATCH === '1') answerParent();
@@ -22,11 +24,15 @@ function answerParent() {
       collections.totalMs += duration;
     }
   }).observe({ entryTypes: ['gc'] });
+  const turns = watchTurns();
   let before = performance.eventLoopUtilization();
   let profiler = null;
 
   const acts = {
-    /** Since it was asked last. Times in ms; how much later than it should a timer fires, collections of garbage included. */
+    /**
+     * Since it was asked last. Times in ms; how much later than it should a timer fires, collections of garbage included;
+     * `turnCpuMax`: the most CPU time that the thread took from one look at the timers to the next, collections apart.
+     */
     loop() {
       const late = (ns) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
       const told = {
@@ -35,6 +41,7 @@ function answerParent() {
         delayMax: late(delay.max),
         collectionMax: collections.longestMs,
         collectionTotal: collections.totalMs,
+        turnCpuMax: turns.longestMs(),
         busyShare: performance.eventLoopUtilization(before).utilization,
         heapUsedBytes: process.memoryUsage().heapUsed,
       };
@@ -63,6 +70,39 @@ function answerParent() {
     if (mark !== MARK) return;
     process.send({ mark, id, result: await acts[act](what) });
   });
+}
+
+/**
+ * A timer that is due at once fires in each turn of the event loop that is long enough to matter: what the thread took on a
+ * CPU since it fired last is the turn's, whatever else ran on the machine meanwhile.
+ */
+function watchTurns() {
+  const file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r');
+  const buffer = Buffer.alloc(64);
+  const cpuMs = () => Number(buffer.toString('latin1', 0, readSync(file, buffer, 0, 64, 0)).split(' ', 1)[0]) / 1e6;
+  let longestMs = 0;
+  let collectedMs = 0;
+  let lastMs = cpuMs();
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) collectedMs += duration;
+  }).observe({ entryTypes: ['gc'] });
+  setInterval(() => {
+    const nowMs = cpuMs();
+    const turnMs = nowMs - lastMs;
+    lastMs = nowMs;
+    // Collections are told of a turn later.
+    setImmediate(() => {
+      longestMs = Math.max(longestMs, turnMs - collectedMs);
+      collectedMs = 0;
+    });
+  }, TURN_MS).unref();
+  return {
+    longestMs() {
+      const told = longestMs;
+      longestMs = 0;
+      return told;
+    },
+  };
 }
 
 function post(session, method) {

@@ -91,7 +91,7 @@ export class BlackBox {
     }
   }
 
-  /** @param text a heartbeat with `usage`, as it came */
+  /** @param text the `usage` of a heartbeat, as it came */
   heardUsage(nodeId: string, text: string): void {
     this.#usage.heard(nodeId, { at: new Date().toISOString(), text });
   }

@@ -2,14 +2,14 @@
  * The last measurements of each node's instances. They come every few seconds for all instances of a node and are hardly
  * ever asked for: so the messages are kept as they came, and read again when they are needed.
  */
-import { heartbeatMessageSchema } from '../../contract/agentApi';
 import type { BlackBoxRecord } from '../../contract/blackBox';
+import { readUsage } from '../instanceUsage';
 
 type UsageSample = BlackBoxRecord['usage'][number];
 
 export interface HeardUsage {
   at: string;
-  /** A heartbeat with `usage`, as it came. */
+  /** The `usage` of a heartbeat, as it came. */
   text: string;
 }
 
@@ -36,8 +36,7 @@ export class UsageLog {
 export function samplesIn(heard: readonly HeardUsage[]): Map<string, UsageSample[]> {
   const samples = new Map<string, UsageSample[]>();
   for (const { at, text } of heard) {
-    const { usage = [] } = heartbeatMessageSchema.pick({ usage: true }).parse(JSON.parse(text));
-    for (const [id, generation, cpuPercent, memoryBytes] of usage) {
+    for (const [id, generation, cpuPercent, memoryBytes] of readUsage(text)) {
       const key = `${id}/${generation}`;
       const known = samples.get(key);
       if (known === undefined) samples.set(key, [{ at, cpuPercent, memoryBytes }]);

@@ -67,8 +67,7 @@ function addInstance(state: State, uid: string, slot: string, more: Partial<Inst
   return instance;
 }
 
-const heartbeat = (usage: [string, number, number, number][]) =>
-  JSON.stringify({ type: 'heartbeat', n: 1, incarnation: 'i', bootId: 'b', system: {}, digest: {}, usage });
+const usageText = (usage: [string, number, number, number][]) => JSON.stringify(usage);
 const listed = async ({ blackBox }: Box, uid: string, slot?: string): Promise<BlackBoxRecord[]> =>
   (await blackBox.list(uid, slot, ALL)).records;
 
@@ -98,15 +97,15 @@ describe('a record', () => {
     for (let i = 1; i <= 8; i += 1)
       blackBox.heardUsage(
         'n1',
-        heartbeat([
+        usageText([
           ['web.0', 2, i, 1_000 * i],
           ['web.0', 1, 99, 99],
         ]),
       );
-    blackBox.heardUsage('n2', heartbeat([['web.0', 2, 77, 77]]));
+    blackBox.heardUsage('n2', usageText([['web.0', 2, 77, 77]]));
     blackBox.lost('n1', [instance], 'because');
     // What is heard or changed later is no part of it.
-    blackBox.heardUsage('n1', heartbeat([['web.0', 2, 9, 9_000]]));
+    blackBox.heardUsage('n1', usageText([['web.0', 2, 9, 9_000]]));
     state.updateInstance(instance, { status: 'recovering', pid: null, node: null });
     expect(await listed(box, 'web')).toEqual([
       {

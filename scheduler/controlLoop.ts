@@ -347,7 +347,7 @@ export class ControlLoop implements OutboxListener {
   private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
     this.reconcile(visited, new Slice(RECONCILE_MS));
     for (const node of this.state.drainingNodes) drainStep(this.state, this.secrets, node, nowMs);
-    const isMoreToPlace = this.placer.place(nowMs, new Slice(PLACE_MS));
+    const isMoreToPlace = this.placer.place(nowMs, PLACE_MS);
     return this.reconcile(visited, new Slice(RECONCILE_MS)) || isMoreToPlace;
   }
 
@@ -414,7 +414,7 @@ export class ControlLoop implements OutboxListener {
   /** Wakes at the next moment that something was put off to. */
   private setTimer(nowMs: number): void {
     if (this.timer !== null) clearTimeout(this.timer);
-    let next = this.state.waiting.nextAtMs;
+    let next = Math.min(this.state.waiting.nextAtMs, nowMs + this.placer.nextReasonsInMs);
     for (const { drain } of this.state.drainingNodes) {
       if (drain !== null && drain.deadlineAtMs > nowMs) next = Math.min(next, drain.deadlineAtMs);
     }

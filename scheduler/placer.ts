@@ -16,9 +16,9 @@ import {
 import { PlacementOrder } from './core/placementOrders';
 import { emitAbout } from './instanceEvents';
 import type { Secrets } from './secrets/secrets';
-import type { Slice } from './slice';
+import { Slice } from './slice';
 import type { State } from './state';
-import type { Parked } from './waiting';
+import type { Circumstances, Parked } from './waiting';
 
 /** Beyond this many of those that wait for the same, their reasons are not kept up to date one by one. */
 const REASONS_KEPT_UP = 100;
@@ -29,9 +29,10 @@ const UNSEEN_CPU_MILLIS = 100;
 const ORDERS_AT_MOST = 256;
 /** So many of those that wait are taken together, workload by workload: each has its own order of the nodes. */
 const TAKEN_TOGETHER = 1_000;
+/** How often the reason of what waits for room is found out again: it takes a look at all nodes. */
+const EXPLAINED_EVERY_MS = 1_000;
 /** Begins what is wanted of nodes: it may be had when the table says that there is more room. */
 const FOR_ROOM = 'room ';
-const NO_COUNTS: ReadonlyMap<string, number> = new Map();
 
 /** What is said of instances that the brake holds. */
 const BRAKED =
@@ -42,9 +43,8 @@ const UNSEEN =
   'held until the lease of nodes that have not told what they run is over, as one of them may still run it';
 
 /** Why an instance has no place now; all that have the same want would be refused as well. */
-interface Refusal {
+interface Refusal extends Circumstances {
   want: string;
-  reason: string;
 }
 
 export class Placer {
@@ -54,6 +54,8 @@ export class Placer {
   /** Of those that count a workload: its uid. */
   readonly #counted = new Map<string, string>();
   readonly #shapes = new WeakMap<WorkloadRecord['spec'], string>();
+  /** Some that wait may do so for other reasons than they were told. */
+  #reasonsAreOld = false;
   /** Of which an event has told that they wait for it. */
   readonly #toldOf = new WeakMap<WorkloadRecord, string>();
 
@@ -65,27 +67,50 @@ export class Placer {
   /**
    * Places as many as it comes to.
    *
-   * @param slice how long it may take
+   * @param forMs how long it may take
    * @returns whether some are left that could not be looked at
    */
-  place(nowMs: number, slice: Slice): boolean {
+  place(nowMs: number, forMs: number): boolean {
     const { waiting, meta } = this.state;
     if (meta.rebuilding) return false;
     waiting.wakeUp(nowMs);
     if (waiting.fresh.size + waiting.parked.size === 0) return false;
     this.#followNodes();
-    // Those that were refused came first.
-    for (const [want, group] of waiting.parked) {
-      if (slice.isOver) return true;
-      if (!want.startsWith(FOR_ROOM) || group.roomVersion !== this.#table.roomVersion)
-        this.#tryAgain(want, group, slice);
-    }
+    const slice = new Slice(forMs);
+    // Those that were refused came first; what has come since is not held up by them.
+    const isMoreParked = this.#tryParked(new Slice(forMs / 2));
     while (waiting.fresh.size > 0) {
       const isPlaced = this.#placeSome(firstByWorkload(waiting.fresh), slice);
       if (slice.isOver) return true;
-      if (!isPlaced) return false;
+      if (!isPlaced) break;
     }
+    return isMoreParked;
+  }
+
+  /** In turn, whatever there is room for. @returns whether there are more that may have room now */
+  #tryParked(slice: Slice): boolean {
+    const { parked } = this.state.waiting;
+    for (const [want, group] of [...parked]) {
+      if (isForRoom(want) && group.roomVersion === this.#table.roomVersion && !this.#isDue(group)) continue;
+      if (slice.isOver) return true;
+      // The others have their turn before it comes again.
+      parked.delete(want);
+      parked.set(want, group);
+      this.#tryAgain(want, group, slice);
+    }
+    const { reasonVersion } = this.#table;
+    this.#reasonsAreOld = [...parked].some(([want, group]) => isForRoom(want) && group.reasonVersion !== reasonVersion);
     return false;
+  }
+
+  /** Whether the reason may be another by now, and it is time to find out. */
+  #isDue({ reasonVersion, explainedAtMs }: Parked): boolean {
+    return reasonVersion !== this.#table.reasonVersion && performance.now() - explainedAtMs >= EXPLAINED_EVERY_MS;
+  }
+
+  /** When there may be other reasons to tell (ms from now on); never: infinite. */
+  get nextReasonsInMs(): number {
+    return this.#reasonsAreOld ? EXPLAINED_EVERY_MS : Number.POSITIVE_INFINITY;
   }
 
   /** @returns whether any of them has left the list: those that have not are not to be placed now */
@@ -116,8 +141,9 @@ export class Placer {
         this.#refuse(instance, workload, refusal);
         continue;
       }
-      group.roomVersion = this.#table.roomVersion;
-      if (refusal.reason !== group.reason) this.#tellReason(group, refusal.reason);
+      const { reason, roomVersion, reasonVersion, explainedAtMs } = refusal;
+      if (reason !== group.reason) this.#tellReason(group, reason);
+      Object.assign(group, { roomVersion, reasonVersion, explainedAtMs });
       return;
     }
   }
@@ -142,17 +168,19 @@ export class Placer {
     const { state } = this;
     const { lingersOn } = instance;
     if (lingersOn !== null && state.meta.brake?.nodes.includes(lingersOn))
-      return { want: `brake ${lingersOn}`, reason: BRAKED };
+      return this.#refusal(`brake ${lingersOn}`, BRAKED);
     if (state.meta.unseenFenced === true && workload.spec.onDisconnect === 'stop')
-      return { want: 'fences', reason: UNSEEN };
+      return this.#refusal('fences', UNSEEN);
     const fault = this.secrets.faultOf(workload.spec);
-    if (fault !== null) return { want: `secrets ${workload.uid}`, reason: fault };
+    if (fault !== null) return this.#refusal(`secrets ${workload.uid}`, fault);
     const isDaemon = workload.spec.kind === 'daemon';
     const want = `${FOR_ROOM}${isDaemon ? `${instance.slot} ${workload.uid}` : this.#shapeOf(workload)}`;
     const known = state.waiting.parked.get(want);
     if (known !== undefined && known.roomVersion === this.#table.roomVersion && !known.instances.has(instance))
-      return { want, reason: known.reason };
+      return { ...known, want };
     if (!isDaemon && this.#placeByOrder(instance, workload)) return null;
+    if (known !== undefined && performance.now() - known.explainedAtMs < EXPLAINED_EVERY_MS)
+      return { ...known, want, roomVersion: this.#table.roomVersion };
     // The records have the last word, and the reasons.
     const placement = choosePlacement(
       { ...askedBy(workload), preferredNode: instance.preferredNode, triedNodes: instance.triedNodes },
@@ -163,7 +191,12 @@ export class Placer {
       this.#follow(placement.nodeId);
       return null;
     }
-    return { want, reason: explainRejections(placement.rejections, isDaemon ? instance.slot : undefined) };
+    return this.#refusal(want, explainRejections(placement.rejections, isDaemon ? instance.slot : undefined));
+  }
+
+  #refusal(want: string, reason: string): Refusal {
+    const { roomVersion, reasonVersion } = this.#table;
+    return { want, reason, roomVersion, reasonVersion, explainedAtMs: performance.now() };
   }
 
   /** @returns false when no node is known that fits */
@@ -201,7 +234,7 @@ export class Placer {
     let order = this.#orders.get(key);
     this.#orders.delete(key);
     if (order === undefined) {
-      const counts = isFirst ? NO_COUNTS : this.state.countByNode(workload);
+      const counts = isFirst ? null : this.state.countByNode(workload);
       if (!isFirst) this.#counted.set(key, workload.uid);
       order = new PlacementOrder(this.#table, asked, counts);
     }
@@ -236,9 +269,10 @@ export class Placer {
     this.#toldOf.delete(workload);
   }
 
-  #refuse(instance: InstanceRecord, workload: WorkloadRecord, { want, reason }: Refusal): void {
+  #refuse(instance: InstanceRecord, workload: WorkloadRecord, refusal: Refusal): void {
     const { state } = this;
-    state.waiting.park(instance, want, reason, this.#table.roomVersion);
+    const { want, reason, roomVersion, reasonVersion, explainedAtMs } = refusal;
+    state.waiting.park(instance, want, { reason, roomVersion, reasonVersion, explainedAtMs });
     if (instance.statusReason !== reason)
       state.updateInstance(instance, {
         statusReason: reason,
@@ -269,6 +303,10 @@ export class Placer {
     if (node === undefined) this.#table.remove(id);
     else this.#table.put(candidateOf(this.state, node));
   }
+}
+
+function isForRoom(want: string): boolean {
+  return want.startsWith(FOR_ROOM);
 }
 
 /** The first of those that wait, by workload. */

@@ -10,9 +10,15 @@ import { steadyNowMs } from './steadyClock';
 export interface Parked {
   readonly instances: Set<InstanceRecord>;
   reason: string;
-  /** Of the table of nodes, when they were last refused. */
+  /** Of the table of nodes, when one of them was last tried. */
   roomVersion: number;
+  /** The same, when the reason was last found out, and that moment (monotonic ms). */
+  reasonVersion: number;
+  explainedAtMs: number;
 }
+
+/** What a refusal goes by. */
+export type Circumstances = Omit<Parked, 'instances'>;
 
 interface Alarm {
   atMs: number;
@@ -57,11 +63,10 @@ export class WaitingList {
   }
 
   /** It was refused. @param want what it wants: all of that are refused until the first of them is not */
-  park(instance: InstanceRecord, want: string, reason: string, roomVersion: number): void {
+  park(instance: InstanceRecord, want: string, circumstances: Circumstances): void {
     this.drop(instance);
-    const group = this.parked.get(want) ?? { instances: new Set(), reason, roomVersion };
-    group.reason = reason;
-    group.roomVersion = roomVersion;
+    const group = this.parked.get(want) ?? { instances: new Set(), ...circumstances };
+    Object.assign(group, circumstances);
     group.instances.add(instance);
     this.parked.set(want, group);
     this.#wants.set(instance, want);

@@ -31,6 +31,8 @@ export class NodeTable {
   rank = new Float64Array(32);
   /** Rises with whatever may let something fit that did not. */
   roomVersion = 0;
+  /** Rises with whatever may be the reason for a refusal, or not any more. */
+  reasonVersion = 0;
   /** Rises when nodes come, go, or are described otherwise: labels and features. */
   describedVersion = 0;
   /** Rows that have changed, the latest last; ~row where it only took an instance. */
@@ -40,6 +42,7 @@ export class NodeTable {
   readonly #rows = new Map<string, number>();
   readonly #free: number[] = [];
   /** By row, as last told. */
+  readonly #closed: (string | null)[] = [];
   readonly #described: Pick<Offer, 'labels' | 'features'>[] = [];
   readonly #sorted: string[] = [];
 
@@ -69,9 +72,12 @@ export class NodeTable {
     this.#stepOf(row);
     setRow(this.open, row, isOpen);
     const isOther = this.#describe(row, offer) || known === undefined;
-    const hasMore =
-      offer.capacity.cpuMillis - offer.allocated.cpuMillis > freeCpu ||
-      offer.capacity.memoryBytes - offer.allocated.memoryBytes > freeMemory;
+    const moreCpu = offer.capacity.cpuMillis - offer.allocated.cpuMillis - freeCpu;
+    const moreMemory = offer.capacity.memoryBytes - offer.allocated.memoryBytes - freeMemory;
+    const hasMore = moreCpu > 0 || moreMemory > 0;
+    const closed = offer.cordoned ? 'cordoned' : offer.closed;
+    if (isOther || moreCpu !== 0 || moreMemory !== 0 || this.#closed[row] !== closed) this.reasonVersion += 1;
+    this.#closed[row] = closed;
     if (isOther) this.describedVersion += 1;
     if (isOther || (isOpen && (!wasOpen || hasMore))) this.roomVersion += 1;
     this.#noteChange(row);
@@ -89,6 +95,7 @@ export class NodeTable {
     this.#sorted.splice(at, 1);
     this.#rankFrom(at);
     this.describedVersion += 1;
+    this.reasonVersion += 1;
   }
 
   /** An instance has been placed there. @param unseenCpuMillis what it is taken to use until a measurement shows it */
@@ -98,6 +105,7 @@ export class NodeTable {
     this.unseenCpu[row]! += unseenCpuMillis;
     this.instances[row]! += 1;
     this.#stepOf(row);
+    this.reasonVersion += 1;
     this.#noteChange(~row);
   }
 

@@ -32,11 +32,14 @@ export class PlacementOrder {
   /** Of the table's changes, how many have been followed. */
   #followed = 0;
 
-  /** @param counts live instances of the workload by node, kept up to date; a change of them is one of their node too */
+  /**
+   * @param counts live instances of the workload by node, kept up to date; a change of them is one of their node too. null:
+   *   for the first instance of any workload, none counts
+   */
   constructor(
     private readonly table: NodeTable,
     private readonly asked: Asked,
-    private readonly counts: ReadonlyMap<string, number>,
+    private readonly counts: ReadonlyMap<string, number> | null,
   ) {
     this.#packs = asked.rules.strategy === 'binpack';
   }
@@ -61,7 +64,7 @@ export class PlacementOrder {
 
   /** One more was placed there. @param unseenCpuMillis what it is taken to use until a measurement shows it */
   take(row: number, unseenCpuMillis: number): void {
-    this.#own[row]! += 1;
+    if (this.counts !== null) this.#own[row]! += 1;
     this.table.take(row, this.asked.resources, unseenCpuMillis);
   }
 
@@ -111,8 +114,7 @@ export class PlacementOrder {
   }
 
   #count(row: number): void {
-    if (this.counts.size > 0) this.#own[row] = this.counts.get(this.table.ids[row] ?? '') ?? 0;
-    else this.#own[row] = 0;
+    if (this.counts !== null) this.#own[row] = this.counts.get(this.table.ids[row] ?? '') ?? 0;
   }
 
   #look(row: number): void {

@@ -27,6 +27,7 @@ const PROGRAMS = [
   ],
   [['trues'], ['--runs', '1']],
   [['logs'], ['--runs', '1']],
+  [['placement'], ['--runs', '1']],
   [['fleet'], ['--idle-seconds', '5']],
   [['falseVerdicts'], ['--minutes', '1']],
   [

@@ -83,13 +83,14 @@ async function measureOne({ kind, instances, restarts, 'idle-seconds': idleSecon
   const idleMs = await timed(() => sleep(idleSeconds * 1_000));
   const idleCpuPercent = ((sumOf(pids, cpuSecondsOf) - cpuBefore) / (idleMs / 1e3)) * 100;
   const partsMib = Object.fromEntries(Object.entries(parts).map(([name, own]) => [name, memoryMibOf(own)]));
+  const memoryMib = memoryMibOf(pids);
   await claimSo(supervisor, instances, claim);
   const stopMs = await timed(() => supervisor.stop('many'));
   await claimSo(supervisor, 0, claim);
 
   const restartMs = await measureRestarts(supervisor, beginnings, restarts);
   await supervisor.destroy();
-  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib: memoryMibOf(pids), restartMs };
+  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib, restartMs };
 }
 
 /** A little later than it says, as one of them may have forked and not yet executed. */

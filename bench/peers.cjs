@@ -3,7 +3,7 @@
  * The same work by what else keeps processes running on one machine: a scheduler and one agent of ours, PM2, supervisord, in turn in
  * each run; and a C program, which only starts and stops them.
  *
- *   node bench/peers.cjs [--runs 7] [--instances 1000] [--restarts 20] [--idle-seconds 10] [--install] [--json] [--keep]
+ *   node bench/peers.cjs [--runs 7] [--instances 1000] [--restarts 20] [--idle-seconds 30] [--install] [--json] [--keep]
  *
  * Measured: so many `sleep` from one request until all are reported running, by each one's own account, and one request until they
  * are stopped; the memory of what keeps them running (PSS of all its processes, ours with a shim for each) and its CPU time while
@@ -18,7 +18,7 @@ const { spawn } = require('node:child_process');
 const { performance } = require('node:perf_hooks');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { buildC, measureSleepsInC } = require('./harness/control.cjs');
-const { cpuSecondsOf, killPid, memoryOf } = require('./harness/processes.cjs');
+const { cpuSecondsOf, killPid, memoryOf, residentBytesOf } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { median, showSpread, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -33,7 +33,7 @@ const SETTLE_WITHIN_MS = 5_000;
 
 runBench({
   file: __filename,
-  numbers: { runs: 7, instances: 1_000, restarts: 20, 'idle-seconds': 10 },
+  numbers: { runs: 7, instances: 1_000, restarts: 20, 'idle-seconds': 30 },
   switches: ['install'],
   limitMs: ({ runs, instances, 'idle-seconds': idleSeconds }) =>
     900_000 + runs * (120_000 + instances * 300 + idleSeconds * 3_000),
@@ -80,8 +80,14 @@ async function measureOne({ kind, instances, restarts, 'idle-seconds': idleSecon
   const parts = supervisor.parts();
   const pids = Object.values(parts).flat();
   const cpuBefore = sumOf(pids, cpuSecondsOf);
+  const agentCpuBefore = sumOf(parts.agent ?? [], cpuSecondsOf);
   const idleMs = await timed(() => sleep(idleSeconds * 1_000));
-  const idleCpuPercent = ((sumOf(pids, cpuSecondsOf) - cpuBefore) / (idleMs / 1e3)) * 100;
+  const percentSince = (before, own) => ((sumOf(own, cpuSecondsOf) - before) / (idleMs / 1e3)) * 100;
+  const idleCpuPercent = percentSince(cpuBefore, pids);
+  const agent = parts.agent && {
+    idleCpuPercent: percentSince(agentCpuBefore, parts.agent),
+    residentMb: sumOf(parts.agent, residentBytesOf) / 1e6,
+  };
   const partsMib = Object.fromEntries(Object.entries(parts).map(([name, own]) => [name, memoryMibOf(own)]));
   const memoryMib = memoryMibOf(pids);
   await claimSo(supervisor, instances, claim);
@@ -90,7 +96,7 @@ async function measureOne({ kind, instances, restarts, 'idle-seconds': idleSecon
 
   const restartMs = await measureRestarts(supervisor, beginnings, restarts);
   await supervisor.destroy();
-  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib, restartMs };
+  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib, agent, restartMs };
 }
 
 /** A little later than it says, as one of them may have forked and not yet executed. */
@@ -174,6 +180,10 @@ function report({ samples, kinds, ready, skipped, runs, instances, restarts, 'id
       ]),
     ),
     idleCpuPercent: ofEach(names, (one) => one.idleCpuPercent),
+    agent: {
+      idleCpuPercent: spreadOf(samples.map(({ morch }) => morch.agent.idleCpuPercent)),
+      residentMb: spreadOf(samples.map(({ morch }) => morch.agent.residentMb)),
+    },
     timesFaster: {
       start: ofEach(peers, (one, { morch }) => one.startMs / morch.startMs),
       stop: ofEach(peers, (one, { morch }) => one.stopMs / morch.stopMs),
@@ -214,6 +224,7 @@ function report({ samples, kinds, ready, skipped, runs, instances, restarts, 'id
     `  of morch: ${Object.entries(figures.morchPartsMib)
       .map(([part, spread]) => `${part} ${showSpread(spread, 0)} MiB`)
       .join(', ')}`,
+    `  the agent alone: resident ${showSpread(figures.agent.residentMb, 1)} MB, idle ${showSpread(figures.agent.idleCpuPercent, 2)} % of a core`,
     ...Object.entries(skipped).map(([name, reason]) => `  ${PEERS[name].kind.label} skipped: ${reason}`),
   ];
   return { json: { figures, versions: ready, skipped, samples }, lines };

@@ -3,7 +3,7 @@
  * What `npm run bench` knows by name: a program of this directory, with the flags that make it that measurement. Used by all.cjs;
  * the names are those of the files in results/ as well.
  *
- * `full` are the flags of its full length, where the program's own defaults are not that; `short` those of the short form, null
+ * `subject` is the part of docs/performance.md that shows it; `full` are the flags of its full length, where the program's own defaults are not that; `short` those of the short form, null
  * where there is none: it then runs by its name and in the full length of all.
  */
 const { existsSync } = require('node:fs');
@@ -14,22 +14,41 @@ const SEVEN = ['--runs', '7'];
 const MEASUREMENTS = [
   {
     name: 'spawn',
+    subject: 'node',
     line: 'one start of /bin/true through the shim, by the addon, by child_process and in C, from a parent of 80 MB',
     short: ['--runs', '3', '--count', '200'],
   },
   {
     name: 'spawn-500mb',
+    subject: 'node',
     program: 'spawn',
     line: 'the same from a parent of 500 MB',
     always: ['--rss-mb', '500'],
     short: null,
   },
-  { name: 'submit', line: 'one workload from POST, and from `morch submit`, until it runs', short: ['--runs', '5'] },
-  { name: 'tls', line: 'what mutual TLS costs, two clusters side by side', short: ['--runs', '3', '--starts', '20'] },
-  { name: 'restart', line: 'the scheduler killed under submissions', full: SEVEN, short: ['--runs', '2'] },
-  { name: 'recovery', line: 'one node of three dies', short: ['--runs', '2'] },
+  {
+    name: 'submit',
+    subject: 'scheduler',
+    line: 'one workload from POST, and from `morch submit`, until it runs',
+    short: ['--runs', '5'],
+  },
+  {
+    name: 'tls',
+    subject: 'scheduler',
+    line: 'what mutual TLS costs, two clusters side by side',
+    short: ['--runs', '3', '--starts', '20'],
+  },
+  {
+    name: 'restart',
+    subject: 'scheduler',
+    line: 'the scheduler killed under submissions',
+    full: SEVEN,
+    short: ['--runs', '2'],
+  },
+  { name: 'recovery', subject: 'fleet', line: 'one node of three dies', short: ['--runs', '2'] },
   {
     name: 'recovery-fast',
+    subject: 'fleet',
     program: 'recovery',
     line: 'the same under the fast profile',
     always: ['--profile', 'fast'],
@@ -37,19 +56,33 @@ const MEASUREMENTS = [
   },
   {
     name: 'thousand',
+    subject: 'node',
     line: '1,000 sleeps on three agents started, kept idle, stopped; against C',
     full: SEVEN,
     short: ['--runs', '1', '--idle-seconds', '10'],
   },
-  { name: 'shim', line: 'the memory of a shim, and of one more instance', full: SEVEN, short: ['--runs', '1'] },
+  {
+    name: 'shim',
+    subject: 'node',
+    line: 'the memory of a shim, and of one more instance',
+    full: SEVEN,
+    short: ['--runs', '1'],
+  },
   {
     name: 'restartInPlace',
+    subject: 'node',
     line: 'an instance killed, and started again by its agent',
     short: ['--runs', '1'],
   },
-  { name: 'agentRestarts', line: 'an agent killed over and over under 50 workloads', short: ['--runs', '10'] },
+  {
+    name: 'agentRestarts',
+    subject: 'node',
+    line: 'an agent killed over and over under 50 workloads',
+    short: ['--runs', '10'],
+  },
   {
     name: 'agentRestarts-busy',
+    subject: 'node',
     program: 'agentRestarts',
     line: 'the same while starts and stops are under way',
     always: ['--busy'],
@@ -57,36 +90,59 @@ const MEASUREMENTS = [
   },
   {
     name: 'trues',
+    subject: 'node',
     line: '10,000 × /bin/true through one agent; against C',
     full: SEVEN,
     short: ['--runs', '1', '--count', '3000'],
   },
-  { name: 'logs', line: '1 GiB of output through three rotations', full: SEVEN, short: ['--runs', '1'] },
+  {
+    name: 'logs',
+    subject: 'node',
+    line: '1 GiB of output through three rotations',
+    full: SEVEN,
+    short: ['--runs', '1'],
+  },
   {
     name: 'http',
+    subject: 'scheduler',
     line: 'submissions and lists over HTTP; against a bare Express server',
     short: ['--runs', '1'],
   },
-  { name: 'store', line: 'durable records of the store; against LevelDB itself', short: ['--runs', '1'] },
+  {
+    name: 'store',
+    subject: 'scheduler',
+    line: 'durable records of the store; against LevelDB itself',
+    short: ['--runs', '1'],
+  },
   {
     name: 'schedulerStart',
+    subject: 'scheduler',
     line: 'a scheduler started over 100,000 and 1,000,000 instances',
     short: ['--runs', '1'],
   },
-  { name: 'placement', line: 'placements over 10,000 nodes', short: ['--runs', '1'] },
+  { name: 'placement', subject: 'scheduler', line: 'placements over 10,000 nodes', short: ['--runs', '1'] },
   {
     name: 'peers',
+    subject: 'peers',
     line: '1,000 sleeps on one node, started, idle, killed, stopped; against PM2, supervisord and C',
     short: ['--runs', '1', '--idle-seconds', '5'],
   },
   {
     name: 'peersJobs',
+    subject: 'peers',
     line: 'short jobs, one by one and as one of many; against Slurm',
     short: ['--runs', '1', '--count', '500', '--peer-count', '100'],
   },
-  { name: 'fleet', line: '2,000 instances on 100 simulated nodes', full: SEVEN, short: ['--idle-seconds', '5'] },
+  {
+    name: 'fleet',
+    subject: 'fleet',
+    line: '2,000 instances on 100 simulated nodes',
+    full: SEVEN,
+    short: ['--idle-seconds', '5'],
+  },
   {
     name: 'fleet-5000',
+    subject: 'fleet',
     program: 'fleet',
     line: '200,000 instances on 5,000 simulated nodes, of which a tenth dies',
     always: ['--nodes', '5000', '--instances', '200000'],
@@ -95,6 +151,7 @@ const MEASUREMENTS = [
   },
   {
     name: 'c1m',
+    subject: 'fleet',
     program: 'fleet',
     line: '1,000,000 instances on 5,000 simulated nodes',
     always: ['--nodes', '5000', '--instances', '1000000'],
@@ -103,6 +160,7 @@ const MEASUREMENTS = [
   },
   {
     name: 'fleet-watch',
+    subject: 'fleet',
     program: 'fleet',
     line: '5,000 simulated nodes watched for 30 minutes, twice, in which nothing fails',
     always: ['--nodes', '5000', '--instances', '20000', '--idle-seconds', '1800'],
@@ -110,12 +168,14 @@ const MEASUREMENTS = [
   },
   {
     name: 'falseVerdicts',
+    subject: 'fleet',
     line: 'a machine kept busy by other work, on which nothing fails',
     short: ['--minutes', '1'],
   },
 ]
-  .map(({ name, program = name, line, always = [], full = [], short }) => ({
+  .map(({ name, subject, program = name, line, always = [], full = [], short }) => ({
     name,
+    subject,
     file: path.join(__dirname, `${program}.cjs`),
     line,
     always,

@@ -68,7 +68,7 @@ async function runBench({ file, numbers: defaults, texts: textDefaults = {}, swi
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
     const flags = { ...numbers, ...texts, ...switches };
     const all = { program: path.basename(file), machine, flags, ...report.json, failures, tookSeconds };
-    if (save !== undefined) saveReport(save, all, process.argv.slice(2));
+    if (save !== undefined) saveReport(save, { ...all, report: report.lines }, process.argv.slice(2));
     if (json) process.stdout.write(textOf(all));
     else {
       const verdict =

@@ -38,7 +38,8 @@ function rounded(_name, value) {
 
 /**
  * @param file   where to; its directory is made
- * @param report of the program; its `samples`, which may be long, are left out: spreads have the values of all runs
+ * @param report of the program; its `samples`, which may be long, are left out: spreads have the values of all runs. Its lines are
+ *   kept as they are printed, for those who read
  * @param args   the program was called with
  */
 function saveReport(file, { samples: _, ...report }, args) {

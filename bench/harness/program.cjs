@@ -9,7 +9,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { destroyAll } = require('./ending.cjs');
-const { describeMachine, saveReport, showMachine, textOf } = require('./results.cjs');
+const { describeMachine, describeOrigin, saveReport, showMachine, textOf } = require('./results.cjs');
 
 /** Beside the benchmark's own flags. */
 const COMMON_FLAGS = {
@@ -60,14 +60,14 @@ async function runBench({ file, numbers: defaults, texts: textDefaults = {}, swi
   setTimeout(() => void abort(`not done within ${limit / 1e3} s`, 1), limit).unref();
   const startedAtMs = Date.now();
   try {
-    const machine = describeMachine();
+    const [machine, origin] = [describeMachine(), describeOrigin()];
     const report = await main({ numbers, texts, switches, check, say });
     if (ending) return;
     await cleanUp({ keep: keep && failures.length > 0, say });
     if (ending) return;
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
     const flags = { ...numbers, ...texts, ...switches };
-    const all = { program: path.basename(file), machine, flags, ...report.json, failures, tookSeconds };
+    const all = { program: path.basename(file), ...origin, machine, flags, ...report.json, failures, tookSeconds };
     if (save !== undefined) saveReport(save, { ...all, report: report.lines }, process.argv.slice(2));
     if (json) process.stdout.write(textOf(all));
     else {

@@ -9,6 +9,11 @@ const os = require('node:os');
 const path = require('node:path');
 const { ROOT } = require('./part.cjs');
 
+/** @returns when and of what the figures are; files may change while a program runs, so it is asked before */
+function describeOrigin() {
+  return { date: new Date().toISOString(), commit: commitOf(ROOT) };
+}
+
 /** @returns what the figures depend on; `load` is the load average at this moment */
 function describeMachine() {
   return {
@@ -46,7 +51,7 @@ function saveReport(file, { samples: _, ...report }, args) {
   mkdirSync(path.dirname(file), { recursive: true });
   const at = args.indexOf('--save');
   const command = ['node', `bench/${report.program}`, ...args.toSpliced(at, 2)].join(' ');
-  writeFileSync(file, textOf({ date: new Date().toISOString(), commit: commitOf(ROOT), command, ...report }));
+  writeFileSync(file, textOf({ command, ...report }));
 }
 
 /** Abbreviated; with `+` when files are changed, results and documents apart; null outside of a checkout. */
@@ -60,4 +65,4 @@ function commitOf(directory) {
   }
 }
 
-module.exports = { describeMachine, saveReport, showMachine, textOf };
+module.exports = { describeMachine, describeOrigin, saveReport, showMachine, textOf };

@@ -18,7 +18,7 @@ const { spawn } = require('node:child_process');
 const { performance } = require('node:perf_hooks');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { buildC, measureSleepsInC } = require('./harness/control.cjs');
-const { cpuSecondsOf, killPid, memoryOf, residentBytesOf } = require('./harness/processes.cjs');
+const { cpuSecondsOf, killPid, memoryOf } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { median, showSpread, showTable, spreadOf } = require('./harness/statistics.cjs');
 const { until } = require('./harness/until.cjs');
@@ -80,14 +80,8 @@ async function measureOne({ kind, instances, restarts, 'idle-seconds': idleSecon
   const parts = supervisor.parts();
   const pids = Object.values(parts).flat();
   const cpuBefore = sumOf(pids, cpuSecondsOf);
-  const agentCpuBefore = sumOf(parts.agent ?? [], cpuSecondsOf);
   const idleMs = await timed(() => sleep(idleSeconds * 1_000));
-  const percentSince = (before, own) => ((sumOf(own, cpuSecondsOf) - before) / (idleMs / 1e3)) * 100;
-  const idleCpuPercent = percentSince(cpuBefore, pids);
-  const agent = parts.agent && {
-    idleCpuPercent: percentSince(agentCpuBefore, parts.agent),
-    residentMb: sumOf(parts.agent, residentBytesOf) / 1e6,
-  };
+  const idleCpuPercent = ((sumOf(pids, cpuSecondsOf) - cpuBefore) / (idleMs / 1e3)) * 100;
   const partsMib = Object.fromEntries(Object.entries(parts).map(([name, own]) => [name, memoryMibOf(own)]));
   const memoryMib = memoryMibOf(pids);
   await claimSo(supervisor, instances, claim);
@@ -96,7 +90,7 @@ async function measureOne({ kind, instances, restarts, 'idle-seconds': idleSecon
 
   const restartMs = await measureRestarts(supervisor, beginnings, restarts);
   await supervisor.destroy();
-  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib, agent, restartMs };
+  return { startMs, stopMs, idleCpuPercent, partsMib, memoryMib, restartMs };
 }
 
 /** A little later than it says, as one of them may have forked and not yet executed. */
@@ -180,10 +174,6 @@ function report({ samples, kinds, ready, skipped, runs, instances, restarts, 'id
       ]),
     ),
     idleCpuPercent: ofEach(names, (one) => one.idleCpuPercent),
-    agent: {
-      idleCpuPercent: spreadOf(samples.map(({ morch }) => morch.agent.idleCpuPercent)),
-      residentMb: spreadOf(samples.map(({ morch }) => morch.agent.residentMb)),
-    },
     timesFaster: {
       start: ofEach(peers, (one, { morch }) => one.startMs / morch.startMs),
       stop: ofEach(peers, (one, { morch }) => one.stopMs / morch.stopMs),
@@ -224,7 +214,6 @@ function report({ samples, kinds, ready, skipped, runs, instances, restarts, 'id
     `  of morch: ${Object.entries(figures.morchPartsMib)
       .map(([part, spread]) => `${part} ${showSpread(spread, 0)} MiB`)
       .join(', ')}`,
-    `  the agent alone: resident ${showSpread(figures.agent.residentMb, 1)} MB, idle ${showSpread(figures.agent.idleCpuPercent, 2)} % of a core`,
     ...Object.entries(skipped).map(([name, reason]) => `  ${PEERS[name].kind.label} skipped: ${reason}`),
   ];
   return { json: { figures, versions: ready, skipped, samples }, lines };

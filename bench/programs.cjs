@@ -57,7 +57,7 @@ const MEASUREMENTS = [
   {
     name: 'thousand',
     subject: 'node',
-    line: '1,000 sleeps on three agents started, kept idle, stopped; against C',
+    line: '1,000 sleeps on agents started, kept idle, stopped; against C',
     full: SEVEN,
     short: ['--runs', '1', '--idle-seconds', '10'],
   },
@@ -106,7 +106,7 @@ const MEASUREMENTS = [
     name: 'http',
     subject: 'scheduler',
     line: 'submissions and lists over HTTP; against a bare Express server',
-    short: ['--runs', '1'],
+    short: ['--runs', '1', '--seconds', '1', '--workloads', '10000'],
   },
   {
     name: 'store',
@@ -117,8 +117,16 @@ const MEASUREMENTS = [
   {
     name: 'schedulerStart',
     subject: 'scheduler',
-    line: 'a scheduler started over 100,000 and 1,000,000 instances',
-    short: ['--runs', '1'],
+    line: 'a scheduler started over 100,000 instances; against a process that only reads as much',
+    short: ['--runs', '1', '--instances', '20000', '--nodes', '500'],
+  },
+  {
+    name: 'schedulerStart-1m',
+    subject: 'scheduler',
+    program: 'schedulerStart',
+    line: 'the same over 1,000,000',
+    always: ['--instances', '1000000'],
+    short: null,
   },
   { name: 'placement', subject: 'scheduler', line: 'placements over 10,000 nodes', short: ['--runs', '1'] },
   {

@@ -42,11 +42,16 @@ function chartsOf(results) {
   ]);
 }
 
+/** The charts whose results are there, each with what barChart takes; without bars that have no figure. */
 function drawable(results) {
-  return CHARTS.filter(({ from }) => from.every((name) => results[name] !== undefined)).map((chart) => ({
-    ...chart,
-    drawing: chart.draw(...chart.from.map((name) => results[name])),
-  }));
+  return CHARTS.filter(({ from }) => from.every((name) => results[name] !== undefined))
+    .map((chart) => ({ ...chart, drawing: withFigures(chart.draw(...chart.from.map((name) => results[name]))) }))
+    .filter(({ drawing }) => drawing.groups.length > 0);
+}
+
+function withFigures(drawing) {
+  const groups = drawing.groups.map(({ label, bars }) => ({ label, bars: bars.filter(({ spread }) => spread) }));
+  return { ...drawing, groups: groups.filter(({ bars }) => bars.length > 0) };
 }
 
 /** @returns the spread of each target; null where its result, or that figure of it, is not there */

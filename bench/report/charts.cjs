@@ -7,7 +7,8 @@ const show = ({ median, min, max }) => {
   return min === max ? text(median) : `${text(median)} (${text(min)}..${text(max)})`;
 };
 
-const bar = (label, tone, spread) => ({ label, tone, spread, text: show(spread) });
+/** @param spread undefined where the result has no such figure; the bar is then left out */
+const bar = (label, tone, spread) => ({ label, tone, spread, text: spread ? show(spread) : '' });
 const TONES = { morch: 'ours', c: 'control' };
 const LABELS = { morch: 'morch', pm2: 'PM2', supervisord: 'supervisord', c: 'C' };
 
@@ -17,10 +18,7 @@ const group = (label, spreads, labels = LABELS) => ({
   bars: Object.entries(spreads).map(([name, spread]) => bar(labels[name], TONES[name] ?? 'peer', spread)),
 });
 
-/**
- * `from` are the results that are needed; `draw` is given them in that order, and returns what barChart takes; nothing when these
- * results have no such figures. The alternative text is the title.
- */
+/** `from` are the results that are needed; `draw` is given them in that order, and returns what barChart takes. */
 const CHARTS = [
   {
     file: 'sleeps.svg',
@@ -103,6 +101,98 @@ const CHARTS = [
     }),
   },
   {
+    file: 'instance.svg',
+    subject: 'node',
+    from: ['shim'],
+    draw: ({ figures, flags }) => ({
+      title: `Memory that one more of ${flags.instances.toLocaleString('en')} sleeps takes of the node, KiB`,
+      groups: [
+        {
+          label: '',
+          bars: [
+            bar('instance of ours', 'ours', figures.instanceKib.used),
+            bar('bare sleep', 'control', figures.bareKib.used),
+          ],
+        },
+      ],
+    }),
+  },
+  {
+    file: 'logs.svg',
+    subject: 'node',
+    from: ['logs'],
+    draw: ({ figures }) => ({
+      title: 'Output of one workload, MiB/s',
+      groups: [
+        {
+          label: '',
+          bars: [
+            bar('as a workload', 'ours', figures.workloadMibPerSecond),
+            bar('agent killed meanwhile', 'ours', figures.killedMibPerSecond),
+            bar('to a file itself', 'control', figures.fileMibPerSecond),
+            bar('through cat', 'control', figures.catMibPerSecond),
+          ],
+        },
+      ],
+    }),
+  },
+  {
+    file: 'agent-restarts.svg',
+    subject: 'node',
+    from: ['agentRestarts'],
+    draw: ({ figures, flags }) => ({
+      title: `Start of an agent over ${flags.workloads} running workloads, ms`,
+      groups: [
+        {
+          label: '',
+          bars: [
+            bar('all of them told', 'ours', figures.adoptedMs),
+            bar('with nothing to take over', 'ours', figures.emptyMs),
+            bar('a bare Node server', 'control', figures.controlMs),
+          ],
+        },
+      ],
+    }),
+  },
+  {
+    file: 'http.svg',
+    subject: 'scheduler',
+    from: ['http'],
+    draw: ({ figures: { submissions, list }, flags }) => ({
+      title: `Requests per second over ${flags.connections} connections`,
+      groups: [
+        againstExpress('durable submissions', submissions),
+        againstExpress(`GET /workloads, 100 of ${flags.workloads.toLocaleString('en')}`, list),
+      ],
+    }),
+  },
+  {
+    file: 'scheduler-start.svg',
+    subject: 'scheduler',
+    from: ['schedulerStart', 'schedulerStart-1m'],
+    draw: (...all) => ({
+      title: 'Start of the scheduler over its store, s (log scale)',
+      isLog: true,
+      groups: all.map(({ figures, flags }) => ({
+        label: `${flags.instances.toLocaleString('en')} instances`,
+        bars: [
+          bar('to serving', 'ours', figures.servingSeconds),
+          bar('only reading as much', 'control', figures.readingSeconds),
+          bar('a bare Node server', 'control', figures.bareSeconds),
+        ],
+      })),
+    }),
+  },
+  {
+    file: 'recovery.svg',
+    subject: 'fleet',
+    from: ['recovery', 'recovery-fast'],
+    draw: (usual, fast) => ({
+      title: 'A node of three dies, s',
+      groups: [recovered('default profile', usual), recovered('fast profile', fast)],
+    }),
+  },
+  {
     file: 'fleet.svg',
     subject: 'fleet',
     from: ['fleet-5000'],
@@ -125,6 +215,19 @@ const SPAWN_TONES = { C: 'control', child_process: 'peer' };
 
 function pair(label, ours, theirs) {
   return { label, bars: [bar('morch', 'ours', ours), ...(theirs === null ? [] : [bar('Slurm', 'peer', theirs)])] };
+}
+
+function againstExpress(label, figures) {
+  const bars = [bar('morch', 'ours', figures?.perSecond), bar('bare Express', 'control', figures?.controlPerSecond)];
+  return { label, bars };
+}
+
+function recovered(label, { figures }) {
+  const bars = [
+    bar('until the verdict', 'ours', figures.verdictSeenSeconds),
+    bar('until all run again', 'ours', figures.recoveredSeenSeconds),
+  ];
+  return { label, bars };
 }
 
 module.exports = { CHARTS, show };

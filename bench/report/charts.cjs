@@ -7,7 +7,7 @@ const show = ({ median, min, max }) => {
   return min === max ? text(median) : `${text(median)} (${text(min)}..${text(max)})`;
 };
 
-/** @param spread undefined where the result has no such figure; the bar is then left out */
+/** @param spread null or undefined where the result has no such figure; the bar is then left out */
 const bar = (label, tone, spread) => ({ label, tone, spread, text: spread ? show(spread) : '' });
 const TONES = { morch: 'ours', c: 'control' };
 const LABELS = { morch: 'morch', pm2: 'PM2', supervisord: 'supervisord', c: 'C' };
@@ -214,7 +214,7 @@ const CHARTS = [
 const SPAWN_TONES = { C: 'control', child_process: 'peer' };
 
 function pair(label, ours, theirs) {
-  return { label, bars: [bar('morch', 'ours', ours), ...(theirs === null ? [] : [bar('Slurm', 'peer', theirs)])] };
+  return { label, bars: [bar('morch', 'ours', ours), bar('Slurm', 'peer', theirs)] };
 }
 
 function againstExpress(label, figures) {

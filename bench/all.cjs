@@ -14,6 +14,7 @@ const { spawn } = require('node:child_process');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
+const { withoutSave } = require('./harness/results.cjs');
 const { MEASUREMENTS } = require('./programs.cjs');
 
 const INVALID = 4;
@@ -45,10 +46,9 @@ async function main(args) {
 async function runByName(name, flags) {
   const one = MEASUREMENTS.find((measurement) => measurement.name === name);
   if (one === undefined) refuse(`there is no ${name}; there are\n${names().join('\n')}`);
-  const at = flags.indexOf('--save');
-  if (at !== -1 && flags[at + 1] === undefined) refuse('--save takes a directory');
-  const own = at === -1 ? flags : flags.toSpliced(at, 2);
-  process.exitCode = await run(one, [...one.full, ...own], at === -1 ? undefined : flags[at + 1]);
+  const { save } = parseArgs({ args: flags, options: { save: { type: 'string' } }, strict: false }).values;
+  if (save === true) refuse('--save takes a directory');
+  process.exitCode = await run(one, [...one.full, ...withoutSave(flags)], save);
 }
 
 async function runAll({ full, save }) {

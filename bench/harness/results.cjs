@@ -49,9 +49,13 @@ function rounded(_name, value) {
  */
 function saveReport(file, { samples: _, ...report }, args) {
   mkdirSync(path.dirname(file), { recursive: true });
-  const at = args.indexOf('--save');
-  const command = ['node', `bench/${report.program}`, ...args.toSpliced(at, 2)].join(' ');
+  const command = ['node', `bench/${report.program}`, ...withoutSave(args)].join(' ');
   writeFileSync(file, textOf({ command, ...report }));
+}
+
+/** Flags but --save, in either way of writing it. */
+function withoutSave(args) {
+  return args.filter((arg, at) => !/^--save(=|$)/.test(arg) && args[at - 1] !== '--save');
 }
 
 /** Abbreviated; with `+` when files are changed, results and documents apart; null outside of a checkout. */
@@ -65,4 +69,4 @@ function commitOf(directory) {
   }
 }
 
-module.exports = { describeMachine, describeOrigin, saveReport, showMachine, textOf };
+module.exports = { describeMachine, describeOrigin, saveReport, showMachine, textOf, withoutSave };

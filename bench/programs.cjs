@@ -71,8 +71,8 @@ const MEASUREMENTS = [
   {
     name: 'restartInPlace',
     subject: 'node',
-    line: 'an instance killed, and started again by its agent',
-    short: ['--runs', '1'],
+    line: 'services killed, and started again by their agent; against C',
+    short: ['--runs', '1', '--count', '10'],
   },
   {
     name: 'agentRestarts',
@@ -112,7 +112,7 @@ const MEASUREMENTS = [
     name: 'store',
     subject: 'scheduler',
     line: 'durable records of the store; against LevelDB itself',
-    short: ['--runs', '1'],
+    short: ['--runs', '1', '--seconds', '1'],
   },
   {
     name: 'schedulerStart',

@@ -101,6 +101,18 @@ const CHARTS = [
     }),
   },
   {
+    file: 'restart-in-place.svg',
+    subject: 'node',
+    from: ['restartInPlace'],
+    draw: ({ figures }) => ({
+      title: 'From kill -9 to running again, on its node, ms',
+      groups: [
+        { label: 'median', bars: [bar('agent', 'ours', figures.p50Ms), bar('C', 'control', figures.controlP50Ms)] },
+        { label: 'p95', bars: [bar('agent', 'ours', figures.p95Ms), bar('C', 'control', figures.controlP95Ms)] },
+      ],
+    }),
+  },
+  {
     file: 'instance.svg',
     subject: 'node',
     from: ['shim'],
@@ -163,6 +175,24 @@ const CHARTS = [
       groups: [
         againstExpress('durable submissions', submissions),
         againstExpress(`GET /workloads, 100 of ${flags.workloads.toLocaleString('en')}`, list),
+      ],
+    }),
+  },
+  {
+    file: 'store.svg',
+    subject: 'scheduler',
+    from: ['store'],
+    draw: ({ figures, flags }) => ({
+      title: `Durable records per second, ${flags.batch.toLocaleString('en')} to one sync`,
+      groups: [
+        {
+          label: '',
+          bars: [
+            bar('the store', 'ours', figures.storePerSecond),
+            bar('LevelDB by itself', 'control', figures.levelPerSecond),
+            bar('the bytes alone, in a file', 'control', figures.filePerSecond),
+          ],
+        },
       ],
     }),
   },

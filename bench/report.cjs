@@ -122,7 +122,7 @@ function runsSection(results) {
     `\`${commit}\``,
     date.slice(0, 16).replace('T', ' '),
     `${Math.round(tookSeconds / 60)} min`,
-    machine.load.toFixed(1),
+    `${machine.load.toFixed(1)}, ${machine.loadAfter.toFixed(1)}`,
     failures.length === 0 ? 'all hold' : `**${failures.length} failed**`,
   ]);
   const machines = new Set(
@@ -132,7 +132,7 @@ function runsSection(results) {
     ),
   );
   if (rows.length === 0) return MISSING;
-  const head = ['Measurement', 'Command', 'Commit', 'UTC', 'Took', 'Load before', 'Checks'];
+  const head = ['Measurement', 'Command', 'Commit', 'UTC', 'Took', 'Load before, after', 'Checks'];
   return `${[...machines].join('\n')}\n\n${table(head, rows)}`;
 }
 

@@ -67,6 +67,7 @@ async function runBench({ file, numbers: defaults, texts: textDefaults = {}, swi
     if (ending) return;
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
     const flags = { ...numbers, ...texts, ...switches };
+    machine.loadAfter = describeMachine().load;
     const all = { program: path.basename(file), ...origin, machine, flags, ...report.json, failures, tookSeconds };
     if (save !== undefined) saveReport(save, { ...all, report: report.lines }, process.argv.slice(2));
     if (json) process.stdout.write(textOf(all));

@@ -27,8 +27,9 @@ function describeMachine() {
 }
 
 /** In one line. */
-function showMachine({ cores, memoryGib, kernel, node, load }) {
-  return `${cores} cores, ${memoryGib} GiB, ${kernel}, Node ${node}, load average ${load.toFixed(1)} at the start`;
+function showMachine({ cores, memoryGib, kernel, node, load, loadAfter }) {
+  const loads = `${load.toFixed(1)} at the start, ${loadAfter.toFixed(1)} at the end`;
+  return `${cores} cores, ${memoryGib} GiB, ${kernel}, Node ${node}, load average ${loads}`;
 }
 
 /** The report of a program as JSON text, numbers to four places, lists of numbers in one line. */

@@ -14,7 +14,7 @@ const { spreadOf } = require('../../bench/harness/statistics.cjs') as { spreadOf
 const WORK = '10 % of 5,000 nodes die';
 
 function fleet(values: number[], flags: Record<string, number> = {}): Saved {
-  const machine = { cores: 2, cpu: 'a <CPU>', memoryGib: 24, kernel: 'Linux 6', node: 'v20', load: 0.5 };
+  const machine = { cores: 2, cpu: 'a <CPU>', memoryGib: 24, kernel: 'Linux 6', node: 'v20', load: 0.5, loadAfter: 2 };
   return {
     date: '2026-01-02T03:04:05.678Z',
     commit: '0123456789ab',
@@ -60,7 +60,14 @@ test('a result of smaller work does not count, and is shown as what it is', () =
 
 test('each run is told with its command, commit, machine and failed checks', () => {
   const told = sectionsOf({ 'fleet-5000': { ...fleet([1]), failures: ['a', 'b'] } })['bench:runs'];
-  for (const part of ['fleet.cjs --nodes 5000', '0123456789ab', '2 cores of a <CPU>', '2026-01-02 03:04', '2 failed'])
+  for (const part of [
+    'fleet.cjs --nodes 5000',
+    '0123456789ab',
+    '2 cores of a <CPU>',
+    '2026-01-02 03:04',
+    '0.5, 2.0',
+    '2 failed',
+  ])
     expect(told).toContain(part);
 });
 

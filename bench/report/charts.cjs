@@ -48,8 +48,8 @@ const CHARTS = [
     subject: 'peers',
     from: ['peers'],
     draw: ({ figures, flags }) => ({
-      title: `What keeps ${flags.instances.toLocaleString('en')} sleeps running, idle`,
-      groups: [group('memory of all its processes, MiB', figures.memoryMib)],
+      title: `Memory of what keeps ${flags.instances.toLocaleString('en')} sleeps running, MiB`,
+      groups: [group('', figures.memoryMib)],
     }),
   },
   {

@@ -66,7 +66,7 @@ const MEASUREMENTS = [
     subject: 'node',
     line: 'the memory of a shim, and of one more instance',
     full: SEVEN,
-    short: ['--runs', '1'],
+    short: ['--runs', '1', '--instances', '200'],
   },
   {
     name: 'restartInPlace',
@@ -133,7 +133,7 @@ const MEASUREMENTS = [
     name: 'peers',
     subject: 'peers',
     line: '1,000 sleeps on one node, started, idle, killed, stopped; against PM2, supervisord and C',
-    short: ['--runs', '1', '--idle-seconds', '5'],
+    short: ['--runs', '1', '--instances', '200', '--restarts', '5', '--idle-seconds', '3'],
   },
   {
     name: 'peersJobs',

@@ -3,8 +3,8 @@
  * What `npm run bench` knows by name: a program of this directory, with the flags that make it that measurement. Used by all.cjs;
  * the names are those of the files in results/ as well.
  *
- * `subject` is the part of docs/performance.md that shows it; `full` are the flags of its full length, where the program's own defaults are not that; `short` those of the short form, null
- * where there is none: it then runs by its name and in the full length of all.
+ * `subject` is the part of docs/performance.md that shows it. `full` are the flags of its full length, where the program's own
+ * defaults are not that; `short` those of the short form, null where there is none: it then runs by its name and with --full alone.
  */
 const { existsSync } = require('node:fs');
 const path = require('node:path');

@@ -15,16 +15,8 @@ const MEASUREMENTS = [
   {
     name: 'spawn',
     subject: 'node',
-    line: 'one start of /bin/true through the shim, by the addon, by child_process and in C, from a parent of 80 MB',
+    line: 'one start of /bin/true through the shim, by the addon, by child_process and in C',
     short: ['--runs', '3', '--count', '200'],
-  },
-  {
-    name: 'spawn-500mb',
-    subject: 'node',
-    program: 'spawn',
-    line: 'the same from a parent of 500 MB',
-    always: ['--rss-mb', '500'],
-    short: null,
   },
   {
     name: 'submit',
@@ -127,6 +119,12 @@ const MEASUREMENTS = [
     line: 'the same over 1,000,000',
     always: ['--instances', '1000000'],
     short: null,
+  },
+  {
+    name: 'lists',
+    subject: 'scheduler',
+    line: 'lists, history, health and metrics with 1,000,000 instances on record',
+    short: ['--runs', '1', '--instances', '100000', '--nodes', '500'],
   },
   { name: 'placement', subject: 'scheduler', line: 'placements over 10,000 nodes', short: ['--runs', '1'] },
   {

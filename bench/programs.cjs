@@ -126,7 +126,12 @@ const MEASUREMENTS = [
     line: 'lists, history, health and metrics with 1,000,000 instances on record',
     short: ['--runs', '1', '--instances', '100000', '--nodes', '500'],
   },
-  { name: 'placement', subject: 'scheduler', line: 'placements over 10,000 nodes', short: ['--runs', '1'] },
+  {
+    name: 'placement',
+    subject: 'scheduler',
+    line: 'placements over 10,000 nodes',
+    short: ['--runs', '1', '--instances', '200000', '--constrained', '50000'],
+  },
   {
     name: 'peers',
     subject: 'peers',

@@ -197,6 +197,26 @@ const CHARTS = [
     }),
   },
   {
+    file: 'placement.svg',
+    subject: 'scheduler',
+    from: ['placement'],
+    draw: ({ figures, flags }) => ({
+      title: `Placements per second over ${flags.nodes.toLocaleString('en')} nodes (log scale)`,
+      isLog: true,
+      groups: [
+        {
+          label: '',
+          bars: [
+            bar('plain', 'ours', figures.plainPerSecond),
+            bar('constraints, spread', 'ours', figures.constrainedPerSecond),
+            bar('a look at all, numbers', 'control', figures.numbersPerSecond),
+            bar('a look at all, objects', 'control', figures.objectsPerSecond),
+          ],
+        },
+      ],
+    }),
+  },
+  {
     file: 'scheduler-start.svg',
     subject: 'scheduler',
     from: ['schedulerStart', 'schedulerStart-1m'],

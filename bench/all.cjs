@@ -1,47 +1,23 @@
 'use strict';
 /**
- * All bench programs, one after the other, in a short form that takes a few minutes.
+ * The bench programs by name, or all of them one after the other.
  *
- *   node bench/all.cjs [--full]
+ *   npm run bench                      all in their short form, which takes about ten minutes
+ *   npm run bench -- --full            all at full length, which takes hours
+ *   npm run bench -- NAME [FLAGS]      one at full length, with flags of its own: `npm run bench -- spawn --help`
+ *   npm run bench -- --list            the names
  *
- * --full runs them at their full length. Ends with 1 when one of them does.
+ * With --save DIRECTORY each also writes DIRECTORY/NAME.json: figures, machine, commit, command.
+ * Ends with 1 when one of them fails, 4 when it is called wrongly.
  */
 const { spawn } = require('node:child_process');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
+const { withoutSave } = require('./harness/results.cjs');
+const { MEASUREMENTS } = require('./programs.cjs');
 
-/** Program with the flags it always has, and the flags of its short form. */
-const PROGRAMS = [
-  [['spawn'], ['--runs', '3', '--count', '200']],
-  [['submit'], ['--runs', '5']],
-  [['tls'], ['--runs', '3', '--starts', '20']],
-  [['restart'], ['--runs', '2']],
-  [['recovery'], ['--runs', '3']],
-  [['thousand'], ['--runs', '1', '--idle-seconds', '10']],
-  [['shim'], ['--runs', '2']],
-  [['agentRestarts'], ['--runs', '10']],
-  [
-    ['agentRestarts', '--busy'],
-    ['--runs', '10'],
-  ],
-  [['trues'], ['--runs', '1']],
-  [['logs'], ['--runs', '1']],
-  [['placement'], ['--runs', '1']],
-  [['fleet'], ['--idle-seconds', '5']],
-  [['falseVerdicts'], ['--minutes', '1']],
-  [
-    ['recovery', '--profile', 'fast'],
-    ['--runs', '3'],
-  ],
-];
-
-const { values } = parseArgs({ options: { full: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
-if (values.help) {
-  process.stdout.write(/\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(__filename, 'utf8'))[1].replace(/^ \* ?/gm, ''));
-  process.stdout.write('\n');
-  process.exit(0);
-}
+const INVALID = 4;
 
 let running = null;
 let stoppedBy = null;
@@ -53,19 +29,68 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
-async function runAll() {
+async function main(args) {
+  if (args.length > 0 && !args[0].startsWith('-')) return runByName(args[0], args.slice(1));
+  const { values } = parse(args, {
+    full: { type: 'boolean' },
+    list: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+    save: { type: 'string' },
+  });
+  if (values.help) process.stdout.write(`${header()}\n`);
+  else if (values.list) process.stdout.write(`${names().join('\n')}\n`);
+  else await runAll(values);
+}
+
+/** @param flags the program's own, and --save, which is ours */
+async function runByName(name, flags) {
+  const one = MEASUREMENTS.find((measurement) => measurement.name === name);
+  if (one === undefined) refuse(`there is no ${name}; there are\n${names().join('\n')}`);
+  const { save } = parseArgs({ args: flags, options: { save: { type: 'string' } }, strict: false }).values;
+  if (save === true) refuse('--save takes a directory');
+  process.exitCode = await run(one, [...one.full, ...withoutSave(flags)], save);
+}
+
+async function runAll({ full, save }) {
   const failed = [];
-  for (const [[name, ...always], short] of PROGRAMS) {
+  const chosen = full ? MEASUREMENTS : MEASUREMENTS.filter(({ short }) => short !== null);
+  for (const one of chosen) {
     if (stoppedBy !== null) break;
-    const called = [name, ...always].join(' ');
-    process.stdout.write(`\n== ${called}\n`);
-    const flags = [...always, ...(values.full ? [] : short)];
-    running = spawn(process.execPath, [path.join(__dirname, `${name}.cjs`), ...flags], { stdio: 'inherit' });
-    const code = await new Promise((resolve) => running.once('close', resolve));
-    if (code !== 0) failed.push(called);
+    process.stdout.write(`\n== ${one.name}: ${one.line}\n`);
+    const code = await run(one, full ? one.full : one.short, save);
+    if (code !== 0) failed.push(one.name);
   }
   process.stdout.write(failed.length === 0 ? '\nall programs ended well\n' : `\nFAILED: ${failed.join(', ')}\n`);
   process.exitCode = failed.length === 0 && stoppedBy === null ? 0 : 1;
 }
 
-void runAll();
+/** @returns how it ended; 1 for a signal */
+async function run({ name, file, always }, flags, save) {
+  const saving = save === undefined ? [] : ['--save', path.resolve(save, `${name}.json`)];
+  running = spawn(process.execPath, [file, ...always, ...flags, ...saving], { stdio: 'inherit' });
+  return new Promise((resolve) => running.once('close', (code) => resolve(code ?? 1)));
+}
+
+function names() {
+  const width = Math.max(...MEASUREMENTS.map(({ name }) => name.length));
+  return MEASUREMENTS.map(({ name, line }) => `  ${name.padEnd(width)}  ${line}`);
+}
+
+function parse(args, options) {
+  try {
+    return parseArgs({ args, options });
+  } catch (error) {
+    return refuse(`${error.message}\n\n${header()}`);
+  }
+}
+
+function refuse(why) {
+  process.stderr.write(`bench: ${why}\n`);
+  process.exit(INVALID);
+}
+
+function header() {
+  return /\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(__filename, 'utf8'))[1].replace(/^ \* ?/gm, '');
+}
+
+void main(process.argv.slice(2));

@@ -37,7 +37,7 @@ runBench({
   file: __filename,
   numbers: { nodes: 100, instances: 2_000, workloads: 4, 'idle-seconds': 10, 'agents-per-process': 2_500, runs: 1 },
   texts: { profile: '' },
-  limitMs: ({ runs }) => runs * 45 * 60_000,
+  limitMs: ({ runs, 'idle-seconds': idleSeconds }) => runs * (45 * 60_000 + 2 * idleSeconds * 1_000),
   main: measure,
 });
 

@@ -82,6 +82,7 @@ async function submitByCli(cluster, claim) {
   const beforeMs = Date.now();
   // The id is its first line, printed once it is accepted; it looks on a moment longer to say where it went.
   const { firstLine: id, ended } = await startMorch(cluster, ['submit', 'scripts/sample-workload.sh', '1']);
+  if (id === '') throw new Error(`morch submit tells no id: ${(await ended).errors}`);
   const { startedAtMs, seenMs } = await untilRunning(cluster, id, before);
   const submit = await ended;
   claim(submit.exitCode === 0, `morch submit ended with ${submit.exitCode}: ${submit.errors}`);
@@ -114,8 +115,9 @@ async function runMorch(cluster, args) {
   return (await startMorch(cluster, args)).ended;
 }
 
-function startMorch({ address }, args) {
-  return startNode([MORCH, '--address', address, ...args]);
+function startMorch({ address, scheduler }, args) {
+  const tokenFile = path.join(scheduler.dataDir, 'admin.token');
+  return startNode([MORCH, '--address', address, '--token-file', tokenFile, ...args]);
 }
 
 async function runNode(args) {

@@ -1,7 +1,8 @@
 /**
  * Keeps README.md and docs/*.md true. Writes the generated sections between
  * `<!-- generated:NAME -->` and `<!-- /generated:NAME -->` from the built code (dist/); with `--check` it
- * changes nothing and fails on a section that differs. Both report unknown or unclosed markers, relative links that
+ * changes nothing and fails on a section that differs. Sections named `bench:…`, and the charts in docs/performance/, are made in the same
+ * way of the saved results of benchmarks (bench/report.cjs). Both report unknown or unclosed markers, relative links that
  * lead nowhere, and npm scripts that do not exist.
  *
  * Usage: node scripts/docs.cjs [--check] [--root FOLDER]
@@ -24,6 +25,9 @@ const SECTIONS = {
 
 /** Scripts that npm runs without `run`, by the name they have in package.json. */
 const NPM_SHORTHANDS = { start: 'start', test: 'test', t: 'test', stop: 'stop', restart: 'restart' };
+
+/** Where the charts stand that are made of results. */
+const CHARTS = path.join('docs', 'performance');
 
 const cell = (text) => String(text).replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -264,6 +268,35 @@ function markdownFiles(root) {
     .sort();
 }
 
+/** What is made of the results of benchmarks below `root`, which may have none: sections by name, charts by file name. */
+function benchmarks(root) {
+  const report = path.join(root, 'bench/report.cjs');
+  if (!fs.existsSync(report)) return { sections: {}, charts: {} };
+  const { chartsOf, readResults, sectionsOf } = require(report);
+  const results = readResults(path.join(root, 'bench/results'));
+  return { sections: sectionsOf(results), charts: chartsOf(results) };
+}
+
+/** @returns {{ problems: string[], written: string[] }} of the charts: one that differs, is missing, or is of no result */
+function processCharts(root, charts, { check }) {
+  const folder = path.join(root, CHARTS);
+  const there = fs.existsSync(folder) ? fs.readdirSync(folder) : [];
+  const read = (name) => (there.includes(name) ? fs.readFileSync(path.join(folder, name), 'utf8') : null);
+  const stale = [...new Set([...there, ...Object.keys(charts)])].filter(
+    (name) => read(name) !== (charts[name] ?? null),
+  );
+  const files = stale.map((name) => path.join(CHARTS, name)).sort();
+  if (check) {
+    return { problems: files.map((file) => `${file}: does not show bench/results: run \`npm run docs\``), written: [] };
+  }
+  for (const name of stale) {
+    fs.mkdirSync(folder, { recursive: true });
+    if (charts[name] === undefined) fs.rmSync(path.join(folder, name));
+    else fs.writeFileSync(path.join(folder, name), charts[name]);
+  }
+  return { problems: [], written: files };
+}
+
 /**
  * @param {string} root  the folder of README.md, docs/, package.json and dist/
  * @param {{ check: boolean }} mode
@@ -271,14 +304,16 @@ function markdownFiles(root) {
  */
 function processDocs(root, { check }) {
   const { scripts = {} } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
+  const { sections, charts } = benchmarks(root);
   const made = new Map();
   const content = (name) => {
+    if (Object.hasOwn(sections, name)) return sections[name];
     if (!Object.hasOwn(SECTIONS, name)) return null;
     if (!made.has(name)) made.set(name, SECTIONS[name](path.join(root, 'dist')));
     return made.get(name);
   };
-  const problems = [];
-  const written = [];
+  // The charts first, as sections have links to them.
+  const { problems, written } = processCharts(root, charts, { check });
   for (const name of markdownFiles(root)) {
     const file = path.join(root, name);
     const before = fs.readFileSync(file, 'utf8');

@@ -28,8 +28,8 @@ class HttpClient {
     try {
       return await this.#once(sent);
     } catch (error) {
-      // The server had closed the kept connection at that moment; it is safe to ask a second time for what only reads.
-      if (method !== 'GET' || !error.reusedSocket) throw error;
+      // The server had closed the kept connection at that moment; what does the same when done twice can be asked a second time.
+      if (method === 'POST' || !error.reusedSocket) throw error;
       return this.#once(sent);
     }
   }

@@ -1,16 +1,23 @@
 'use strict';
 /**
  * The frame of a bench program: flags, `--help` (the header comment of the program itself), progress on stderr, the
- * report on stdout, checks, and an end that leaves nothing behind: also on an error, on Ctrl-C and past its time.
+ * report on stdout (with --json as JSON, with --save FILE in a file besides), checks, and an end that leaves nothing behind: also on an
+ * error, on Ctrl-C and past its time.
  */
 const { readFileSync } = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { destroyAll } = require('./ending.cjs');
+const { describeMachine, describeOrigin, saveReport, showMachine, textOf } = require('./results.cjs');
 
 /** Beside the benchmark's own flags. */
-const COMMON_FLAGS = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, keep: { type: 'boolean' } };
+const COMMON_FLAGS = {
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  keep: { type: 'boolean' },
+  save: { type: 'string' },
+};
 
 const cleanups = new Set();
 let ending = false;
@@ -31,7 +38,7 @@ function onEnd(cleanup) {
  * @param main       given { numbers, texts, switches, check(isTrue, what), say(line) }; returns { json, lines }, what is printed
  */
 async function runBench({ file, numbers: defaults, texts: textDefaults = {}, switches: names = [], limitMs, main }) {
-  const { numbers, texts, switches, json, keep } = parseFlags(file, defaults, textDefaults, names);
+  const { numbers, texts, switches, json, keep, save } = parseFlags(file, defaults, textDefaults, names);
   const failures = [];
   const say = (line) => process.stderr.write(`${line}\n`);
   const check = (isTrue, what) => {
@@ -53,29 +60,28 @@ async function runBench({ file, numbers: defaults, texts: textDefaults = {}, swi
   setTimeout(() => void abort(`not done within ${limit / 1e3} s`, 1), limit).unref();
   const startedAtMs = Date.now();
   try {
-    const machine = describeMachine();
+    const [machine, origin] = [describeMachine(), describeOrigin()];
     const report = await main({ numbers, texts, switches, check, say });
     if (ending) return;
     await cleanUp({ keep: keep && failures.length > 0, say });
     if (ending) return;
     const tookSeconds = Math.round((Date.now() - startedAtMs) / 1e3);
-    if (json) {
-      const flags = { ...numbers, ...texts, ...switches };
-      const all = { program: path.basename(file), machine, flags, ...report.json, failures, tookSeconds };
-      process.stdout.write(`${JSON.stringify(all, rounded, 2)}\n`);
-    } else {
+    const flags = { ...numbers, ...texts, ...switches };
+    machine.loadAfter = describeMachine().load;
+    const all = { program: path.basename(file), ...origin, machine, flags, ...report.json, failures, tookSeconds };
+    if (save !== undefined) saveReport(save, { ...all, report: report.lines }, process.argv.slice(2));
+    if (json) process.stdout.write(textOf(all));
+    else {
       const verdict =
         failures.length === 0 ? 'all checks hold' : `${failures.length} checks FAILED:\n  ${failures.join('\n  ')}`;
-      process.stdout.write(`${[...report.lines, `  ${machine}; took ${tookSeconds} s`, verdict].join('\n')}\n`);
+      process.stdout.write(
+        `${[...report.lines, `  ${showMachine(machine)}; took ${tookSeconds} s`, verdict].join('\n')}\n`,
+      );
     }
     process.exitCode = failures.length === 0 ? 0 : 1;
   } catch (error) {
     await abort(`FAILED: ${error.stack}`, 1);
   }
-}
-
-function rounded(_name, value) {
-  return typeof value === 'number' ? Math.round(value * 1e4) / 1e4 : value;
 }
 
 async function cleanUp({ keep, say }) {
@@ -109,7 +115,7 @@ function parseFlags(file, defaults, textDefaults, names) {
     Object.entries(textDefaults).map(([name, fallback]) => [name, values[name] ?? fallback]),
   );
   const switches = Object.fromEntries(names.map((name) => [name, values[name] ?? false]));
-  return { numbers, texts, switches, json: values.json ?? false, keep: values.keep ?? false };
+  return { numbers, texts, switches, json: values.json ?? false, keep: values.keep ?? false, save: values.save };
 }
 
 function refuse(file, why) {
@@ -121,12 +127,6 @@ function refuse(file, why) {
 function headerOf(file) {
   const comment = /\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(file, 'utf8'))[1];
   return comment.replace(/^ \* ?/gm, '');
-}
-
-function describeMachine() {
-  const gib = (os.totalmem() / 2 ** 30).toFixed(0);
-  const load = os.loadavg()[0].toFixed(1);
-  return `${os.cpus().length} cores, ${gib} GiB, Linux ${os.release()}, Node ${process.version}, load average ${load} at the start`;
 }
 
 module.exports = { onEnd, runBench };

@@ -13,9 +13,10 @@ function percentile(numbers, p) {
   return sorted[Math.max(0, Math.ceil((p / 100) * sorted.length) - 1)];
 }
 
-/** @param numbers at least one */
+/** @param numbers at least one: of each run, in order */
 function spreadOf(numbers) {
-  return { median: median(numbers), min: Math.min(...numbers), max: Math.max(...numbers), samples: numbers.length };
+  const [min, max] = [Math.min(...numbers), Math.max(...numbers)];
+  return { median: median(numbers), min, max, samples: numbers.length, values: numbers };
 }
 
 /** `4.012 (3.871..4.120)` */

@@ -124,3 +124,32 @@ test('finds npm scripts that do not exist', () => {
     'README.md: line 2: `npm test`: package.json has no script test',
   ]);
 });
+
+test('draws the charts of results, and finds those that show others', () => {
+  write('bench/results/spawn.json', '{ "us": 8 }');
+  write(
+    'bench/report.cjs',
+    `const fs = require('node:fs');
+     exports.readResults = (folder) => JSON.parse(fs.readFileSync(folder + '/spawn.json', 'utf8'));
+     exports.sectionsOf = ({ us }) => ({ 'bench:node': '![a spawn](performance/spawn.svg): ' + us });
+     exports.chartsOf = ({ us }) => ({ 'spawn.svg': '<svg>' + us + '</svg>' });`,
+  );
+  write('docs/performance.md', '<!-- generated:bench:node -->\n<!-- /generated:bench:node -->\n');
+  expect(processDocs(root, { check: false })).toEqual({
+    problems: [],
+    written: ['docs/performance/spawn.svg', 'docs/performance.md'],
+  });
+  expect(check()).toEqual([]);
+  expect(read('docs/performance.md')).toContain('performance/spawn.svg): 8');
+
+  write('bench/results/spawn.json', '{ "us": 9 }');
+  write('docs/performance/old.svg', '<svg/>');
+  expect(check()).toEqual([
+    'docs/performance/old.svg: does not show bench/results: run `npm run docs`',
+    'docs/performance/spawn.svg: does not show bench/results: run `npm run docs`',
+    'docs/performance.md: a generated section is out of date: run `npm run docs`',
+  ]);
+  processDocs(root, { check: false });
+  expect(fs.readdirSync(path.join(root, 'docs/performance'))).toEqual(['spawn.svg']);
+  expect(read('docs/performance/spawn.svg')).toBe('<svg>9</svg>');
+});

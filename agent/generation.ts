@@ -344,18 +344,13 @@ export class Generation {
     const attempts = this.#attemptsBefore() + 1;
     const nonce = randomUUID();
     try {
-      const logs = await logFiles.provide(this.spec);
       await users.prepare(this.spec);
       const { leaseTerm } = this.#admission;
-      await records.saveIntent({
-        spec: this.spec,
-        run,
-        attempts,
-        nonce,
-        bootId,
-        started: this.#startedAnswer,
-        leaseTerm,
-      });
+      const started = this.#startedAnswer;
+      const providing = logFiles.provide(this.spec);
+      providing.catch(() => {}); // looked at below
+      await records.saveIntent({ spec: this.spec, run, attempts, nonce, bootId, started, leaseTerm });
+      const logs = await providing;
       this.#run = run;
       this.#attempts = attempts;
       this.#nonce = nonce;

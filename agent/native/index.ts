@@ -114,6 +114,15 @@ export interface LeasePage {
   close(): void;
 }
 
+/** No path may hold a NUL byte. */
+export interface PathChange {
+  what: keyof typeof CHANGE_LETTERS;
+  path: string;
+}
+
+/** Layout: path_changes.h. */
+const CHANGE_LETTERS = { makeDirectory: 'm', unlink: 'u', removeDirectory: 'r' } as const;
+
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
 export interface Native {
   /**
@@ -180,6 +189,12 @@ export interface Native {
    * @returns null for an unknown name
    */
   lookUpUser(name: string): Promise<SystemUser | null>;
+  /**
+   * Makes directories (mode 0700), unlinks files, removes empty directories, in this order, off the event loop.
+   *
+   * @returns for each 0 or its errno
+   */
+  changePaths(changes: readonly PathChange[]): Promise<Float64Array>;
   /** Processes under a handle of this environment. */
   liveCount(): number;
   /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
@@ -207,6 +222,7 @@ interface Binding {
   };
   bootTimeMs(): number;
   lookUpUser(name: string): Promise<SystemUser | null>;
+  changePaths(packed: string): Promise<Float64Array>;
   liveCount(): number;
 }
 
@@ -286,6 +302,7 @@ function wrap(binding: Binding): Native {
     openLease: (path) => attempt(() => wrapLease(path, binding.openLease(path))),
     bootTimeMs: () => binding.bootTimeMs(),
     lookUpUser: (name) => settle(binding.lookUpUser(name)),
+    changePaths: (changes) => binding.changePaths(packChanges(changes)),
     liveCount: () => binding.liveCount(),
     signalNumber,
   };
@@ -346,6 +363,14 @@ function pack(plan: SpawnPlan): string {
   rejectNul(argv, (index) => `argv[${index}]`);
   if (argv.length === 0) throw invalid('argv is empty; its first entry is the name the program is given');
   return [file, cwd, ...argv].join('\0');
+}
+
+function packChanges(changes: readonly PathChange[]): string {
+  rejectNul(
+    changes.map(({ path }) => path),
+    (index) => `path ${index}`,
+  );
+  return changes.map(({ what, path }) => `${CHANGE_LETTERS[what]}${path}\0`).join('');
 }
 
 function rejectNul(strings: string[], nameOf: (index: number) => string): void {

@@ -1,0 +1,41 @@
+#include "path_changes.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "result.h"
+
+namespace morch {
+
+namespace {
+
+constexpr mode_t kDirectoryMode = 0700;
+
+int change(char what, const char* path) {
+  switch (what) {
+    case 'm':
+      return ::mkdir(path, kDirectoryMode) == 0 ? 0 : errno;
+    case 'u':
+      return ::unlink(path) == 0 ? 0 : errno;
+    case 'r':
+      return ::rmdir(path) == 0 ? 0 : errno;
+    default:
+      return EINVAL;
+  }
+}
+
+}  // namespace
+
+std::vector<int> change_paths(const std::string& packed) {
+  std::vector<int> results;
+  const char* const end = packed.data() + packed.size();
+  for (const char* at = packed.data(); at < end; at += std::strlen(at) + 1) {
+    results.push_back(*at == '\0' ? EINVAL : change(*at, at + 1));
+  }
+  return results;
+}
+
+}  // namespace morch

@@ -1,0 +1,16 @@
+// Names in directories made and removed, many in one go: one hop between threads for all of them,
+// where Node takes one for each. Disk thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace morch {
+
+// @param packed  one after the other, each ended by a NUL byte: 'm' and the path of a directory to
+//                be made (mode 0700), 'u' and that of a file to be unlinked, 'r' and that of an
+//                empty directory to be removed
+// @returns for each, in order, what it came to: 0 or an errno; EINVAL for another letter
+std::vector<int> change_paths(const std::string& packed);
+
+}  // namespace morch

@@ -41,6 +41,8 @@ import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
 const TREE_USUALLY_GONE_MS = 50;
+/** So long an end waits to be told for its shim to be gone as well. */
+const SHIM_LEAVES_MS = 1_000;
 /** Pause between tries to record an end. */
 const SAVE_AGAIN_MS = 1_000;
 
@@ -89,7 +91,7 @@ export class Generation {
   #pid: number | null = null;
   #lastPid: number | null = null;
   #shimPid: number | null = null;
-  /** The run whose exit its shim could not record. */
+  /** The run whose exit its shim has not recorded. */
   #unrecorded: HostedRun | null = null;
   #startedAt: string | null = null;
   #startedAnswer: Started | null = null;
@@ -513,7 +515,9 @@ export class Generation {
     record.drops = this.#drops;
     try {
       await this.means.records.saveEnd(record);
+      const left = this.#unrecorded?.left;
       this.release();
+      if (left !== undefined && hasEnded(status)) await isDoneWithin(left, SHIM_LEAVES_MS);
     } catch (error) {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
       if (hasEnded(status)) this.#saveLater(record);

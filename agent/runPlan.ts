@@ -11,6 +11,9 @@ import type { RunUsers } from './runUsers';
 import { findAllowed } from './scriptDirs';
 import type { GivenSecrets, SecretFiles } from './secrets';
 
+/** Far more than an agent that is not held up takes to record an exit. */
+const HAND_OVER_MS = 1_000;
+
 export interface RunPlanMeans {
   users: RunUsers;
   /** Null: none are used on this node. */
@@ -72,6 +75,7 @@ export async function planRun(
     logs,
     fence: fenceOf(spec, leaseTerm, means),
     startUntilMs,
+    handOverMs: HAND_OVER_MS,
     user,
     rlimits: rlimitsOf(limits),
     umask: Number.parseInt(umask, 8),

@@ -149,6 +149,8 @@ function planOf(number, directory) {
       files: 10,
     },
     fence: { kind: 'keep' },
+    startUntilMs: null,
+    handOverMs: 0,
     user: null,
     rlimits: [],
     umask: 0o022,

@@ -172,17 +172,16 @@ export class ShimHost implements ProcessHost {
 
   /** The shim has ended: whatever it has not told stands in its state file, or is lost. */
   async #conclude(run: ShimRun, exitCode: number | null): Promise<void> {
-    if (!run.isGone) await this.#readInto(run);
+    const isTold = exitCode === 0 && run.hasExited;
+    if (!isTold && !run.isGone) await this.#readInto(run);
     if (!run.isSettled) {
       await this.#killLeft(run.files, null);
       this.options.log.warn({ nonce: run.files.nonce, exitCode }, 'a shim ended without a word');
       run.fail(new StartFailure(NO_WORD, constants.errno.ECHILD, 'ECHILD'));
     }
     if (run.hasStarted && !run.hasExited) run.loseShim(Date.now());
-    if (!run.isGone) {
-      await this.#killLeft(run.files, run);
-      run.finish();
-    }
+    if (!isTold && !run.isGone) await this.#killLeft(run.files, run);
+    run.leave();
     this.#runs.delete(run.files.nonce);
   }
 

@@ -40,6 +40,7 @@ const TAG = {
   shell: 27,
   leaseTerm: 28,
   startUntil: 29,
+  handOverMs: 30,
 } as const;
 
 const FENCE: Record<Fence['kind'], number> = { keep: 0, stop: 1, replace: 2 };
@@ -86,6 +87,7 @@ export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   fields.numbers(TAG.orphanAfterMs, plan.fence.kind === 'replace' ? plan.fence.orphanAfterMs : 0);
   fields.numbers(TAG.leaseTerm, plan.fence.kind === 'stop' ? plan.fence.leaseTerm : 0);
   fields.numbers(TAG.startUntil, plan.startUntilMs ?? 0);
+  fields.numbers(TAG.handOverMs, plan.handOverMs);
   if (plan.fence.kind !== 'keep') fields.string(TAG.lease, where.lease);
 
   if (plan.cgroup !== null) fields.string(TAG.cgroup, plan.cgroup);

@@ -61,6 +61,9 @@ export interface EventsMeans {
 
 interface Listener {
   socket: WebSocket;
+  /** What it goes over. What is said in one turn of the event loop goes out in one write. */
+  duplex: Duplex;
+  isCorked: boolean;
   /** Counts those that were let in. */
   order: number;
   scheduler: { clusterId: string; epoch: number; term: string | null } | null;
@@ -159,12 +162,13 @@ export class Events {
         return;
       }
       const { clusterId, term = null } = query;
-      this.#admit(socket, clusterId === undefined ? null : { clusterId, epoch: this.means.membership.epoch, term });
+      const { epoch } = this.means.membership;
+      this.#admit(socket, duplex, clusterId === undefined ? null : { clusterId, epoch, term });
     });
   }
 
   /** Inventory and subscription in one turn: no change falls between them. */
-  #admit(socket: WebSocket, scheduler: Listener['scheduler']): void {
+  #admit(socket: WebSocket, duplex: Duplex, scheduler: Listener['scheduler']): void {
     if (scheduler !== null) this.#dismissEarlier(scheduler);
     // Before the inventory is made: what is acknowledged later counts from here.
     const sentAtMs = this.means.nowMs();
@@ -173,6 +177,8 @@ export class Events {
     this.#admitted += 1;
     const listener: Listener = {
       socket,
+      duplex,
+      isCorked: false,
       order: this.#admitted,
       scheduler,
       beats: 0,
@@ -287,10 +293,22 @@ function takeSent({ sentAtMs }: Listener, n: number): number | undefined {
   return at;
 }
 
-function send({ socket, bufferedAtMostBytes }: Listener, text: string): void {
+function send(listener: Listener, text: string): void {
+  const { socket, duplex, bufferedAtMostBytes } = listener;
   if (socket.readyState !== WebSocket.OPEN) return;
-  if (socket.bufferedAmount > bufferedAtMostBytes) socket.terminate();
-  else socket.send(text);
+  if (socket.bufferedAmount > bufferedAtMostBytes) {
+    socket.terminate();
+    return;
+  }
+  if (!listener.isCorked) {
+    listener.isCorked = true;
+    duplex.cork();
+    setImmediate(() => {
+      listener.isCorked = false;
+      duplex.uncork();
+    });
+  }
+  socket.send(text);
 }
 
 function closeCodeOf({ code }: MorchError): number {

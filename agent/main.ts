@@ -96,7 +96,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();
 
-  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, log });
+  const changes = new PathChanges(native);
+  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, changes, log });
   const secrets = await SecretFiles.open(dataDir, log);
   const features = [
     ...(cgroups?.features() ?? []),
@@ -110,7 +111,6 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const session = new Session(lease, nowMs, () => membership.clusterId !== null);
   const refreshing = setInterval(() => session.refresh(), REFRESH_LEASE_EVERY_MS);
   const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
-  const changes = new PathChanges(native);
   const records = await Records.open(dataDir, changes, log);
   const { userRange } = options;
   if (runAs === 'own') await openPassage(dataDir, log);

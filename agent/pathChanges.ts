@@ -27,6 +27,16 @@ export class PathChanges {
     }
   }
 
+  /**
+   * Of a control group: its directory is for others to look into.
+   *
+   * @returns false when it is there
+   * @throws NodeJS.ErrnoException ENOENT: what it is to be in is not there
+   */
+  async makeGroup(path: string): Promise<boolean> {
+    return this.#change({ what: 'makeGroup', path }, EEXIST);
+  }
+
   /** @returns false when there is no such file */
   async unlink(path: string): Promise<boolean> {
     return this.#change({ what: 'unlink', path }, ENOENT);
@@ -63,6 +73,7 @@ export class PathChanges {
 
 const SYSCALLS: Record<PathChange['what'], string> = {
   makeDirectory: 'mkdir',
+  makeGroup: 'mkdir',
   unlink: 'unlink',
   removeDirectory: 'rmdir',
 };

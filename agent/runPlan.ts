@@ -59,7 +59,11 @@ export async function planRun(
   const cwd = cwdOf(spec, workDirectory);
   const program = { file: fileOf(spec), cwd, searchPath: env.PATH!, env: ownEnv };
   const file = directories.length === 0 ? program.file : await findAllowed(program, { directories, variables });
-  if (privateCwd || user?.home === workDirectory) await call('chown', () => records.provideWorkDirectory(spec, user));
+  const isProvided = privateCwd || user?.home === workDirectory;
+  const [cgroup] = await Promise.all([
+    cgroups === null ? null : call('cgroup', () => cgroups.create(keyOf(spec), limits)),
+    isProvided && call('chown', () => records.provideWorkDirectory(spec, user)),
+  ]);
   return {
     key: `${keyOf(spec)}.${run}`,
     generation,
@@ -82,7 +86,7 @@ export async function planRun(
     nice,
     noNewPrivileges: !means.allowNewPrivileges,
     shell: spec.script !== undefined,
-    cgroup: cgroups === null ? null : await call('cgroup', () => cgroups.create(keyOf(spec), limits)),
+    cgroup,
   };
 }
 

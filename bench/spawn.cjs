@@ -48,7 +48,7 @@ async function measureStarts({ numbers, check, say }) {
   const samples = [];
   for (let run = 1; run <= runs; run += 1) {
     for (const width of widths) {
-      const { seconds } = await measureTruesInC(control, count, width, rssMb);
+      const { seconds } = await measureTruesInC(control, count, width, { rssMb });
       const controlUs = (seconds * 1e6) / count;
       samples.push({ run, name: 'C', width, usEach: controlUs, toControl: 1 });
       for (const subject of subjects) {

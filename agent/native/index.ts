@@ -121,7 +121,7 @@ export interface PathChange {
 }
 
 /** Layout: path_changes.h. */
-const CHANGE_LETTERS = { makeDirectory: 'm', unlink: 'u', removeDirectory: 'r' } as const;
+const CHANGE_LETTERS = { makeDirectory: 'm', makeGroup: 'g', unlink: 'u', removeDirectory: 'r' } as const;
 
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
 export interface Native {
@@ -190,7 +190,7 @@ export interface Native {
    */
   lookUpUser(name: string): Promise<SystemUser | null>;
   /**
-   * Makes directories (mode 0700), unlinks files, removes empty directories, in this order, off the event loop.
+   * Makes directories (mode 0700, groups 0755), unlinks files, removes empty directories, in this order, off the event loop.
    *
    * @returns for each 0 or its errno
    */

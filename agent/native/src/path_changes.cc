@@ -12,12 +12,15 @@ namespace morch {
 
 namespace {
 
-constexpr mode_t kDirectoryMode = 0700;
+constexpr mode_t kOwnMode = 0700;
+constexpr mode_t kOpenMode = 0755;
 
 int change(char what, const char* path) {
   switch (what) {
     case 'm':
-      return ::mkdir(path, kDirectoryMode) == 0 ? 0 : errno;
+      return ::mkdir(path, kOwnMode) == 0 ? 0 : errno;
+    case 'g':
+      return ::mkdir(path, kOpenMode) == 0 ? 0 : errno;
     case 'u':
       return ::unlink(path) == 0 ? 0 : errno;
     case 'r':

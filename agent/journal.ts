@@ -54,20 +54,24 @@ export class Journal {
   /**
    * All lines there are, oldest first. Called once, before anything is added.
    *
-   * @param onDamage told of a file in which lines are no longer what was written; they are left out
+   * @param onDamage told of a file that cannot be read, or in which lines are no longer what was written; they are left out
    */
-  async *load(onDamage: (path: string, lines: number) => void): AsyncGenerator<string> {
+  async *load(onDamage: (path: string, what: Error) => void): AsyncGenerator<string> {
     const numbers = await this.#numbers();
     this.#number = numbers.at(-1) ?? 0;
     for (const number of numbers) {
       const path = this.#pathOf(number);
-      const lines = (await readOwnFile(path)).split('\n');
+      const isDamaged = (what: Error) => {
+        this.#damaged.add(number);
+        onDamage(path, what);
+        return '';
+      };
+      const lines = (await readOwnFile(path).catch(isDamaged)).split('\n');
       lines.pop(); // empty, or cut short
       const texts = lines.map(textOf).filter((text) => text !== null);
       yield* texts;
-      if (texts.length === lines.length) continue;
-      this.#damaged.add(number);
-      onDamage(path, lines.length - texts.length);
+      const others = lines.length - texts.length;
+      if (others > 0) isDamaged(new Error(`${others} of ${lines.length} lines are not what was written`));
     }
   }
 

@@ -204,15 +204,14 @@ export class Records {
     if (!isGone) await rm(directory, { recursive: true, force: true });
     if (!this.#stored.has(key)) return;
     const text = JSON.stringify({ key, gone: true } satisfies StoredLine);
-    await this.#journal
-      .add({ text, isDurable: false, apply: () => {} })
-      .finally(() => this.#stored.delete(key));
+    await this.#journal.add({ text, isDurable: false, apply: () => {} }).finally(() => this.#stored.delete(key));
   }
 
   /** Everything stored. What cannot be read is said and left out. Called once, before anything is saved. */
   async load(): Promise<StoredGeneration[]> {
     const found = new Map<string, StoredLine>();
-    const onDamage = (path: string, lines: number) => this.log.error({ path, lines }, 'damaged records are left out');
+    const onDamage = (path: string, err: Error) =>
+      this.log.error({ err, path }, 'records that cannot be read are left out');
     for await (const text of this.#journal.load(onDamage)) {
       const line: StoredLine = JSON.parse(text);
       if (line.gone) found.delete(line.key);

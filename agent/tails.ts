@@ -14,7 +14,7 @@ import { readLastLines } from './logs/lastLines';
 const LOOK_EVERY_MS = 1_000;
 /** Calls of `stat` at a look, a directory or a file each. */
 const STATS_PER_LOOK = 40;
-/** Of these, left to those whose turn it is. */
+/** Of these, kept for those whose turn it is; they get no more, so that an idle agent stays idle. */
 const STATS_IN_TURN = 10;
 /** Bytes of messages at a look. */
 const BYTES_PER_LOOK = 64 * 1024;
@@ -154,6 +154,7 @@ export class Tails {
       this.#due.delete(key);
       take(key, subject);
     }
+    left = Math.min(left, STATS_IN_TURN);
     for (let turns = this.#subjects.size; left > 0 && turns > 0; turns -= 1) {
       const key = this.#nextInTurn();
       const subject = key === null ? undefined : this.#subjects.get(key);

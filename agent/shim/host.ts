@@ -31,7 +31,7 @@ import { readStateFile } from './stateFile';
 const POLL_MS = 20;
 /** How often one looks for what a notice should have told, and at how many runs at a time, one after the other. */
 const LOOK_AGAIN_MS = 1_000;
-const RUNS_PER_LOOK = 40;
+const RUNS_PER_LOOK = 25;
 /** The same after the FIFO was gone, until all have been looked at: notices may have got lost with it. */
 const RUNS_PER_LOOK_WITHOUT_NOTICES = 400;
 const SAY_STILL_ALIVE_MS = 5_000;

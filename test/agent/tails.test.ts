@@ -136,7 +136,7 @@ describe('by itself', () => {
     const subjects = Array.from({ length: 300 }, (_, i) => subject(`many${i}`));
     for (const { uid } of subjects) write(uid, 'first\n');
     const { tails, told, busy } = watch(subjects);
-    for (let looks = 0; looks < 40; looks += 1) await tails.look();
+    for (let looks = 0; looks < 100; looks += 1) await tails.look();
     expect(told()).toHaveLength(300);
     for (const { uid } of subjects) write(uid, 'second\n');
     busy.add('nonce of many250');
@@ -144,7 +144,7 @@ describe('by itself', () => {
     const early = told().slice(300);
     expect(early.map(([uid]) => uid)).toContain('many250');
     expect(early.length).toBeLessThan(60);
-    for (let looks = 0; looks < 30; looks += 1) await tails.look();
+    for (let looks = 0; looks < 110; looks += 1) await tails.look();
     const secondOf = told()
       .slice(300)
       .filter(([, , , , stdout]) => stdout === 'first\nsecond\n');

@@ -116,7 +116,10 @@ export class Cgroups {
    */
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
+    // Most likely it is not there, or can go; both in one call.
+    const removing = this.changes.removeDirectory(directory).catch(() => false);
     let isNew = await this.#makeGroup(directory);
+    await removing;
     // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
     // with that of the group the cloning process is in (kill_seq in cgroup_css_set_fork and cgroup_post_fork).
     if (!isNew && (await removeTree(directory).catch(ignoringGone))) isNew = await this.#makeGroup(directory);

@@ -108,6 +108,8 @@ export class Generation {
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
   #admission: Admission;
   #wake = () => {};
+  /** The end of the run before is being recorded and told; the next is not told before. */
+  #entering: Promise<unknown> = Promise.resolve();
 
   constructor(
     readonly spec: ResolvedStart,
@@ -287,7 +289,10 @@ export class Generation {
       end: { kind: 'notStarted' },
       error: this.#stoppedEarly(),
     });
-    if (this.#stop !== null) return stopped();
+    if (this.#stop !== null) {
+      await this.#entering;
+      return stopped();
+    }
     const { names, hosted } = await this.means.gate.run(async () => {
       const names = await this.#recordIntent();
       if (this.#stop !== null || names instanceof MorchError) return { names, hosted: null };
@@ -353,6 +358,7 @@ export class Generation {
       providing.catch(() => {}); // looked at below
       await records.saveIntent({ spec: this.spec, run, attempts, nonce, bootId, started, leaseTerm });
       const logs = await providing;
+      await this.#entering;
       this.#run = run;
       this.#attempts = attempts;
       this.#nonce = nonce;
@@ -362,6 +368,7 @@ export class Generation {
       this.#publish();
       return { run, nonce, logs };
     } catch (error) {
+      await this.#entering;
       if (error instanceof MorchError && error.code === 'STORE_UNWRITABLE') return error;
       throw error;
     }
@@ -458,8 +465,11 @@ export class Generation {
   }
 
   async #backOff({ delayMs, reason }: { delayMs: number; reason: string }): Promise<void> {
-    await this.#enterEnd('backoff', reason, { nextRunAt: new Date(Date.now() + delayMs).toISOString() });
-    await this.#pause(delayMs);
+    const entering = this.#enterEnd('backoff', reason, { nextRunAt: new Date(Date.now() + delayMs).toISOString() });
+    // With a run that comes at once, its intent is recorded in the same write.
+    if (delayMs > 0) return entering.then(() => this.#pause(delayMs));
+    entering.catch(() => {}); // whoever begins the run sees it
+    this.#entering = entering;
   }
 
   /** Ends early when a stop is asked for. */

@@ -1,6 +1,6 @@
 /**
  * A file that is only added to, of lines that count once they are on the disk: `journal.<n>` in a directory of its owner. Many
- * who write at once share one fdatasync(2), which is what a record costs. When more has been added than counts any more, what
+ * who write at once share one synchronized write (O_DSYNC, open(2)), which is what a record costs. When more has been added than counts any more, what
  * counts is written anew under the next number, and the files before it go.
  *
  * A line is `<crc32 in hex> <text>\n`. What was cut short by the end of the machine was never told to be written; its checksum
@@ -19,6 +19,8 @@ import { type Deferred, deferred } from './timers';
 const ADDING = constants.O_WRONLY | constants.O_NOFOLLOW;
 const NAME = /^journal\.([1-9]\d{0,14})$/;
 const CHECK_DIGITS = 8;
+/** Refused as a whole or in part; of any other failure it is not known what has reached the disk. */
+const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 /** So much may be added, beside as much as there was, before what counts is written anew. */
 const SPARE_BYTES = 4 * 1024 ** 2;
 
@@ -130,31 +132,26 @@ export class Journal {
 
   async #addAll(lines: readonly Line[]): Promise<void> {
     const bytes = Buffer.from(lines.map(({ text }) => lineOf(text)).join(''));
-    const file = await this.#open();
+    const isDurable = lines.some((line) => line.isDurable);
+    const file = await this.#open(isDurable ? ADDING | constants.O_DSYNC : ADDING);
     try {
       await this.#addTo(file, bytes);
-      if (lines.some(({ isDurable }) => isDurable)) {
-        await file.datasync().catch((error) => {
-          this.#bytes = null;
-          throw error;
-        });
-      }
     } finally {
-      await file.close();
+      file.close().catch(() => {}); // what was written is told already
     }
-    if (this.#bytes !== null) this.#bytes += bytes.length;
+    this.#bytes! += bytes.length;
   }
 
-  async #open(): Promise<FileHandle> {
+  async #open(flags: number): Promise<FileHandle> {
     if (this.#bytes !== null) {
       try {
-        return await open(this.#pathOf(this.#number), ADDING);
+        return await open(this.#pathOf(this.#number), flags);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       }
     }
     await this.rewrite();
-    return open(this.#pathOf(this.#number), ADDING);
+    return open(this.#pathOf(this.#number), flags);
   }
 
   async #addTo(file: FileHandle, bytes: Buffer): Promise<void> {
@@ -164,9 +161,14 @@ export class Journal {
         at += (await file.write(bytes, at, bytes.length - at, end + at)).bytesWritten;
       }
     } catch (error) {
-      await file.truncate(end).catch(() => {
-        this.#bytes = null;
-      });
+      const isRefused = NO_ROOM.has((error as NodeJS.ErrnoException).code);
+      const isAsBefore =
+        isRefused &&
+        (await file.truncate(end).then(
+          () => true,
+          () => false,
+        ));
+      if (!isAsBefore) this.#bytes = null;
       throw error;
     }
   }

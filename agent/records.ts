@@ -174,10 +174,10 @@ export class Records {
   async saveIntent(intent: Intent): Promise<void> {
     const directory = this.directoryOf(intent.spec);
     await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
-      await this.#save(intent.spec, { intent });
-      await this.changes.makeDirectory(directory);
-      if (intent.run > 1) await this.#removeRun(directory, intent.run - 1);
+      await Promise.all([this.#save(intent.spec, { intent }), this.changes.makeDirectory(directory)]);
     });
+    // What is left goes with the directory.
+    if (intent.run > 1) this.#removeRun(directory, intent.run - 1).catch(() => {});
   }
 
   /** Not on the disk when it resolves: it tells what an exit came of, and no process outlives the machine. */

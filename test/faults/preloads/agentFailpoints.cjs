@@ -32,7 +32,6 @@ const { open } = fs.promises;
 fs.promises.open = async (...args) => {
   const handle = await open(...args);
   around(handle, 'write', 'a write');
-  around(handle, 'datasync', 'a sync of what was written');
   around(handle, 'sync', 'a sync');
   return handle;
 };

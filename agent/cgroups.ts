@@ -23,7 +23,7 @@ import {
   provideGroup,
   setGroupFile,
 } from './cgroupRoot';
-import type { PathChanges } from './pathChanges';
+import type { PathWork } from './pathWork';
 
 const CPU_PERIOD_US = 100_000;
 /** The kernel's least cpu.max. */
@@ -48,7 +48,7 @@ export interface CgroupsOptions {
   option: string;
   /** Tells the agents of one machine apart. */
   dataDir: string;
-  changes: PathChanges;
+  paths: PathWork;
   log: Logger;
 }
 
@@ -57,7 +57,7 @@ export class Cgroups {
   private constructor(
     readonly directory: string,
     private readonly controllers: ReadonlySet<string>,
-    private readonly changes: PathChanges,
+    private readonly paths: PathWork,
     private readonly log: Logger,
   ) {}
 
@@ -82,7 +82,7 @@ export class Cgroups {
   }
 
   /** Where a group was named, a controller that is there and cannot be enabled is an error, not a missing feature. */
-  static async #openBelow(parent: string, { option, dataDir, changes, log }: CgroupsOptions): Promise<Cgroups> {
+  static async #openBelow(parent: string, { option, dataDir, paths, log }: CgroupsOptions): Promise<Cgroups> {
     await provideGroup(parent);
     try {
       if (await isOwn(parent)) await emptyGroup(parent);
@@ -95,7 +95,7 @@ export class Cgroups {
     await provideGroup(directory);
     if (!existsSync(join(directory, 'cgroup.kill'))) throw new Error('the kernel has no cgroup.kill (Linux 5.14)');
     await enableControllers(directory);
-    return new Cgroups(directory, await enabledControllers(directory), changes, log);
+    return new Cgroups(directory, await enabledControllers(directory), paths, log);
   }
 
   /** What this node can hold instances to: `limits.cpu`, `limits.memory`, `limits.pids`; `cgroup`: none escapes a stop. */
@@ -117,7 +117,7 @@ export class Cgroups {
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
     // Most likely it is not there, or can go; both in one call.
-    const removing = this.changes.removeDirectory(directory).catch(() => false);
+    const removing = this.paths.removeDirectory(directory).catch(() => false);
     let isNew = await this.#makeGroup(directory);
     await removing;
     // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
@@ -134,7 +134,7 @@ export class Cgroups {
 
   /** Empty groups are anybody's to clean away, this agent's own directory included. */
   async #makeGroup(directory: string): Promise<boolean> {
-    const make = () => calling(directory, () => this.changes.makeGroup(directory));
+    const make = () => calling(directory, () => this.paths.makeGroup(directory));
     try {
       return await make();
     } catch (error) {
@@ -191,7 +191,7 @@ export class Cgroups {
    */
   async remove(key: string, withinMs = REMOVE_WITHIN_MS): Promise<void> {
     const directory = this.directoryOf(key);
-    if (await this.changes.removeDirectory(directory).catch(() => false)) return; // what is wrong shows again
+    if (await this.paths.removeDirectory(directory).catch(() => false)) return; // what is wrong shows again
     const removed = await poll(directory, withinMs, () => removeTree(directory));
     if (!removed) this.log.warn({ group: directory }, 'the group is still in use and stays');
   }

@@ -25,7 +25,7 @@ import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
 import { CLAIMS_DIRECTORY, OwnUsers } from './ownUsers';
 import { openPassage } from './passage';
-import { PathChanges } from './pathChanges';
+import { PathWork } from './pathWork';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { joinTokenIn, startRegistration } from './registration';
@@ -96,8 +96,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();
 
-  const changes = new PathChanges(native);
-  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, changes, log });
+  const paths = new PathWork(native);
+  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, paths, log });
   const secrets = await SecretFiles.open(dataDir, log);
   const features = [
     ...(cgroups?.features() ?? []),
@@ -111,13 +111,13 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const session = new Session(lease, nowMs, () => membership.clusterId !== null);
   const refreshing = setInterval(() => session.refresh(), REFRESH_LEASE_EVERY_MS);
   const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
-  const records = await Records.open(dataDir, changes, log);
+  const records = await Records.open(dataDir, paths, log);
   const { userRange } = options;
   if (runAs === 'own') await openPassage(dataDir, log);
   const place = { dataDir, claims: CLAIMS_DIRECTORY, range: userRange };
   const ownUsers = runAs === 'own' ? await OwnUsers.open(place, () => records.ownersOfWork(), log) : null;
   const users = new RunUsers(options, ownUsers, userRange, native);
-  const logFiles = new LogFiles(dataDir, changes);
+  const logFiles = new LogFiles(dataDir, paths);
   const cgroupOf = (key: string) => cgroups?.directoryOf(key) ?? null;
   const recovered = await recover({ records, host, cgroupOf, bootId, nowMs: Date.now(), log });
   const resumedKeys = recovered.resumed.map(({ intent }) => keyOf(intent.spec));
@@ -212,6 +212,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     subjects: () => supervisor.tailSubjects(membership.clusterId),
     busyNonces: () => sampler.busyNonces(),
     directoryOf: (owner) => logFiles.directoryOf(owner),
+    lookAt: (path) => paths.lookAt(path),
     send: (text) => events.tellSession(text),
     log,
   });

@@ -31,7 +31,7 @@ import {
 import { storing } from './files';
 import { Journal } from './journal';
 import { runDropsSchema } from './logDropped';
-import type { PathChanges } from './pathChanges';
+import type { PathWork } from './pathWork';
 import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
 
@@ -129,7 +129,7 @@ export class Records {
 
   private constructor(
     dataDir: string,
-    private readonly changes: PathChanges,
+    private readonly paths: PathWork,
     private readonly log: Logger,
   ) {
     this.#root = join(dataDir, 'instances');
@@ -137,8 +137,8 @@ export class Records {
     this.#journal = new Journal(this.#root, () => this.#lines());
   }
 
-  static async open(dataDir: string, changes: PathChanges, log: Logger): Promise<Records> {
-    const records = new Records(dataDir, changes, log);
+  static async open(dataDir: string, paths: PathWork, log: Logger): Promise<Records> {
+    const records = new Records(dataDir, paths, log);
     await mkdir(records.#root, { recursive: true, mode: 0o700 });
     await mkdir(records.#work, { recursive: true });
     await chmod(records.#work, 0o711);
@@ -156,7 +156,7 @@ export class Records {
   /** @param user whose it is to be; null: the agent's own */
   async provideWorkDirectory(id: GenerationId, user: { uid: number; gid: number } | null): Promise<void> {
     const directory = this.workDirectoryOf(id);
-    await this.changes.makeDirectory(directory);
+    await this.paths.makeDirectory(directory);
     if (user !== null) await lchown(directory, user.uid, user.gid);
   }
 
@@ -174,7 +174,7 @@ export class Records {
   async saveIntent(intent: Intent): Promise<void> {
     const directory = this.directoryOf(intent.spec);
     await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
-      await Promise.all([this.#save(intent.spec, { intent }), this.changes.makeDirectory(directory)]);
+      await Promise.all([this.#save(intent.spec, { intent }), this.paths.makeDirectory(directory)]);
     });
     // What is left goes with the directory.
     if (intent.run > 1) this.#removeRun(directory, intent.run - 1).catch(() => {});
@@ -196,9 +196,9 @@ export class Records {
     const directory = this.directoryOf(id);
     const run = this.#stored.get(key)?.intent?.run ?? 0;
     const [isWorkGone, , isGone] = await Promise.all([
-      this.changes.removeDirectory(this.workDirectoryOf(id)),
+      this.paths.removeDirectory(this.workDirectoryOf(id)),
       run > 0 && this.#removeRun(directory, run),
-      this.changes.removeDirectory(directory),
+      this.paths.removeDirectory(directory),
     ]);
     if (!isWorkGone) await removeTree(this.workDirectoryOf(id));
     if (!isGone) await rm(directory, { recursive: true, force: true });
@@ -241,7 +241,7 @@ export class Records {
   }
 
   async #removeRun(directory: string, run: number): Promise<void> {
-    await Promise.all(['ended', 'open'].map((state) => this.changes.unlink(join(directory, `run.${run}.${state}`))));
+    await Promise.all(['ended', 'open'].map((state) => this.paths.unlink(join(directory, `run.${run}.${state}`))));
   }
 
   /** An agent was killed before the intent of a first run was there, or while it removed the records. */

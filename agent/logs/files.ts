@@ -6,7 +6,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../../contract/workload';
 import { storing } from '../files';
-import type { PathChanges } from '../pathChanges';
+import type { PathWork } from '../pathWork';
 import type { LogPlan } from '../processHost';
 import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, lstat, namesIn, unlessGone } from './directory';
 
@@ -37,7 +37,7 @@ export class LogFiles {
 
   constructor(
     dataDir: string,
-    private readonly changes: PathChanges,
+    private readonly paths: PathWork,
   ) {
     this.#root = join(dataDir, 'logs');
   }
@@ -52,7 +52,7 @@ export class LogFiles {
     const directory = this.directoryOf(owner);
     const limits = logLimitsWithDefaults(owner.logs);
     return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
-      const isNew = await this.changes.makeDirectory(directory);
+      const isNew = await this.paths.makeDirectory(directory);
       const stored = isNew ? [] : await this.#stored(logOwnerKey(owner));
       const newest = (stream: LogStream) => stored.filter((log) => log.stream === stream).at(-1)?.number ?? 1;
       for (const stream of LOG_STREAMS) {
@@ -102,7 +102,7 @@ export class LogFiles {
 
   /** Of an instance that has written nothing there is nothing to keep. */
   async removeEmpty(owner: LogOwner): Promise<void> {
-    await this.changes.removeDirectory(this.directoryOf(owner)).catch(() => {}); // there is a next time
+    await this.paths.removeDirectory(this.directoryOf(owner)).catch(() => {}); // there is a next time
   }
 
   directoryOf(owner: LogOwner): string {

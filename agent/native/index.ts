@@ -120,7 +120,7 @@ export interface PathChange {
   path: string;
 }
 
-/** Layout: path_changes.h. */
+/** Layout: path_work.h. */
 const CHANGE_LETTERS = { makeDirectory: 'm', makeGroup: 'g', unlink: 'u', removeDirectory: 'r' } as const;
 
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
@@ -195,6 +195,8 @@ export interface Native {
    * @returns for each 0 or its errno
    */
   changePaths(changes: readonly PathChange[]): Promise<Float64Array>;
+  /** lstat(2) of each, off the event loop: 0 or its errno, its size, the time of its last change in ms. */
+  lookAtPaths(paths: readonly string[]): Promise<Float64Array>;
   /** Processes under a handle of this environment. */
   liveCount(): number;
   /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
@@ -223,6 +225,7 @@ interface Binding {
   bootTimeMs(): number;
   lookUpUser(name: string): Promise<SystemUser | null>;
   changePaths(packed: string): Promise<Float64Array>;
+  lookAtPaths(packed: string): Promise<Float64Array>;
   liveCount(): number;
 }
 
@@ -303,6 +306,7 @@ function wrap(binding: Binding): Native {
     bootTimeMs: () => binding.bootTimeMs(),
     lookUpUser: (name) => settle(binding.lookUpUser(name)),
     changePaths: (changes) => binding.changePaths(packChanges(changes)),
+    lookAtPaths: (paths) => binding.lookAtPaths(packPaths(paths)),
     liveCount: () => binding.liveCount(),
     signalNumber,
   };
@@ -366,14 +370,15 @@ function pack(plan: SpawnPlan): string {
 }
 
 function packChanges(changes: readonly PathChange[]): string {
-  rejectNul(
-    changes.map(({ path }) => path),
-    (index) => `path ${index}`,
-  );
-  return changes.map(({ what, path }) => `${CHANGE_LETTERS[what]}${path}\0`).join('');
+  return packPaths(changes.map(({ what, path }) => CHANGE_LETTERS[what] + path));
 }
 
-function rejectNul(strings: string[], nameOf: (index: number) => string): void {
+function packPaths(paths: readonly string[]): string {
+  rejectNul(paths, (index) => `path ${index}`);
+  return paths.map((path) => `${path}\0`).join('');
+}
+
+function rejectNul(strings: readonly string[], nameOf: (index: number) => string): void {
   const index = strings.findIndex((string) => string.includes('\0'));
   if (index !== -1) throw invalid(`${nameOf(index)} holds a NUL byte, which ends a string in the kernel`);
 }

@@ -16,7 +16,7 @@ import { Events } from '../../agent/events';
 import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
 import { loadNative } from '../../agent/native/index';
-import { PathChanges } from '../../agent/pathChanges';
+import { PathWork } from '../../agent/pathWork';
 import type { HostedRun, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';
 import { RunUsers } from '../../agent/runUsers';
@@ -27,7 +27,7 @@ import { type InstanceReport, startInstanceSchema } from '../../contract/agentAp
 import { until } from '../support/until';
 
 const log = pino({ level: 'silent' });
-const changes = new PathChanges(loadNative());
+const paths = new PathWork(loadNative());
 const directory = mkdtempSync(join(tmpdir(), 'morch-agent-hard-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -64,8 +64,8 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
       allowNewPrivileges: false,
       host,
       session: { admission: { session: null, leaseTerm: 0 }, mayExecute: () => true, startUntilMs: 0 },
-      records: await Records.open(directory, changes, log),
-      logFiles: new LogFiles(directory, changes),
+      records: await Records.open(directory, paths, log),
+      logFiles: new LogFiles(directory, paths),
       bootId: 'boot',
       gate: new Gate(1),
       log,

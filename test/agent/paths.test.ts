@@ -18,12 +18,12 @@ import { LogFiles } from '../../agent/logs/files';
 import { readLastLines } from '../../agent/logs/lastLines';
 import { enforceCap } from '../../agent/logs/upkeep';
 import { loadNative } from '../../agent/native/index';
-import { PathChanges } from '../../agent/pathChanges';
+import { PathWork } from '../../agent/pathWork';
 import { Records } from '../../agent/records';
 import { Agents, type TestAgent } from '../support/agent';
 import { IN_FIELDS, IN_URLS, requestRaw } from '../support/traversal';
 
-const changes = new PathChanges(loadNative());
+const paths = new PathWork(loadNative());
 const CANARY = 'root:canary:0:0';
 const agents = new Agents();
 const canary = join(agents.directory, 'canary');
@@ -162,7 +162,7 @@ describe('a link in the place of', () => {
     writeFileSync(logPath(elsewhere, 'stdout', 1), 'x'.repeat(10_000));
     symlinkSync(elsewhere, join(logs, 'b.0'));
     symlinkSync(logPath(elsewhere, 'stdout', 1), logPath(join(logs, 'a.0'), 'stdout', 1));
-    const files = new LogFiles(dataDir, changes);
+    const files = new LogFiles(dataDir, paths);
     await enforceCap(files, new Set(), 1);
     expect(existsSync(logPath(join(logs, 'a.0'), 'stdout', 1))).toBe(false);
     const old = Date.now() / 1_000 - 30 * 86_400;
@@ -176,7 +176,7 @@ describe('a link in the place of', () => {
   test('a record is not read through, and what would be written instead of it is not written through', async () => {
     const dataDir = join(agents.directory, 'records');
     mkdirSync(dataDir);
-    const records = await Records.open(dataDir, changes, pino({ level: 'silent' }));
+    const records = await Records.open(dataDir, paths, pino({ level: 'silent' }));
     const end = {
       ...{
         uid: 'u',
@@ -200,7 +200,7 @@ describe('a link in the place of', () => {
       ...{ nextRunAt: null, attempts: 0, lost: false, startError: null, started: null },
     };
     await records.saveEnd(end);
-    const open = () => Records.open(dataDir, changes, pino({ level: 'silent' }));
+    const open = () => Records.open(dataDir, paths, pino({ level: 'silent' }));
     expect(await (await open()).load()).toHaveLength(1);
     const path = join(dataDir, 'instances', 'journal.2'); // written anew by the one above
     const moved = join(agents.directory, 'moved');

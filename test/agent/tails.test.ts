@@ -4,11 +4,15 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { loadNative } from '../../agent/native/index';
+import { PathWork } from '../../agent/pathWork';
 import { type TailSubject, Tails } from '../../agent/tails';
 import { type TailsMessage, tailsMessageSchema } from '../../contract/agentApi';
 import { Agents, type Connection } from '../support/agent';
 import { PlayedScheduler } from '../support/playedScheduler';
 import { until } from '../support/until';
+
+const paths = new PathWork(loadNative());
 
 type Told = TailsMessage['instances'][number];
 
@@ -107,6 +111,7 @@ describe('by itself', () => {
       subjects: () => subjects,
       busyNonces: () => busy,
       directoryOf,
+      lookAt: (path) => paths.lookAt(path),
       send: (text) => {
         if (!state.refuse) sent.push(text);
         return !state.refuse;
@@ -136,7 +141,7 @@ describe('by itself', () => {
     const subjects = Array.from({ length: 300 }, (_, i) => subject(`many${i}`));
     for (const { uid } of subjects) write(uid, 'first\n');
     const { tails, told, busy } = watch(subjects);
-    for (let looks = 0; looks < 100; looks += 1) await tails.look();
+    for (let looks = 0; looks < 40; looks += 1) await tails.look();
     expect(told()).toHaveLength(300);
     for (const { uid } of subjects) write(uid, 'second\n');
     busy.add('nonce of many250');
@@ -144,7 +149,7 @@ describe('by itself', () => {
     const early = told().slice(300);
     expect(early.map(([uid]) => uid)).toContain('many250');
     expect(early.length).toBeLessThan(60);
-    for (let looks = 0; looks < 110; looks += 1) await tails.look();
+    for (let looks = 0; looks < 30; looks += 1) await tails.look();
     const secondOf = told()
       .slice(300)
       .filter(([, , , , stdout]) => stdout === 'first\nsecond\n');

@@ -15,10 +15,10 @@ const log = { info() {}, warn() {}, error() {} };
 async function checkGroups() {
   const { Cgroups } = require('/morch/dist/agent/cgroups.js');
   const { loadNative } = require('/morch/dist/agent/native/index.js');
-  const { PathChanges } = require('/morch/dist/agent/pathChanges.js');
-  const changes = new PathChanges(loadNative());
+  const { PathWork } = require('/morch/dist/agent/pathWork.js');
+  const paths = new PathWork(loadNative());
   fs.mkdirSync(DATA_DIR);
-  const open = (option) => Cgroups.open({ option, dataDir: DATA_DIR, changes, log });
+  const open = (option) => Cgroups.open({ option, dataDir: DATA_DIR, paths, log });
 
   await check('auto, as root: all limits, in a group below the root of all', async () => {
     const cgroups = await open('auto');

@@ -1,4 +1,4 @@
-// Names in directories made and removed, many in one go: one hop between threads for all of them,
+// Names in directories made, removed and looked at, many in one go: one hop between threads for all of them,
 // where Node takes one for each. Disk thread.
 #pragma once
 
@@ -12,5 +12,10 @@ namespace morch {
 //                empty directory to be removed
 // @returns for each, in order, what it came to: 0 or an errno; EINVAL for another letter
 std::vector<int> change_paths(const std::string& packed);
+
+// @param packed  paths, each ended by a NUL byte
+// @returns for each, in order, three numbers of lstat(2): 0 or an errno, the size, and the time of
+//   the last change in milliseconds
+std::vector<double> look_at_paths(const std::string& packed);
 
 }  // namespace morch

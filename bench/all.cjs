@@ -25,6 +25,7 @@ const PROGRAMS = [
     ['agentRestarts', '--busy'],
     ['--runs', '10'],
   ],
+  [['restartInPlace'], ['--runs', '2']],
   [['trues'], ['--runs', '1']],
   [['logs'], ['--runs', '1']],
   [['fleet'], ['--idle-seconds', '5']],

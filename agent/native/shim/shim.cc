@@ -208,8 +208,8 @@ uint64_t Shim::act_record(uint64_t now_ms) {
   return record_due_ms_;
 }
 
-// To the agent, which makes many exits durable at once and says when this one is. Noted for an agent
-// that comes after it.
+// To the agent, which makes many exits durable at once and says when this one is. Noted for an
+// agent that comes after it.
 uint64_t Shim::hand_over(uint64_t now_ms) {
   record_.note(exited_line(true));
   // That of the end of the tree repeats it.

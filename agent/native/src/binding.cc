@@ -294,24 +294,26 @@ class Addon : public Napi::Addon<Addon> {
   // changePaths(packed: string): Promise<Float64Array>
   Napi::Value change_paths(const Napi::CallbackInfo& info) {
     Napi::Promise::Deferred deferred = open_promise();
-    engine_->change([mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
-      // Disk thread.
-      mailbox->reply([deferred, results = morch::change_paths(packed)](Addon& addon) {
-        deferred.Resolve(numbers(addon.env_, {results.begin(), results.end()}));
-      });
-    });
+    engine_->change(
+        [mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
+          // Disk thread.
+          mailbox->reply([deferred, results = morch::change_paths(packed)](Addon& addon) {
+            deferred.Resolve(numbers(addon.env_, {results.begin(), results.end()}));
+          });
+        });
     return deferred.Promise();
   }
 
   // lookAtPaths(packed: string): Promise<Float64Array>
   Napi::Value look_at_paths(const Napi::CallbackInfo& info) {
     Napi::Promise::Deferred deferred = open_promise();
-    engine_->change([mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
-      // Disk thread.
-      mailbox->reply([deferred, looks = morch::look_at_paths(packed)](Addon& addon) {
-        deferred.Resolve(numbers(addon.env_, looks));
-      });
-    });
+    engine_->change(
+        [mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
+          // Disk thread.
+          mailbox->reply([deferred, looks = morch::look_at_paths(packed)](Addon& addon) {
+            deferred.Resolve(numbers(addon.env_, looks));
+          });
+        });
     return deferred.Promise();
   }
 

@@ -104,7 +104,7 @@ export async function provideGroup(path: string): Promise<void> {
  * @returns false when it was there before
  * @throws NativeError
  */
-export async function makeGroup(path: string): Promise<boolean> {
+async function makeGroup(path: string): Promise<boolean> {
   try {
     await calling(path, () => mkdir(path));
     return true;

@@ -20,10 +20,10 @@ import {
   enabledControllers,
   findMount,
   findOwnGroup,
-  makeGroup,
   provideGroup,
   setGroupFile,
 } from './cgroupRoot';
+import type { PathWork } from './pathWork';
 
 const CPU_PERIOD_US = 100_000;
 /** The kernel's least cpu.max. */
@@ -48,6 +48,7 @@ export interface CgroupsOptions {
   option: string;
   /** Tells the agents of one machine apart. */
   dataDir: string;
+  paths: PathWork;
   log: Logger;
 }
 
@@ -56,6 +57,7 @@ export class Cgroups {
   private constructor(
     readonly directory: string,
     private readonly controllers: ReadonlySet<string>,
+    private readonly paths: PathWork,
     private readonly log: Logger,
   ) {}
 
@@ -65,10 +67,11 @@ export class Cgroups {
    * @returns null with `none`, and where `auto` finds no place; the log tells why
    * @throws MorchError INVALID_INPUT naming `--cgroup` when a path cannot be used
    */
-  static async open({ option, dataDir, log }: CgroupsOptions): Promise<Cgroups | null> {
+  static async open(options: CgroupsOptions): Promise<Cgroups | null> {
+    const { option, log } = options;
     if (option === 'none') return null;
     try {
-      const cgroups = await Cgroups.#openBelow(await findParent(option), idOf(dataDir), option !== 'auto', log);
+      const cgroups = await Cgroups.#openBelow(await findParent(option), options);
       log.info({ directory: cgroups.directory, features: cgroups.features() }, 'instances run in groups of their own');
       return cgroups;
     } catch (error) {
@@ -78,21 +81,21 @@ export class Cgroups {
     }
   }
 
-  /** @param strict a controller that is there and cannot be enabled is an error, not a missing feature */
-  static async #openBelow(parent: string, id: string, strict: boolean, log: Logger): Promise<Cgroups> {
+  /** Where a group was named, a controller that is there and cannot be enabled is an error, not a missing feature. */
+  static async #openBelow(parent: string, { option, dataDir, paths, log }: CgroupsOptions): Promise<Cgroups> {
     await provideGroup(parent);
     try {
       if (await isOwn(parent)) await emptyGroup(parent);
       await enableControllers(parent);
     } catch (error) {
-      if (strict) throw error;
+      if (option !== 'auto') throw error;
       log.info({ group: parent, reason: reasonOf(error) }, 'not all limits can be had in this group');
     }
-    const directory = join(parent, `morch-${id}`);
+    const directory = join(parent, `morch-${idOf(dataDir)}`);
     await provideGroup(directory);
     if (!existsSync(join(directory, 'cgroup.kill'))) throw new Error('the kernel has no cgroup.kill (Linux 5.14)');
     await enableControllers(directory);
-    return new Cgroups(directory, await enabledControllers(directory), log);
+    return new Cgroups(directory, await enabledControllers(directory), paths, log);
   }
 
   /** What this node can hold instances to: `limits.cpu`, `limits.memory`, `limits.pids`; `cgroup`: none escapes a stop. */
@@ -113,7 +116,10 @@ export class Cgroups {
    */
   async create(key: string, limits: GroupLimits = {}): Promise<string> {
     const directory = this.directoryOf(key);
+    // Most likely it is not there, or can go; both in one call.
+    const removing = this.paths.removeDirectory(directory).catch(() => false);
     let isNew = await this.#makeGroup(directory);
+    await removing;
     // One that was killed once kills whatever is cloned into it later: Linux 6.14 and newer compare its count of kills
     // with that of the group the cloning process is in (kill_seq in cgroup_css_set_fork and cgroup_post_fork).
     if (!isNew && (await removeTree(directory).catch(ignoringGone))) isNew = await this.#makeGroup(directory);
@@ -128,13 +134,14 @@ export class Cgroups {
 
   /** Empty groups are anybody's to clean away, this agent's own directory included. */
   async #makeGroup(directory: string): Promise<boolean> {
+    const make = () => calling(directory, () => this.paths.makeGroup(directory));
     try {
-      return await makeGroup(directory);
+      return await make();
     } catch (error) {
       if ((error as { code?: string }).code !== 'ENOENT') throw error;
       await provideGroup(this.directory);
       await enableControllers(this.directory);
-      return makeGroup(directory);
+      return make();
     }
   }
 
@@ -184,6 +191,7 @@ export class Cgroups {
    */
   async remove(key: string, withinMs = REMOVE_WITHIN_MS): Promise<void> {
     const directory = this.directoryOf(key);
+    if (await this.paths.removeDirectory(directory).catch(() => false)) return; // what is wrong shows again
     const removed = await poll(directory, withinMs, () => removeTree(directory));
     if (!removed) this.log.warn({ group: directory }, 'the group is still in use and stays');
   }

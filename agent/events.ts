@@ -173,7 +173,8 @@ export class Events {
         return;
       }
       const { clusterId, term = null } = query;
-      this.#admit(socket, clusterId === undefined ? null : { clusterId, epoch: this.means.membership.epoch, term });
+      const { epoch } = this.means.membership;
+      this.#admit(socket, clusterId === undefined ? null : { clusterId, epoch, term });
     });
   }
 
@@ -317,8 +318,11 @@ function send(listener: Listener, text: string): void {
   sendReports(listener);
   const { socket, bufferedAtMostBytes } = listener;
   if (socket.readyState !== WebSocket.OPEN) return;
-  if (socket.bufferedAmount > bufferedAtMostBytes) socket.terminate();
-  else socket.send(text);
+  if (socket.bufferedAmount > bufferedAtMostBytes) {
+    socket.terminate();
+    return;
+  }
+  socket.send(text);
 }
 
 function closeCodeOf({ code }: MorchError): number {

@@ -1,7 +1,6 @@
 /**
- * Writes that survive what they have to survive: power loss (`writeDurably`), or only the end of this
- * process (`replaceFile`). What is read or written is a file of the directory that is named: no symbolic link leads out
- * of it. Everything is asynchronous; nothing here blocks the event loop.
+ * Writes that survive power loss, and reading. What is read or written is a file of the directory that is named: no
+ * symbolic link leads out of it. Everything is asynchronous; nothing here blocks the event loop.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
@@ -33,59 +32,16 @@ export async function readOwnFile(path: string, encoding: 'utf8' | 'latin1' = 'u
 
 /** Replaces the file as a whole; once it resolves, the content and the name survive power loss. */
 export async function writeDurably(path: string, text: string): Promise<void> {
-  await replace(path, text, true);
-  await syncDirectory(dirname(path));
-}
-
-/** Replaces the file as a whole; survives the end of this process, not that of the machine. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  await replace(path, text, false);
-}
-
-async function replace(path: string, text: string, sync: boolean): Promise<void> {
   const temporary = `${path}.tmp`;
   const file = await open(temporary, REPLACING, FILE_MODE);
   try {
     await file.writeFile(text);
-    if (sync) await file.sync();
+    await file.sync();
   } finally {
     await file.close();
   }
   await rename(temporary, path);
-}
-
-interface DirectorySyncs {
-  running: Promise<void>;
-  next: Promise<void> | null;
-}
-const directorySyncs = new Map<string, DirectorySyncs>();
-
-/**
- * fsync(2) of a directory. Many callers at once share one call: whoever comes while one is under way is served
- * by the next, which begins after its change.
- */
-export function syncDirectory(path: string): Promise<void> {
-  const syncs = directorySyncs.get(path);
-  if (syncs === undefined) return startSync(path);
-  syncs.next ??= syncs.running.then(
-    () => startSync(path),
-    () => startSync(path),
-  );
-  return syncs.next;
-}
-
-function startSync(path: string): Promise<void> {
-  const syncs: DirectorySyncs = { running: syncOnce(path), next: null };
-  directorySyncs.set(path, syncs);
-  const done = () => {
-    if (syncs.next === null) directorySyncs.delete(path);
-  };
-  syncs.running.then(done, done);
-  return syncs.running;
-}
-
-async function syncOnce(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+  const directory = await open(dirname(path), 'r');
   try {
     await directory.sync();
   } finally {

@@ -41,6 +41,8 @@ import { type Deferred, deferred, type Gate, isDoneWithin, startTimer } from './
 
 /** So long an exit waits for the rest of its tree before it is recorded by itself. */
 const TREE_USUALLY_GONE_MS = 50;
+/** So long an end waits to be told for its shim to be gone as well. */
+const SHIM_LEAVES_MS = 1_000;
 /** Pause between tries to record an end. */
 const SAVE_AGAIN_MS = 1_000;
 
@@ -89,7 +91,7 @@ export class Generation {
   #pid: number | null = null;
   #lastPid: number | null = null;
   #shimPid: number | null = null;
-  /** The run whose exit its shim could not record. */
+  /** The run whose exit its shim has not recorded. */
   #unrecorded: HostedRun | null = null;
   #startedAt: string | null = null;
   #startedAnswer: Started | null = null;
@@ -106,6 +108,8 @@ export class Generation {
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
   #admission: Admission;
   #wake = () => {};
+  /** The end of the run before is being recorded and told; the next is not told before. */
+  #entering: Promise<unknown> = Promise.resolve();
 
   constructor(
     readonly spec: ResolvedStart,
@@ -285,7 +289,10 @@ export class Generation {
       end: { kind: 'notStarted' },
       error: this.#stoppedEarly(),
     });
-    if (this.#stop !== null) return stopped();
+    if (this.#stop !== null) {
+      await this.#entering;
+      return stopped();
+    }
     const { names, hosted } = await this.means.gate.run(async () => {
       const names = await this.#recordIntent();
       if (this.#stop !== null || names instanceof MorchError) return { names, hosted: null };
@@ -344,18 +351,14 @@ export class Generation {
     const attempts = this.#attemptsBefore() + 1;
     const nonce = randomUUID();
     try {
-      const logs = await logFiles.provide(this.spec);
       await users.prepare(this.spec);
       const { leaseTerm } = this.#admission;
-      await records.saveIntent({
-        spec: this.spec,
-        run,
-        attempts,
-        nonce,
-        bootId,
-        started: this.#startedAnswer,
-        leaseTerm,
-      });
+      const started = this.#startedAnswer;
+      const providing = logFiles.provide(this.spec);
+      providing.catch(() => {}); // looked at below
+      await records.saveIntent({ spec: this.spec, run, attempts, nonce, bootId, started, leaseTerm });
+      const logs = await providing;
+      await this.#entering;
       this.#run = run;
       this.#attempts = attempts;
       this.#nonce = nonce;
@@ -365,6 +368,7 @@ export class Generation {
       this.#publish();
       return { run, nonce, logs };
     } catch (error) {
+      await this.#entering;
       if (error instanceof MorchError && error.code === 'STORE_UNWRITABLE') return error;
       throw error;
     }
@@ -461,8 +465,11 @@ export class Generation {
   }
 
   async #backOff({ delayMs, reason }: { delayMs: number; reason: string }): Promise<void> {
-    await this.#enterEnd('backoff', reason, { nextRunAt: new Date(Date.now() + delayMs).toISOString() });
-    await this.#pause(delayMs);
+    const entering = this.#enterEnd('backoff', reason, { nextRunAt: new Date(Date.now() + delayMs).toISOString() });
+    // With a run that comes at once, its intent is recorded in the same write.
+    if (delayMs > 0) return entering.then(() => this.#pause(delayMs));
+    entering.catch(() => {}); // whoever begins the run sees it
+    this.#entering = entering;
   }
 
   /** Ends early when a stop is asked for. */
@@ -518,7 +525,9 @@ export class Generation {
     record.drops = this.#drops;
     try {
       await this.means.records.saveEnd(record);
+      const left = this.#unrecorded?.left;
       this.release();
+      if (left !== undefined && hasEnded(status)) await isDoneWithin(left, SHIM_LEAVES_MS);
     } catch (error) {
       this.means.log.error({ err: error, instance: record.instanceId }, 'cannot record the end of a run');
       if (hasEnded(status)) this.#saveLater(record);

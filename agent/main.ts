@@ -25,6 +25,7 @@ import { type AgentOptions, parseAgentOptions } from './options';
 import { Origins } from './origins';
 import { CLAIMS_DIRECTORY, OwnUsers } from './ownUsers';
 import { openPassage } from './passage';
+import { PathWork } from './pathWork';
 import { keyOf, Records } from './records';
 import { recover } from './recovery';
 import { joinTokenIn, startRegistration } from './registration';
@@ -40,8 +41,8 @@ import { Gate } from './timers';
 import type { MemberTls } from './tls/member';
 import { openTls } from './tls/open';
 
-/** Starts recorded and executed at a time; each needs a few descriptors while it is. */
-const STARTS_AT_ONCE = 32;
+/** Starts recorded and executed at a time; those recorded together cost one sync of the disk. */
+const STARTS_AT_ONCE = 128;
 /** Well below what a shim takes for absence. */
 const REFRESH_LEASE_EVERY_MS = 1_000;
 
@@ -95,7 +96,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const startedAt = new Date().toISOString();
   const incarnation = randomUUID();
 
-  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, log });
+  const paths = new PathWork(native);
+  const cgroups = await Cgroups.open({ option: options.cgroup, dataDir, paths, log });
   const secrets = await SecretFiles.open(dataDir, log);
   const features = [
     ...(cgroups?.features() ?? []),
@@ -109,13 +111,13 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const session = new Session(lease, nowMs, () => membership.clusterId !== null);
   const refreshing = setInterval(() => session.refresh(), REFRESH_LEASE_EVERY_MS);
   const host = new ShimHost({ native, cgroups, shimPath: shimPath(), dataDir, leasePath, log });
-  const records = await Records.open(dataDir, log);
+  const records = await Records.open(dataDir, paths, log);
   const { userRange } = options;
   if (runAs === 'own') await openPassage(dataDir, log);
   const place = { dataDir, claims: CLAIMS_DIRECTORY, range: userRange };
   const ownUsers = runAs === 'own' ? await OwnUsers.open(place, () => records.ownersOfWork(), log) : null;
   const users = new RunUsers(options, ownUsers, userRange, native);
-  const logFiles = new LogFiles(dataDir);
+  const logFiles = new LogFiles(dataDir, paths);
   const cgroupOf = (key: string) => cgroups?.directoryOf(key) ?? null;
   const recovered = await recover({ records, host, cgroupOf, bootId, nowMs: Date.now(), log });
   const resumedKeys = recovered.resumed.map(({ intent }) => keyOf(intent.spec));
@@ -210,6 +212,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
     subjects: () => supervisor.tailSubjects(membership.clusterId),
     busyNonces: () => sampler.busyNonces(),
     directoryOf: (owner) => logFiles.directoryOf(owner),
+    lookAt: (path) => paths.lookAt(path),
     send: (text) => events.tellSession(text),
     log,
   });

@@ -69,6 +69,8 @@ export interface RunPlan {
   fence: Fence;
   /** Of CLOCK_BOOTTIME: it is not started later, but fails with FENCED_START; null: whenever. */
   startUntilMs: number | null;
+  /** So long its exit may wait to be acknowledged before the shim records it itself; 0: it does at once. */
+  handOverMs: number;
   /** Null: the agent's own. */
   user: ProcessUser | null;
   rlimits: Rlimit[];
@@ -87,7 +89,7 @@ export interface MainExit extends Exit {
   shimLost: boolean;
   /** Its shim stopped it because the agent was absent. */
   fenced: boolean;
-  /** The shim's record of it is on the disk. Until then the shim stays, unless it is acknowledged. */
+  /** The shim's own record of it is on the disk. Until then the shim stays, unless it is acknowledged. */
   recorded: boolean;
   /** Bytes of output that could not be written. */
   droppedBytes: number;
@@ -100,6 +102,8 @@ export interface HostedRun {
   readonly exited: Promise<MainExit>;
   /** Nothing of the tree is left; comes after `exited`. Never rejects. */
   readonly gone: Promise<void>;
+  /** Its shim has ended as well; comes after `gone`. Never rejects. */
+  readonly left: Promise<void>;
   /**
    * Stops the tree: the signal, SIGCONT after it, SIGKILL when the grace is over, repeated until nothing is left.
    * May be called again: the earliest end of the grace counts.
@@ -107,7 +111,7 @@ export interface HostedRun {
    * @param graceMs default: as planned
    */
   stop(graceMs?: number): void;
-  /** The exit is stored elsewhere: a shim that could not record it need not keep it any longer. */
+  /** The exit is stored elsewhere: a shim that has not recorded it need not keep it any longer. */
   acknowledge(): void;
 }
 

@@ -1,13 +1,16 @@
 /**
- * The state directory: one directory per instance generation, `<dataDir>/instances/<uid>.<slot>.<generation>/`.
+ * What is on record of each instance generation, in the journal of `<dataDir>/instances` (journal.ts); each line has a key and
+ * one of
  *
- *   intent.json    what is to run and which run it is; durable before the clone
- *   run.<n>.open   what came of it: written by its shim (docs/shim.md), `run.<n>.ended` once its main process has ended
- *   stop.json      that the run was told to stop, and why
- *   end.json       how the last run ended, or the generation; also the tombstone of a stop that came before the start
+ *   intent   what is to run and which run it is; durable before the clone
+ *   stop     that the run was told to stop, and why
+ *   end      how the last run ended, or the generation; also the tombstone of a stop that came before the start
+ *   gone     nothing of it counts any more
  *
- * and, apart from it, `<dataDir>/work/<uid>.<slot>.<generation>/`: the workload's, where a `command` runs; the home of a
- * user of its own. Nobody but the agent's user gets into the former; through the latter's parent others may go.
+ * Beside it, `<uid>.<slot>.<generation>/run.<n>.open`: what came of the intent, written by its shim (docs/shim.md),
+ * `run.<n>.ended` once it has recorded the end of the main process. And, apart from it, `<dataDir>/work/<uid>.<slot>.<generation>/`:
+ * the workload's, where a `command` runs; the home of a user of its own. Nobody but the agent's user gets into the former;
+ * through the latter's parent others may go.
  *
  * Of intent and end, the one with the higher run is the later; of the same run, the end.
  */
@@ -25,8 +28,10 @@ import {
   stopSchema,
   workloadOriginSchema,
 } from '../contract/workload';
-import { readOwnFile, replaceFile, storing, syncDirectory, writeDurably } from './files';
+import { storing } from './files';
+import { Journal } from './journal';
 import { runDropsSchema } from './logDropped';
+import type { PathWork } from './pathWork';
 import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
 
@@ -109,21 +114,31 @@ export function keyOf({ uid, slot, generation }: GenerationId): string {
   return `${uid}.${slot}.${generation}`;
 }
 
+/** As read; each of them is looked at by its schema only once all have been. */
+interface StoredLine extends Partial<Record<keyof StoredGeneration, unknown>> {
+  key: string;
+  gone?: true;
+}
+
 export class Records {
   readonly #root: string;
-
   readonly #work: string;
+  readonly #journal: Journal;
+  /** By `keyOf`: what counts. */
+  readonly #stored = new Map<string, StoredGeneration>();
 
   private constructor(
     dataDir: string,
+    private readonly paths: PathWork,
     private readonly log: Logger,
   ) {
     this.#root = join(dataDir, 'instances');
     this.#work = join(dataDir, 'work');
+    this.#journal = new Journal(this.#root, () => this.#lines());
   }
 
-  static async open(dataDir: string, log: Logger): Promise<Records> {
-    const records = new Records(dataDir, log);
+  static async open(dataDir: string, paths: PathWork, log: Logger): Promise<Records> {
+    const records = new Records(dataDir, paths, log);
     await mkdir(records.#root, { recursive: true, mode: 0o700 });
     await mkdir(records.#work, { recursive: true });
     await chmod(records.#work, 0o711);
@@ -141,7 +156,7 @@ export class Records {
   /** @param user whose it is to be; null: the agent's own */
   async provideWorkDirectory(id: GenerationId, user: { uid: number; gid: number } | null): Promise<void> {
     const directory = this.workDirectoryOf(id);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await this.paths.makeDirectory(directory);
     if (user !== null) await lchown(directory, user.uid, user.gid);
   }
 
@@ -157,72 +172,90 @@ export class Records {
 
   /** @throws MorchError STORE_UNWRITABLE; then nothing may be started on it */
   async saveIntent(intent: Intent): Promise<void> {
-    await storing(`record the start of ${intent.spec.instanceId}`, this.#root, () =>
-      this.#inDirectory(intent.spec, async (directory) => {
-        await writeDurably(join(directory, 'intent.json'), JSON.stringify(intent));
-        if (intent.run > 1) await this.#removeRun(directory, intent.run - 1);
-      }),
-    );
+    const directory = this.directoryOf(intent.spec);
+    await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
+      await Promise.all([this.#save(intent.spec, { intent }), this.paths.makeDirectory(directory)]);
+    });
+    // What is left goes with the directory.
+    if (intent.run > 1) this.#removeRun(directory, intent.run - 1).catch(() => {});
   }
 
-  /** Needs no fsync: it tells what an exit came of, and no process outlives the machine. */
+  /** Not on the disk when it resolves: it tells what an exit came of, and no process outlives the machine. */
   async saveStop(id: GenerationId, stop: StopRecord): Promise<void> {
-    await replaceFile(join(this.directoryOf(id), 'stop.json'), JSON.stringify(stop));
+    await this.#save(id, { stop }, false);
   }
 
   /** @throws MorchError STORE_UNWRITABLE */
   async saveEnd(end: EndRecord): Promise<void> {
-    await storing(`record the end of ${end.instanceId}`, this.#root, () =>
-      this.#inDirectory(end, (directory) => writeDurably(join(directory, 'end.json'), JSON.stringify(end))),
-    );
+    await storing(`record the end of ${end.instanceId}`, this.#root, () => this.#save(end, { end }));
   }
 
   /** The work directory first: without a record nobody would know of it. */
   async remove(id: GenerationId): Promise<void> {
-    await removeTree(this.workDirectoryOf(id));
-    await rm(this.directoryOf(id), { recursive: true, force: true });
+    const key = keyOf(id);
+    const directory = this.directoryOf(id);
+    const run = this.#stored.get(key)?.intent?.run ?? 0;
+    const [isWorkGone, , isGone] = await Promise.all([
+      this.paths.removeDirectory(this.workDirectoryOf(id)),
+      run > 0 && this.#removeRun(directory, run),
+      this.paths.removeDirectory(directory),
+    ]);
+    if (!isWorkGone) await removeTree(this.workDirectoryOf(id));
+    if (!isGone) await rm(directory, { recursive: true, force: true });
+    if (!this.#stored.has(key)) return;
+    const text = JSON.stringify({ key, gone: true } satisfies StoredLine);
+    await this.#journal.add({ text, isDurable: false, apply: () => {} }).finally(() => this.#stored.delete(key));
   }
 
-  /** Everything stored. What cannot be read is said and left where it is. */
+  /** Everything stored. What cannot be read is said and left out. Called once, before anything is saved. */
   async load(): Promise<StoredGeneration[]> {
-    const found: StoredGeneration[] = [];
-    for (const name of await readdir(this.#root)) {
-      const directory = join(this.#root, name);
-      const intent = await this.#read(join(directory, 'intent.json'), intentSchema);
-      const stop = await this.#read(join(directory, 'stop.json'), stopRecordSchema);
-      const end = await this.#read(join(directory, 'end.json'), endSchema);
-      if (intent !== null || end !== null) found.push({ intent, stop, end });
-      else await removeIfBegun(directory);
+    const found = new Map<string, StoredLine>();
+    const onDamage = (path: string, err: Error) =>
+      this.log.error({ err, path }, 'records that cannot be read are left out');
+    for await (const text of this.#journal.load(onDamage)) {
+      const line: StoredLine = JSON.parse(text);
+      if (line.gone) found.delete(line.key);
+      else found.set(line.key, { ...found.get(line.key), ...line });
     }
-    return found;
+    for (const [key, line] of found) {
+      const intent = this.#check(key, intentSchema, line.intent);
+      const stop = this.#check(key, stopRecordSchema, line.stop);
+      const end = this.#check(key, endSchema, line.end);
+      if (intent !== null || end !== null) this.#stored.set(key, { intent, stop, end });
+    }
+    await this.#removeUnknown();
+    await this.#journal.rewrite().catch((error) => this.log.error({ err: error }, 'the records cannot be written'));
+    return [...this.#stored.values()];
+  }
+
+  async #save(id: GenerationId, change: Partial<StoredGeneration>, isDurable = true): Promise<void> {
+    const key = keyOf(id);
+    const apply = () => {
+      this.#stored.set(key, { intent: null, stop: null, end: null, ...this.#stored.get(key), ...change });
+    };
+    await this.#journal.add({ text: JSON.stringify({ key, ...change }), isDurable, apply });
+  }
+
+  *#lines(): Generator<string> {
+    for (const [key, stored] of this.#stored) yield JSON.stringify({ key, ...stored });
   }
 
   async #removeRun(directory: string, run: number): Promise<void> {
-    await Promise.all(['ended', 'open'].map((state) => rm(join(directory, `run.${run}.${state}`), { force: true })));
+    await Promise.all(['ended', 'open'].map((state) => this.paths.unlink(join(directory, `run.${run}.${state}`))));
   }
 
-  /** The directory of a generation, its name as durable as what `write` puts into it. */
-  async #inDirectory(id: GenerationId, write: (directory: string) => Promise<void>): Promise<void> {
-    const directory = this.directoryOf(id);
-    const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-    await Promise.all([made === undefined ? null : syncDirectory(this.#root), write(directory)]);
-  }
-
-  async #read<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
-    try {
-      return schema.parse(JSON.parse(await readOwnFile(path)));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        this.log.error({ err: error, path }, 'a record cannot be read; it is left out');
-      }
-      return null;
+  /** An agent was killed before the intent of a first run was there, or while it removed the records. */
+  async #removeUnknown(): Promise<void> {
+    for (const entry of await readdir(this.#root, { withFileTypes: true })) {
+      if (!entry.isDirectory() || this.#stored.has(entry.name)) continue;
+      await rm(join(this.#root, entry.name), { recursive: true, force: true });
     }
   }
-}
 
-/** An agent was killed before the intent of a first run was there, or while it removed the records. */
-async function removeIfBegun(directory: string): Promise<void> {
-  const names = await readdir(directory);
-  const isUnreadable = names.some((name) => name === 'intent.json' || name === 'end.json');
-  if (!isUnreadable) await rm(directory, { recursive: true, force: true });
+  #check<T>(key: string, schema: z.ZodType<T>, value: unknown): T | null {
+    if (value === undefined || value === null) return null;
+    const { data, error } = schema.safeParse(value);
+    if (error !== undefined) this.log.error({ err: error, key }, 'a record cannot be read; it is left out');
+    return data ?? null;
+  }
 }

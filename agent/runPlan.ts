@@ -11,6 +11,9 @@ import type { RunUsers } from './runUsers';
 import { findAllowed } from './scriptDirs';
 import type { GivenSecrets, SecretFiles } from './secrets';
 
+/** Far more than an agent that is not held up takes to record an exit. */
+const HAND_OVER_MS = 1_000;
+
 export interface RunPlanMeans {
   users: RunUsers;
   /** Null: none are used on this node. */
@@ -56,7 +59,11 @@ export async function planRun(
   const cwd = cwdOf(spec, workDirectory);
   const program = { file: fileOf(spec), cwd, searchPath: env.PATH!, env: ownEnv };
   const file = directories.length === 0 ? program.file : await findAllowed(program, { directories, variables });
-  if (privateCwd || user?.home === workDirectory) await call('chown', () => records.provideWorkDirectory(spec, user));
+  const isProvided = privateCwd || user?.home === workDirectory;
+  const [cgroup] = await Promise.all([
+    cgroups === null ? null : call('cgroup', () => cgroups.create(keyOf(spec), limits)),
+    isProvided && call('chown', () => records.provideWorkDirectory(spec, user)),
+  ]);
   return {
     key: `${keyOf(spec)}.${run}`,
     generation,
@@ -72,13 +79,14 @@ export async function planRun(
     logs,
     fence: fenceOf(spec, leaseTerm, means),
     startUntilMs,
+    handOverMs: HAND_OVER_MS,
     user,
     rlimits: rlimitsOf(limits),
     umask: Number.parseInt(umask, 8),
     nice,
     noNewPrivileges: !means.allowNewPrivileges,
     shell: spec.script !== undefined,
-    cgroup: cgroups === null ? null : await call('cgroup', () => cgroups.create(keyOf(spec), limits)),
+    cgroup,
   };
 }
 

@@ -1,10 +1,8 @@
-/** Calls from the agent to its scheduler, over plain HTTP or TLS. */
-import { Agent, request } from 'undici';
+/** Calls from the agent to its scheduler, over plain HTTP or TLS, with what Node has of its own: it is asked seldom, and to load less keeps agents small. */
+import { type IncomingMessage, type RequestOptions, request as requestPlainly } from 'node:http';
+import { request as requestOverTls } from 'node:https';
 import { type Problem, problemSchema } from '../contract/errors';
-import { connectorOf } from '../pki/connector';
 import type { ConnectionTls } from '../pki/settings';
-
-const CONNECT_MS = 5_000;
 
 export interface Answer {
   status: number;
@@ -19,35 +17,45 @@ export interface Question {
 }
 
 export class SchedulerClient {
-  readonly #dispatcher: Agent;
-
   /**
    * @param url without a slash at its end
    * @param tls asked for each connection; null: plain HTTP
    */
   constructor(
     readonly url: string,
-    tls: (() => ConnectionTls) | null,
-  ) {
-    this.#dispatcher = new Agent({ connect: connectorOf(tls, CONNECT_MS) });
+    private readonly tls: (() => ConnectionTls) | null,
+  ) {}
+
+  /** @throws Error of the system or of TLS when there is no answer; what the signal was aborted with */
+  async ask(method: 'GET' | 'POST', path: string, { token, body, signal }: Question): Promise<Answer> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const headers = {
+      ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    };
+    try {
+      // A connection of its own: the certificates may be others the next time.
+      const message = await this.#request(path, { method, headers, signal, agent: false }, text);
+      message.setEncoding('utf8');
+      let answer = '';
+      for await (const part of message) answer += part;
+      return { status: message.statusCode!, body: parsed(answer) };
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    }
   }
 
-  /** @throws Error of the system or of TLS when there is no answer */
-  async ask(method: 'GET' | 'POST', path: string, { token, body, signal }: Question): Promise<Answer> {
-    const answer = await request(this.url + path, {
-      method,
-      headers: {
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal,
-      dispatcher: this.#dispatcher,
-      // It is asked seldom, and the certificates may be others the next time.
-      reset: true,
+  #request(path: string, options: RequestOptions, text: string | undefined): Promise<IncomingMessage> {
+    const url = this.url + path;
+    return new Promise((resolve, reject) => {
+      const request =
+        this.tls === null
+          ? requestPlainly(url, options, resolve)
+          : requestOverTls(url, { ...options, ...this.tls() }, resolve);
+      request.once('error', reject);
+      request.end(text);
     });
-    const text = await answer.body.text();
-    return { status: answer.statusCode, body: parsed(text) };
   }
 }
 

@@ -24,12 +24,14 @@ import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './
 import type { Recovered } from './recovery';
 import { checkValues } from './secrets';
 import type { TailSubject } from './tails';
-import { isDoneWithin } from './timers';
+import { Gate, isDoneWithin } from './timers';
 
 /** How long after SIGKILL the kernel may take to let go before a stop is answered STILL_ALIVE. */
 const KILL_BUDGET_MS = 2_000;
 /** How long starts under way may hold up the end of the agent. */
 const START_BUDGET_MS = 5_000;
+/** Generations whose records are removed at a time; a directory that is not empty takes a few descriptors. */
+const FORGOTTEN_AT_ONCE = 64;
 /** Ended generations kept by an agent without a scheduler. */
 const ENDED_KEPT_ALONE = 100;
 
@@ -58,6 +60,7 @@ export class Supervisor {
   readonly #forgotten = new Forgotten();
   #liveCount = 0;
   #closing = false;
+  #isPruning = false;
 
   constructor(
     private readonly nodeName: string,
@@ -253,21 +256,27 @@ export class Supervisor {
       return known?.kind === 'ended' && !this.#forgetting.has(known) ? [known] : [];
     });
     for (const known of ended) this.#forgetting.add(known);
-    for (const known of ended) {
-      if (!(await this.#keepsDrops(known))) {
-        this.#forgetting.delete(known);
-        continue;
-      }
-      known.life?.release(); // nobody needs its end any more
-      // Known until its records are gone: they would be in the way of the same generation started again.
-      await this.means.records.remove(known.id).finally(() => {
-        this.#leave(known);
-        this.#forgetting.delete(known);
-        this.#forgotten.add(known.id, this.#session);
-      });
-      if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
+    const gate = new Gate(FORGOTTEN_AT_ONCE);
+    try {
+      await Promise.all(ended.map((known) => gate.run(() => this.#forgetOne(known))));
+    } finally {
+      await this.#releaseUsers(ended.map(({ id }) => id));
     }
-    await this.#releaseUsers(ended.map(({ id }) => id));
+  }
+
+  async #forgetOne(known: Extract<Known, { kind: 'ended' }>): Promise<void> {
+    if (!(await this.#keepsDrops(known))) {
+      this.#forgetting.delete(known);
+      return;
+    }
+    known.life?.release(); // nobody needs its end any more
+    // Known until its records are gone: they would be in the way of the same generation started again.
+    await this.means.records.remove(known.id).finally(() => {
+      this.#leave(known);
+      this.#forgetting.delete(known);
+      this.#forgotten.add(known.id, this.#session);
+    });
+    if (!this.#byOwner.has(logOwnerKey(known.id))) await this.means.logFiles.removeEmpty(known.id);
   }
 
   /** @returns false as long as the disk has no room for what it could not take: then its end stays known, and tells it */
@@ -441,7 +450,7 @@ export class Supervisor {
     this.#leave(known);
     if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
     else void this.#releaseUsers([known.id]);
-    this.#pruneAlone();
+    this.#pruneLater();
   }
 
   /** Of what is known, or started anew meanwhile, nothing is taken. */
@@ -471,6 +480,16 @@ export class Supervisor {
       if (this.#ownerByInstanceId.get(instanceId) === owner) this.#ownerByInstanceId.delete(instanceId);
     }
     if (known.kind === 'live') this.#liveCount -= 1;
+  }
+
+  /** What ends in one turn of the event loop is looked through once. */
+  #pruneLater(): void {
+    if (this.#isPruning) return;
+    this.#isPruning = true;
+    setImmediate(() => {
+      this.#isPruning = false;
+      this.#pruneAlone();
+    });
   }
 
   #pruneAlone(): void {

@@ -7,7 +7,7 @@
  * is bounded by second, so that an idle agent stays idle and a chatty one leaves the connection to others.
  */
 import type { Logger } from 'pino';
-import { LOG_STREAMS, LogDirectory, type LogNumbers, logPath, lstat, unlessGone } from './logs/directory';
+import { LOG_STREAMS, LogDirectory, type LogNumbers, type LookAt, logPath } from './logs/directory';
 import { type LogOwner, logOwnerKey } from './logs/files';
 import { readLastLines } from './logs/lastLines';
 
@@ -39,6 +39,7 @@ export interface TailsMeans {
   /** Of runs that have used the CPU lately. */
   busyNonces(): Iterable<string>;
   directoryOf(owner: LogOwner): string;
+  lookAt: LookAt;
   /** @returns false when it could not be told now */
   send(text: string): boolean;
   log: Logger;
@@ -181,7 +182,7 @@ export class Tails {
         LOG_STREAMS.map(async (stream) => {
           const number = numbers[stream].at(-1);
           if (number === undefined) return '0:0';
-          const file = await unlessGone(lstat(logPath(seen.directory.path, stream, number)));
+          const file = await this.means.lookAt(logPath(seen.directory.path, stream, number));
           return `${number}:${file?.size ?? 0}`;
         }),
       );
@@ -201,7 +202,7 @@ export class Tails {
   #seenOf(key: string, subject: TailSubject): Seen {
     let seen = this.#seen.get(key);
     if (seen === undefined) {
-      const directory = new LogDirectory(this.means.directoryOf(subject));
+      const directory = new LogDirectory(this.means.directoryOf(subject), this.means.lookAt);
       seen = { directory, told: '', stats: 1 + LOG_STREAMS.length, isUnreadable: false };
       this.#seen.set(key, seen);
     }

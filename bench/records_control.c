@@ -1,23 +1,20 @@
-// What the disk alone takes of a run that is started, ends and is recorded (docs/shim.md,
-// agent/records.ts): a directory, the intent, the exit and the end, each durable before the next,
-// by many threads at once; nothing is executed. usage: records_control <directory> <count>
-// <concurrency> Prints the elapsed nanoseconds. What it has made is left to the caller.
+// What the disk alone takes of runs that are started, end and are recorded (docs/shim.md,
+// agent/journal.ts): their directories and state files are made, their intents written to the
+// journal by one synchronized write, their ends by another, and directories and files removed;
+// nothing is executed. usage: records_control <directory> <count> <at-once> Prints the elapsed
+// nanoseconds. What it has made is left to the caller.
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { INTENT_BYTES = 800, END_BYTES = 700, EXIT_BYTES = 4096 };
+enum { INTENT_BYTES = 800, END_BYTES = 700, STATE_BYTES = 4096, NAME_BYTES = 64 };
 
-static int root;
-static int count;
-static atomic_int next_run;
+static const char *const kinds[] = {"instances", "logs", "work"};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 static void must(int holds, const char *what) {
   if (holds) return;
@@ -25,34 +22,50 @@ static void must(int holds, const char *what) {
   exit(1);
 }
 
-static void sync_fd(int fd) { must(fsync(fd) == 0, "fsync"); }
-
-// A file of so many bytes, durable under its name only then.
-static void write_durably(int directory, const char *fresh, const char *name, size_t bytes) {
-  static const char content[EXIT_BYTES];
-  const int file = openat(directory, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  must(file != -1, "openat");
-  must(write(file, content, bytes) == (ssize_t)bytes, "write");
-  sync_fd(file);
-  close(file);
-  must(renameat(directory, fresh, directory, name) == 0, "renameat");
-  sync_fd(directory);
+static void directory_of(char *name, int kind, int run) {
+  snprintf(name, NAME_BYTES, "%s/run-%d", kinds[kind], run);
 }
 
-static void *work(void *unused) {
-  for (int run; (run = atomic_fetch_add(&next_run, 1)) < count;) {
-    char name[32];
-    snprintf(name, sizeof name, "run-%d", run);
+static void state_file_of(char *name, int run) {
+  snprintf(name, NAME_BYTES, "%s/run-%d/run.1.open", kinds[0], run);
+}
+
+static void make(int root, int run) {
+  char name[NAME_BYTES];
+  for (int kind = 0; kind < KINDS; ++kind) {
+    directory_of(name, kind, run);
     must(mkdirat(root, name, 0700) == 0, "mkdirat");
-    const int directory = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    must(directory != -1, "openat");
-    write_durably(directory, "intent.tmp", "intent", INTENT_BYTES);
-    sync_fd(root);
-    write_durably(directory, "open", "ended", EXIT_BYTES);
-    write_durably(directory, "end.tmp", "end", END_BYTES);
-    close(directory);
   }
-  return unused;
+}
+
+static void make_state_file(int root, int run) {
+  char name[NAME_BYTES];
+  state_file_of(name, run);
+  const int file = openat(root, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  must(file != -1, "openat");
+  // Not on every file system.
+  if (fallocate(file, FALLOC_FL_KEEP_SIZE, 0, STATE_BYTES) == -1) {
+  }
+  must(write(file, "started\n", 8) == 8, "write");
+  close(file);
+}
+
+static void discard(int root, int run) {
+  char name[NAME_BYTES];
+  state_file_of(name, run);
+  must(unlinkat(root, name, 0) == 0, "unlinkat");
+  for (int kind = 0; kind < KINDS; ++kind) {
+    directory_of(name, kind, run);
+    must(unlinkat(root, name, AT_REMOVEDIR) == 0, "unlinkat");
+  }
+}
+
+static void add_durably(int root, const char *lines, size_t bytes) {
+  const int journal =
+      openat(root, "journal", O_WRONLY | O_CREAT | O_APPEND | O_DSYNC | O_CLOEXEC, 0600);
+  must(journal != -1, "openat");
+  must(write(journal, lines, bytes) == (ssize_t)bytes, "write");
+  close(journal);
 }
 
 static long long now_ns(void) {
@@ -63,18 +76,25 @@ static long long now_ns(void) {
 
 int main(int argc, char **argv) {
   if (argc != 4) return 2;
-  count = atoi(argv[2]);
-  const int concurrency = atoi(argv[3]);
-  root = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int count = atoi(argv[2]), at_once = atoi(argv[3]);
+  const int root = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   must(root != -1, "open");
-  pthread_t *threads = calloc((size_t)concurrency, sizeof *threads);
-  if (threads == NULL || count < 1) return 2;
+  if (count < 1 || at_once < 1) return 2;
+  const char *lines = calloc((size_t)at_once, INTENT_BYTES);
+  if (lines == NULL) return 1;
+  for (int kind = 0; kind < KINDS; ++kind) {
+    must(mkdirat(root, kinds[kind], 0700) == 0, "mkdirat");
+  }
 
   const long long begin = now_ns();
-  for (int i = 0; i < concurrency; ++i) {
-    must(pthread_create(&threads[i], NULL, work, NULL) == 0, "pthread_create");
+  for (int first = 0; first < count; first += at_once) {
+    const int end = first + at_once < count ? first + at_once : count;
+    for (int run = first; run < end; ++run) make(root, run);
+    add_durably(root, lines, (size_t)(end - first) * INTENT_BYTES);
+    for (int run = first; run < end; ++run) make_state_file(root, run);
+    add_durably(root, lines, (size_t)(end - first) * END_BYTES);
+    for (int run = first; run < end; ++run) discard(root, run);
   }
-  for (int i = 0; i < concurrency; ++i) pthread_join(threads[i], NULL);
   printf("%lld\n", now_ns() - begin);
   return 0;
 }

@@ -3,12 +3,13 @@
  * What starting a program costs, from the call until it is reaped: through a shim, by the addon alone, by child_process.spawn, and
  * by a C loop of vfork, exec and wait; in one run, interleaved, one at a time and --concurrency at once.
  *
- *   node bench/spawn.cjs [--runs 7] [--count 400] [--concurrency 32] [--rss-mb 80] [--json] [--keep]
+ *   node bench/spawn.cjs [--runs 7] [--count 400] [--concurrency 32] [--rss-mb 80] [--large-mb 500] [--json] [--keep]
  *
  * All start /bin/true from a parent of at least --rss-mb resident memory. Through a shim means: by the agent's host of shims, in this
  * process; until the shim is gone, with the exit on the disk (in the directory of temporary files), and the same with all its files in
  * memory (/dev/shm). The directories of the runs are made before. The addon alone starts the program where it would start
- * the shim. "Until it runs" is until the program has been executed and the caller knows it.
+ * the shim. "Until it runs" is until the program has been executed and the caller knows it. How long one call holds up the event loop
+ * is measured once more from a parent of --large-mb: it must not grow with the parent.
  * Checked: every one ends with 0.
  */
 const { spawn } = require('node:child_process');
@@ -32,15 +33,15 @@ const ballast = [];
 
 runBench({
   file: __filename,
-  numbers: { runs: 7, count: 400, concurrency: 32, 'rss-mb': 80 },
+  numbers: { runs: 7, count: 400, concurrency: 32, 'rss-mb': 80, 'large-mb': 500 },
   limitMs: ({ runs, count }) => 60_000 + runs * (10_000 + count * 200),
   main: measureStarts,
 });
 
 async function measureStarts({ numbers, check, say }) {
-  const { runs, count, concurrency, 'rss-mb': rssMb } = numbers;
+  const { runs, count, concurrency, 'rss-mb': rssMb, 'large-mb': largeMb } = numbers;
   const control = buildC('spawn_control');
-  while (process.memoryUsage().rss < rssMb * 2 ** 20) ballast.push(Buffer.alloc(2 ** 20, 1));
+  growTo(rssMb);
   const subjects = openSubjects(check);
   const widths = [...new Set([1, concurrency])];
 
@@ -48,7 +49,7 @@ async function measureStarts({ numbers, check, say }) {
   const samples = [];
   for (let run = 1; run <= runs; run += 1) {
     for (const width of widths) {
-      const { seconds } = await measureTruesInC(control, count, width, rssMb);
+      const { seconds } = await measureTruesInC(control, count, width, { rssMb });
       const controlUs = (seconds * 1e6) / count;
       samples.push({ run, name: 'C', width, usEach: controlUs, toControl: 1 });
       for (const subject of subjects) {
@@ -62,11 +63,26 @@ async function measureStarts({ numbers, check, say }) {
     const last = samples.filter((sample) => sample.run === run && sample.width === 1);
     say(`run ${run}/${runs}: ${last.map(({ name, usEach }) => `${name} ${usEach.toFixed(0)} µs`).join(', ')}`);
   }
-  const parentMb = Math.round(process.memoryUsage().rss / 2 ** 20);
-  return report({ samples, subjects, widths, runs, count, parentMb });
+  const parentMb = residentMb();
+  growTo(largeMb);
+  for (let run = 1; run <= runs; run += 1) {
+    for (const subject of subjects) {
+      if (subject.growsWithParent) continue; // minutes of a loop that stands still
+      samples.push({ run, name: subject.name, largeCallUs: await measureCall(subject, count) });
+    }
+  }
+  return report({ samples, subjects, widths, runs, count, parentMb, largeMb: residentMb() });
 }
 
-/** @returns each { name, prepare(count): one(), discard() }; `one` resolves at the end, with the moment since which it ran */
+function residentMb() {
+  return Math.round(process.memoryUsage.rss() / 2 ** 20);
+}
+
+function growTo(mb) {
+  while (residentMb() < mb) ballast.push(Buffer.alloc(2 ** 20, 1));
+}
+
+/** @returns each { name, growsWithParent, prepare(count): one(), discard() }; `one` resolves at the end, with the moment since which it ran */
 function openSubjects(check) {
   if (!existsSync(AGENT)) throw new Error(`${AGENT} is missing; run \`npm run setup\` first`);
   const { loadNative } = require(path.join(AGENT, 'native/index.js'));
@@ -149,6 +165,8 @@ function planOf(number, directory) {
       files: 10,
     },
     fence: { kind: 'keep' },
+    startUntilMs: null,
+    handOverMs: 0,
     user: null,
     rlimits: [],
     umask: 0o022,
@@ -188,7 +206,7 @@ function childProcessSubject(name, claim) {
         resolve(ranAt);
       });
     });
-  return { name, prepare: () => one, discard() {} };
+  return { name, growsWithParent: true, prepare: () => one, discard() {} };
 }
 
 /** CPU time of this thread, which runs the event loop: first field of schedstat, in nanoseconds. */
@@ -212,18 +230,22 @@ async function measure(subject, count, width) {
   return { usEach, loopUs, untilRunsUs: median(untilRunsUs) };
 }
 
-/** What the call itself costs the caller: `count` starts asked for in one go, timed until the last call has returned. */
+/** What the call itself costs the caller, until it has returned: the median of `count`, asked for in one go. */
 async function measureCall(subject, count) {
   const one = subject.prepare(count);
-  const before = performance.now();
-  const pending = Array.from({ length: count }, one);
-  const callUs = ((performance.now() - before) * 1e3) / count;
+  const callsUs = [];
+  const pending = Array.from({ length: count }, () => {
+    const before = performance.now();
+    const promise = one();
+    callsUs.push((performance.now() - before) * 1e3);
+    return promise;
+  });
   await Promise.all(pending);
   subject.discard();
-  return callUs;
+  return median(callsUs);
 }
 
-function report({ samples, subjects, widths, runs, count, parentMb }) {
+function report({ samples, subjects, widths, runs, count, parentMb, largeMb }) {
   const spreadsOf = (name, width) => {
     const own = samples.filter((sample) => sample.name === name && sample.width === width);
     const of = (key) => (own[0][key] === undefined ? null : spreadOf(own.map((sample) => sample[key])));
@@ -231,12 +253,14 @@ function report({ samples, subjects, widths, runs, count, parentMb }) {
   };
   const names = [...subjects.map(({ name }) => name), 'C'];
   const rows = widths.flatMap((width) => names.map((name) => ({ name, width, ...spreadsOf(name, width) })));
-  const callUs = Object.fromEntries(
-    subjects.map(({ name }) => {
-      const calls = samples.filter((sample) => sample.name === name && sample.callUs !== undefined);
-      return [name, spreadOf(calls.map((sample) => sample.callUs))];
-    }),
-  );
+  const callsOf = (key) =>
+    Object.fromEntries(
+      subjects.flatMap(({ name }) => {
+        const calls = samples.filter((sample) => sample.name === name && sample[key] !== undefined);
+        return calls.length === 0 ? [] : [[name, spreadOf(calls.map((sample) => sample[key]))]];
+      }),
+    );
+  const [callUs, largeCallUs] = [callsOf('callUs'), callsOf('largeCallUs')];
   const show = (spread, digits) => (spread === null ? '' : showSpread(spread, digits));
   const lines = [
     `${PROGRAM}, call to reaped; ${runs} runs of ${count} each, parent ${parentMb} MB; median (min..max)`,
@@ -251,9 +275,14 @@ function report({ samples, subjects, widths, runs, count, parentMb }) {
         show(loopUs, 0),
       ]),
     ]),
-    ...Object.entries(callUs).map(
-      ([name, us]) => `  the event loop is blocked by one call of ${name}: ${showSpread(us, 1)} µs`,
+    `  how long one call holds up the event loop, p50 of each run, µs; parent ${parentMb} and ${largeMb} MB`,
+    ...showTable(
+      Object.entries(callUs).map(([name, us]) => {
+        const large = largeCallUs[name];
+        const ratio = large === undefined ? '' : `× ${(large.median / us.median).toFixed(2)}`;
+        return [name, showSpread(us, 1), large === undefined ? '' : showSpread(large, 1), ratio];
+      }),
     ),
   ];
-  return { json: { rows, callUs, parentMb }, lines };
+  return { json: { rows, callUs, largeCallUs, parentMb, largeMb }, lines };
 }

@@ -1,8 +1,8 @@
 'use strict';
 /**
- * A thousand instances: one service of `sleep` scaled from 0 to 1,000 on three agents, kept a while, then stopped.
+ * A thousand instances: one service of `sleep` scaled from 0 to 1,000 on one agent, kept a while, then stopped.
  *
- *   node bench/thousand.cjs [--runs 3] [--instances 1000] [--idle-seconds 30] [--json] [--keep]
+ *   node bench/thousand.cjs [--runs 7] [--instances 1000] [--agents 1] [--idle-seconds 30] [--json] [--keep]
  *
  * Measured: the scale request until all are reported running, and the stop until the workload is stopped and no
  * process is left, both polled every 20 ms; resident memory of each part before and with all of them; CPU time of each
@@ -39,7 +39,7 @@ const SETTLE_WITHIN_MS = 10_000;
 
 runBench({
   file: __filename,
-  numbers: { runs: 3, instances: 1_000, 'idle-seconds': 30 },
+  numbers: { runs: 7, instances: 1_000, agents: 1, 'idle-seconds': 30 },
   limitMs: ({ runs, 'idle-seconds': idleSeconds }) => 60_000 + runs * (360_000 + idleSeconds * 1_000),
   main: measureThousand,
 });
@@ -62,8 +62,8 @@ async function measureThousand({ numbers, check, say }) {
   return report({ samples, ...numbers });
 }
 
-async function scaleOnce({ instances, 'idle-seconds': idleSeconds, program, claim }) {
-  const cluster = await Cluster.start({ agents: 3 });
+async function scaleOnce({ instances, agents, 'idle-seconds': idleSeconds, program, claim }) {
+  const cluster = await Cluster.start({ agents });
   await cluster.submit({ id: 'many', kind: 'service', command: ['sleep', '100000'], replicas: 0 });
   await scale(cluster, WARM_UP);
   await scale(cluster, 0);
@@ -184,7 +184,7 @@ function describePart({ name, residentBefore, residentFull, idleCpuPercent, desc
   return `${name} ${resident}, ${idleCpuPercent.toFixed(1)} % CPU, ${showDescriptors(descriptorsBefore)} → ${showDescriptors(descriptorsAfter)}`;
 }
 
-function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
+function report({ samples, runs, instances, agents, 'idle-seconds': idleSeconds }) {
   const of = (select) => spreadOf(samples.map(select));
   const ofParts = (select) => samples[0].parts.map(({ name }, at) => [name, of(({ parts }) => select(parts[at]))]);
   const figures = {
@@ -223,7 +223,7 @@ function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
     showSpread(figures.socketsGrown[name], 0),
   ];
   const lines = [
-    `${instances} instances of sleep on 3 agents, one workload scaled from 0; ${runs} runs; median (min..max)`,
+    `${instances} instances of sleep, agents: ${agents}, one workload scaled from 0; ${runs} runs; median (min..max)`,
     ...showSpreads([
       ['scale to all reported running', figures.startSeconds, 2, 's'],
       ['control: vfork and exec in C', figures.controlStartSeconds, 2, 's'],
@@ -233,8 +233,8 @@ function report({ samples, runs, instances, 'idle-seconds': idleSeconds }) {
       ['stop / control', figures.stopToControl, 2, '×'],
       ['processes left', figures.processesLeft, 0, ''],
       ['zombies left', figures.zombiesLeft, 0, ''],
-      ['three agents: resident, empty', figures.agentsResidentMib.before, 1, 'MiB'],
-      ['three agents: resident, all running', figures.agentsResidentMib.full, 1, 'MiB'],
+      ['agents together: resident, empty', figures.agentsResidentMib.before, 1, 'MiB'],
+      ['agents together: resident, all running', figures.agentsResidentMib.full, 1, 'MiB'],
     ]),
     `  each part: resident MiB empty, with all, stopped; idle CPU over ${idleSeconds} s, % of a core; descriptors with all;`,
     '  more descriptors, and kept connections, after the stop than before',

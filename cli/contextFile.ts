@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import { type Document, parseDocument } from 'yaml';
+import type { Document } from 'yaml';
 import { z } from 'zod';
 import { writePrivateFile } from '../access/privateFile';
 import { MorchError } from '../contract/errors';
@@ -88,7 +88,7 @@ export async function useContext(file: string, name: string): Promise<void> {
 }
 
 async function change(file: string, how: (document: Document) => void): Promise<void> {
-  const document: Document = readDocument(file) ?? parseDocument('{}\n');
+  const document: Document = readDocument(file) ?? yaml().parseDocument('{}\n');
   if (document.contents === null) document.contents = document.createNode({});
   how(document);
   // Flow style of an empty map would put all of it on one line.
@@ -107,6 +107,11 @@ function realPathOf(file: string): string {
   }
 }
 
+/** Loaded when there is something to read: most commands, and the parts, find nothing. */
+function yaml(): typeof import('yaml') {
+  return require('yaml');
+}
+
 function readDocument(file: string): Document | undefined {
   let text: string;
   try {
@@ -116,7 +121,7 @@ function readDocument(file: string): Document | undefined {
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw new MorchError('INVALID_INPUT', `Cannot read ${file}: ${(error as Error).message}`, { cause: error });
   }
-  const document = parseDocument(text);
+  const document = yaml().parseDocument(text);
   const [fault] = document.errors;
   if (fault !== undefined)
     throw new MorchError('INVALID_INPUT', `${file} is not valid YAML: ${fault.message}`, { cause: fault });

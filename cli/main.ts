@@ -1,40 +1,17 @@
 #!/usr/bin/env node
-/** The `morch` command: registers every verb, runs the one that was asked for, turns failures into exit codes. */
+/** The `morch` command: registers the verbs, runs the one that was asked for, turns failures into exit codes. */
 import { Command, CommanderError } from 'commander';
 import { ERRORS, MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
-import { registerAgent } from './commands/agent';
-import { registerAudit } from './commands/audit';
-import { registerBackup } from './commands/backup';
-import { registerBlackBox } from './commands/blackbox';
-import { registerCheck } from './commands/check';
-import { registerContext } from './commands/context';
-import { registerCordon } from './commands/cordon';
-import { registerDescribe } from './commands/describe';
-import { registerDev } from './commands/dev';
-import { registerDrain } from './commands/drain';
-import { registerDrill } from './commands/drill';
-import { registerEvents } from './commands/events';
-import { registerHealth } from './commands/health';
-import { registerHistory } from './commands/history';
-import { registerLogs } from './commands/logs';
-import { registerNodes } from './commands/nodes';
-import { registerRecovery } from './commands/recovery';
-import { registerRestart } from './commands/restart';
-import { registerRestore } from './commands/restore';
-import { registerScale } from './commands/scale';
-import { registerScheduler } from './commands/scheduler';
-import { registerSecret } from './commands/secret';
-import { registerStatus } from './commands/status';
-import { registerStop } from './commands/stop';
-import { registerSubmit } from './commands/submit';
-import { registerToken } from './commands/token';
-import { registerUncordon } from './commands/uncordon';
-import { registerWait } from './commands/wait';
-import { registerWorkloads } from './commands/workloads';
 import { DEFAULT_ADDRESS } from './context';
 import { harmless, say } from './output';
 import { tellProblem } from './problems';
+
+/** A part runs for long: it loads nothing of the other verbs. */
+const PARTS: Record<string, () => (program: Command) => void> = {
+  agent: () => (require('./commands/agent') as typeof import('./commands/agent')).registerAgent,
+  scheduler: () => (require('./commands/scheduler') as typeof import('./commands/scheduler')).registerScheduler,
+};
 
 const USAGE_EXIT_CODE = ERRORS.INVALID_INPUT.exitCode;
 
@@ -66,40 +43,9 @@ function buildProgram(): Command {
         '\nExit codes: 0 done, 1 failed, 2 cannot be placed, 3 not found, 4 invalid input, 5 unreachable, 6 not allowed.',
     );
 
-  program.commandsGroup('Parts:');
-  for (const register of [registerDev, registerScheduler, registerAgent]) register(program);
-  program.commandsGroup('Workloads:');
-  for (const register of [
-    registerSubmit,
-    registerWorkloads,
-    registerDescribe,
-    registerLogs,
-    registerBlackBox,
-    registerWait,
-    registerStop,
-    registerRestart,
-    registerScale,
-    registerHistory,
-  ]) {
-    register(program);
-  }
-  program.commandsGroup('Nodes:');
-  for (const register of [registerNodes, registerDrain, registerCordon, registerUncordon]) register(program);
-  program.commandsGroup('Health:');
-  for (const register of [
-    registerStatus,
-    registerHealth,
-    registerCheck,
-    registerRecovery,
-    registerDrill,
-    registerEvents,
-  ]) {
-    register(program);
-  }
-  program.commandsGroup('Access:');
-  for (const register of [registerToken, registerContext, registerSecret, registerAudit]) register(program);
-  program.commandsGroup('Records:');
-  for (const register of [registerBackup, registerRestore]) register(program);
+  const registerPart = PARTS[process.argv[2] ?? ''];
+  if (registerPart !== undefined) registerPart()(program);
+  else (require('./verbs') as typeof import('./verbs')).registerVerbs(program);
   return program;
 }
 

@@ -2,7 +2,6 @@
  * How verbs print: data on stdout as a table, JSON, YAML or names; messages on stderr; colour on a terminal only.
  */
 import { type Command, Option } from 'commander';
-import { stringify } from 'yaml';
 
 export const FORMATS = ['table', 'wide', 'json', 'yaml', 'name'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -102,6 +101,8 @@ export function jsonText(value: unknown, indent?: number): string {
 
 /** As `jsonText`. */
 export function yamlText(value: unknown): string {
+  // Most of the command's memory and time to start; seldom needed.
+  const { stringify } = require('yaml') as typeof import('yaml');
   const text = stringify(value);
   if (text.search(LATE_CONTROLS) === -1) return text;
   // Only between double quotes may one be written as an escape; the library quotes a string for its own reasons.

@@ -73,15 +73,23 @@ export async function openIfThere(path: string): Promise<FileHandle | null> {
 }
 
 /** Lists a directory again and again, and reads it only when something was added or removed. */
+/** What is told of a file or directory; null when it is not there. */
+export type LookAt = (path: string) => Promise<{ size: number; mtimeMs: number } | null>;
+
+const lookByItself: LookAt = (path) => unlessGone(lstat(path));
+
 export class LogDirectory {
   #numbers: LogNumbers = { stdout: [], stderr: [] };
   #listed = { changedAtMs: -1, atMs: 0 };
 
-  constructor(readonly path: string) {}
+  constructor(
+    readonly path: string,
+    private readonly lookAt: LookAt = lookByItself,
+  ) {}
 
   async numbers(): Promise<LogNumbers> {
     const atMs = Date.now();
-    const changedAtMs = (await unlessGone(lstat(this.path)))?.mtimeMs ?? -1;
+    const changedAtMs = (await this.lookAt(this.path))?.mtimeMs ?? -1;
     if (changedAtMs !== this.#listed.changedAtMs || this.#listed.atMs - changedAtMs < SETTLED_MS) {
       this.#numbers = logNumbersOf(await namesIn(this.path));
       this.#listed = { changedAtMs, atMs };

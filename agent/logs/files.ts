@@ -2,10 +2,11 @@
  * Where output lies: `<dataDir>/logs/<uid>.<slot>/`, apart from the records, so that it outlives them. What is in there is
  * written by shims (docs/shim.md, "Log files") and goes on over runs and generations, so that the limit holds for the instance.
  */
-import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type LogLimits, logLimitsWithDefaults, type ProcessSpec } from '../../contract/workload';
 import { storing } from '../files';
+import type { PathWork } from '../pathWork';
 import type { LogPlan } from '../processHost';
 import { indexPath, LOG_STREAMS, type LogStream, logNumbersOf, logPath, lstat, namesIn, unlessGone } from './directory';
 
@@ -34,7 +35,10 @@ export function logOwnerKey({ uid, slot }: LogOwner): string {
 export class LogFiles {
   readonly #root: string;
 
-  constructor(dataDir: string) {
+  constructor(
+    dataDir: string,
+    private readonly paths: PathWork,
+  ) {
     this.#root = join(dataDir, 'logs');
   }
 
@@ -48,8 +52,8 @@ export class LogFiles {
     const directory = this.directoryOf(owner);
     const limits = logLimitsWithDefaults(owner.logs);
     return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
-      const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-      const stored = made === undefined ? await this.#stored(logOwnerKey(owner)) : [];
+      const isNew = await this.paths.makeDirectory(directory);
+      const stored = isNew ? [] : await this.#stored(logOwnerKey(owner));
       const newest = (stream: LogStream) => stored.filter((log) => log.stream === stream).at(-1)?.number ?? 1;
       for (const stream of LOG_STREAMS) {
         const surplus = chooseSurplus(
@@ -98,7 +102,7 @@ export class LogFiles {
 
   /** Of an instance that has written nothing there is nothing to keep. */
   async removeEmpty(owner: LogOwner): Promise<void> {
-    await rmdir(this.directoryOf(owner)).catch(() => {}); // it is not empty, or not there
+    await this.paths.removeDirectory(this.directoryOf(owner)).catch(() => {}); // there is a next time
   }
 
   directoryOf(owner: LogOwner): string {

@@ -114,6 +114,15 @@ export interface LeasePage {
   close(): void;
 }
 
+/** No path may hold a NUL byte. */
+export interface PathChange {
+  what: keyof typeof CHANGE_LETTERS;
+  path: string;
+}
+
+/** Layout: path_work.h. */
+const CHANGE_LETTERS = { makeDirectory: 'm', makeGroup: 'g', unlink: 'u', removeDirectory: 'r' } as const;
+
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
 export interface Native {
   /**
@@ -180,6 +189,14 @@ export interface Native {
    * @returns null for an unknown name
    */
   lookUpUser(name: string): Promise<SystemUser | null>;
+  /**
+   * Makes directories (mode 0700, groups 0755), unlinks files, removes empty directories, in this order, off the event loop.
+   *
+   * @returns for each 0 or its errno
+   */
+  changePaths(changes: readonly PathChange[]): Promise<Float64Array>;
+  /** lstat(2) of each, off the event loop: 0 or its errno, its size, the time of its last change in ms. */
+  lookAtPaths(paths: readonly string[]): Promise<Float64Array>;
   /** Processes under a handle of this environment. */
   liveCount(): number;
   /** @returns 15 for 'SIGTERM'; null for a name that is no signal */
@@ -207,6 +224,8 @@ interface Binding {
   };
   bootTimeMs(): number;
   lookUpUser(name: string): Promise<SystemUser | null>;
+  changePaths(packed: string): Promise<Float64Array>;
+  lookAtPaths(packed: string): Promise<Float64Array>;
   liveCount(): number;
 }
 
@@ -286,6 +305,8 @@ function wrap(binding: Binding): Native {
     openLease: (path) => attempt(() => wrapLease(path, binding.openLease(path))),
     bootTimeMs: () => binding.bootTimeMs(),
     lookUpUser: (name) => settle(binding.lookUpUser(name)),
+    changePaths: (changes) => binding.changePaths(packChanges(changes)),
+    lookAtPaths: (paths) => binding.lookAtPaths(packPaths(paths)),
     liveCount: () => binding.liveCount(),
     signalNumber,
   };
@@ -348,7 +369,16 @@ function pack(plan: SpawnPlan): string {
   return [file, cwd, ...argv].join('\0');
 }
 
-function rejectNul(strings: string[], nameOf: (index: number) => string): void {
+function packChanges(changes: readonly PathChange[]): string {
+  return packPaths(changes.map(({ what, path }) => CHANGE_LETTERS[what] + path));
+}
+
+function packPaths(paths: readonly string[]): string {
+  rejectNul(paths, (index) => `path ${index}`);
+  return paths.map((path) => `${path}\0`).join('');
+}
+
+function rejectNul(strings: readonly string[], nameOf: (index: number) => string): void {
   const index = strings.findIndex((string) => string.includes('\0'));
   if (index !== -1) throw invalid(`${nameOf(index)} holds a NUL byte, which ends a string in the kernel`);
 }

@@ -31,7 +31,9 @@ import { readStateFile } from './stateFile';
 const POLL_MS = 20;
 /** How often one looks for what a notice should have told, and at how many runs at a time, one after the other. */
 const LOOK_AGAIN_MS = 1_000;
-const RUNS_PER_LOOK = 200;
+const RUNS_PER_LOOK = 25;
+/** The same after the FIFO was gone, until all have been looked at: notices may have got lost with it. */
+const RUNS_PER_LOOK_WITHOUT_NOTICES = 400;
 const SAY_STILL_ALIVE_MS = 5_000;
 /** What nobody knows any more is given no longer than this to end by itself. */
 const UNKNOWN_GRACE_MS = 3_000;
@@ -57,6 +59,7 @@ export class ShimHost implements ProcessHost {
   readonly #scanner: NonceScanner;
   readonly #timer: NodeJS.Timeout;
   #toLookAt: [number, ShimRun][] = [];
+  #runsPerLook = RUNS_PER_LOOK;
   #notices: Notices | null = null;
   readonly #noticesPath: string;
   readonly #signals: Record<'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
@@ -172,17 +175,16 @@ export class ShimHost implements ProcessHost {
 
   /** The shim has ended: whatever it has not told stands in its state file, or is lost. */
   async #conclude(run: ShimRun, exitCode: number | null): Promise<void> {
-    if (!run.isGone) await this.#readInto(run);
+    const isTold = exitCode === 0 && run.hasExited;
+    if (!isTold && !run.isGone) await this.#readInto(run);
     if (!run.isSettled) {
       await this.#killLeft(run.files, null);
       this.options.log.warn({ nonce: run.files.nonce, exitCode }, 'a shim ended without a word');
       run.fail(new StartFailure(NO_WORD, constants.errno.ECHILD, 'ECHILD'));
     }
     if (run.hasStarted && !run.hasExited) run.loseShim(Date.now());
-    if (!run.isGone) {
-      await this.#killLeft(run.files, run);
-      run.finish();
-    }
+    if (!isTold && !run.isGone) await this.#killLeft(run.files, run);
+    run.leave();
     this.#runs.delete(run.files.nonce);
   }
 
@@ -202,10 +204,14 @@ export class ShimHost implements ProcessHost {
    * somebody has stopped neither reaps nor fences: it is continued; to one that runs the signal is nothing.
    */
   #look(): void {
-    if (!existsSync(this.#noticesPath)) this.#openNotices();
+    if (!existsSync(this.#noticesPath)) {
+      this.#openNotices();
+      this.#runsPerLook = RUNS_PER_LOOK_WITHOUT_NOTICES;
+      this.#toLookAt = [];
+    }
     const nowTicks = Math.floor(this.options.native.bootTimeMs() / TICK_MS);
     if (this.#toLookAt.length === 0) this.#toLookAt = [...this.#byHandle.entries()];
-    for (const [handle, run] of this.#toLookAt.splice(0, RUNS_PER_LOOK)) {
+    for (const [handle, run] of this.#toLookAt.splice(0, this.#runsPerLook)) {
       if (this.#byHandle.get(handle) !== run) continue;
       this.#signal(handle, 'SIGCONT');
       if (!run.hasStarted || run.hasExited) continue;
@@ -213,6 +219,7 @@ export class ShimHost implements ProcessHost {
       if (this.options.native.startTicksOf(pid) === startTicks) run.seenTicks = nowTicks;
       else run.ask();
     }
+    if (this.#toLookAt.length === 0) this.#runsPerLook = RUNS_PER_LOOK;
   }
 
   #openNotices(): void {

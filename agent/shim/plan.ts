@@ -7,6 +7,9 @@ import { signalNumber } from '../native/signals';
 import { type Fence, type Rlimit, type RunPlan, StartFailure } from '../processHost';
 
 const MAGIC = 'MSHPLAN1';
+const HEADER_BYTES = MAGIC.length + 4;
+const FIELD_HEADER_BYTES = 8;
+const ALIGNMENT = 8;
 /** The shim refuses more. The kernel takes no more than this for argv and environment on any usual stack limit. */
 export const PLAN_MAX_BYTES = 4 << 20;
 
@@ -40,13 +43,14 @@ const TAG = {
   shell: 27,
   leaseTerm: 28,
   startUntil: 29,
+  handOverMs: 30,
 } as const;
 
 const FENCE: Record<Fence['kind'], number> = { keep: 0, stop: 1, replace: 2 };
 
 /** asm-generic/resource.h: the same on x86-64 and arm64. */
 const RESOURCE: Record<Rlimit['resource'], number> = { fileSize: 1, core: 4, openFiles: 7 };
-const UNLIMITED = (1n << 64n) - 1n;
+const UINT32_MAX = 2 ** 32 - 1;
 
 /** The nice values begin at -20; the plan's numbers at 0. */
 const NICE_BIAS = 20;
@@ -64,6 +68,15 @@ export interface PlanPaths {
  */
 export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   const fields = new Fields();
+  try {
+    addAll(fields, plan, where);
+    return fields.encode();
+  } finally {
+    fields.clear();
+  }
+}
+
+function addAll(fields: Fields, plan: RunPlan, where: PlanPaths): void {
   fields.string(TAG.file, plan.file);
   for (const argument of plan.argv) fields.string(TAG.argv, argument);
   for (const [name, value] of Object.entries(plan.env)) fields.string(TAG.env, `${name}=${value}`);
@@ -86,6 +99,7 @@ export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   fields.numbers(TAG.orphanAfterMs, plan.fence.kind === 'replace' ? plan.fence.orphanAfterMs : 0);
   fields.numbers(TAG.leaseTerm, plan.fence.kind === 'stop' ? plan.fence.leaseTerm : 0);
   fields.numbers(TAG.startUntil, plan.startUntilMs ?? 0);
+  fields.numbers(TAG.handOverMs, plan.handOverMs);
   if (plan.fence.kind !== 'keep') fields.string(TAG.lease, where.lease);
 
   if (plan.cgroup !== null) fields.string(TAG.cgroup, plan.cgroup);
@@ -98,7 +112,6 @@ export function encodePlan(plan: RunPlan, where: PlanPaths): Buffer {
   fields.numbers(TAG.nice, plan.nice + NICE_BIAS);
   fields.numbers(TAG.noNewPrivs, Number(plan.noNewPrivileges));
   fields.numbers(TAG.shell, Number(plan.shell));
-  return fields.encode();
 }
 
 function numberOf(signal: string): number {
@@ -107,40 +120,60 @@ function numberOf(signal: string): number {
   return number;
 }
 
+const ROOM_BYTES = 16 * 1024;
+/** Where plans are put together; each is copied out of it, and nothing of it is left: there may be secrets in it. */
+let room = Buffer.alloc(ROOM_BYTES);
+
 class Fields {
-  private readonly chunks: Buffer[] = [];
-  private bytes = MAGIC.length + 4;
+  private at = HEADER_BYTES;
   private count = 0;
 
   string(tag: number, value: string): void {
     if (value.includes('\0')) throw refused('EINVAL', `"${value.slice(0, 100)}" holds a NUL byte`);
-    this.add(tag, Buffer.from(`${value}\0`));
+    // A character takes three bytes at most.
+    const start = this.begin(tag, value.length * 3 + 1);
+    const end = start + room.write(value, start);
+    room[end] = 0;
+    this.end(start, end + 1 - start);
   }
 
   /** Infinity: unlimited. */
   numbers(tag: number, ...values: number[]): void {
-    const bytes = Buffer.alloc(8 * values.length);
-    values.forEach((value, index) => {
-      bytes.writeBigUInt64LE(value === Infinity ? UNLIMITED : BigInt(value), 8 * index);
-    });
-    this.add(tag, bytes);
+    const start = this.begin(tag, 8 * values.length);
+    for (const [index, value] of values.entries()) {
+      // Halves: a BigInt each would take as long as all else.
+      const at = start + 8 * index;
+      room.writeUInt32LE(value === Infinity ? UINT32_MAX : value % 2 ** 32, at);
+      room.writeUInt32LE(value === Infinity ? UINT32_MAX : Math.floor(value / 2 ** 32), at + 4);
+    }
+    this.end(start, 8 * values.length);
   }
 
   encode(): Buffer {
-    if (this.bytes > PLAN_MAX_BYTES) throw refused('E2BIG', `the plan takes ${this.bytes} bytes`);
-    const header = Buffer.alloc(MAGIC.length + 4);
-    header.write(MAGIC);
-    header.writeUInt32LE(this.count, MAGIC.length);
-    return Buffer.concat([header, ...this.chunks], this.bytes);
+    if (this.at > PLAN_MAX_BYTES) throw refused('E2BIG', `the plan takes ${this.at} bytes`);
+    room.write(MAGIC, 0);
+    room.writeUInt32LE(this.count, MAGIC.length);
+    return Buffer.from(room.subarray(0, this.at));
   }
 
-  private add(tag: number, value: Buffer): void {
-    const field = Buffer.alloc(8 + Math.ceil(value.length / 8) * 8);
-    field.writeUInt32LE(tag, 0);
-    field.writeUInt32LE(value.length, 4);
-    value.copy(field, 8);
-    this.chunks.push(field);
-    this.bytes += field.length;
+  clear(): void {
+    if (room.length > ROOM_BYTES) room = Buffer.alloc(ROOM_BYTES);
+    else room.fill(0);
+  }
+
+  /** @returns where the value goes, for which there is room then */
+  private begin(tag: number, atMostBytes: number): number {
+    const start = this.at + FIELD_HEADER_BYTES;
+    const needed = start + atMostBytes + ALIGNMENT;
+    if (needed > room.length) room = Buffer.concat([room], Math.max(needed, 2 * room.length));
+    room.writeUInt32LE(tag, this.at);
+    return start;
+  }
+
+  private end(start: number, length: number): void {
+    room.writeUInt32LE(length, start - 4);
+    this.at = start + Math.ceil(length / ALIGNMENT) * ALIGNMENT;
+    room.fill(0, start + length, this.at);
     this.count++;
   }
 }

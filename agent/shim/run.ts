@@ -25,9 +25,11 @@ export class ShimRun implements HostedRun {
   readonly started: Promise<void>;
   readonly exited: Promise<MainExit>;
   readonly gone: Promise<void>;
+  readonly left: Promise<void>;
   readonly #started: Deferred<void> = deferred();
   readonly #exited: Deferred<MainExit> = deferred();
   readonly #gone: Deferred<void> = deferred();
+  readonly #left: Deferred<void> = deferred();
   /** When its main process was last seen alive, in clock ticks since the boot; null: never by this agent. */
   seenTicks: number | null = null;
   #identity: RunIdentity | null = null;
@@ -45,6 +47,7 @@ export class ShimRun implements HostedRun {
     this.started = this.#started.promise;
     this.exited = this.#exited.promise;
     this.gone = this.#gone.promise;
+    this.left = this.#left.promise;
     this.started.catch(() => {}); // an adopted run that failed to start has nobody who waits for it
   }
 
@@ -158,6 +161,12 @@ export class ShimRun implements HostedRun {
     this.#isGone = true;
     this.#cancelInsisting();
     this.#gone.resolve();
+  }
+
+  /** Its shim has ended, and so has all of its tree. */
+  leave(): void {
+    this.finish();
+    this.#left.resolve();
   }
 
   #exit(exit: MainExit): void {

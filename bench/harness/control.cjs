@@ -61,12 +61,12 @@ async function holdSleepsInC(program, count) {
 }
 
 /**
- * `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time, from a parent of `rssMb`.
- * @returns { seconds, cpuSeconds }
+ * `count` times /bin/true by vfork, exec and wait in C, `concurrency` children at a time, from a parent of `rssMb`, by
+ * `threads`. @returns { seconds, cpuSeconds }
  */
-async function measureTruesInC(program, count, concurrency, rssMb = 1) {
+async function measureTruesInC(program, count, concurrency, { rssMb = 1, threads = 1 } = {}) {
   const { childrenCpuSeconds: before } = statOf(process.pid);
-  const stdout = await runC(program, [count, concurrency, rssMb, '/bin/true']);
+  const stdout = await runC(program, [count, concurrency, rssMb, threads, '/bin/true']);
   return { seconds: Number(stdout) / 1e9, cpuSeconds: statOf(process.pid).childrenCpuSeconds - before };
 }
 

@@ -17,9 +17,12 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { cgroupMountsOf, chooseParent, ownGroupOf } from '../../agent/cgroupRoot';
 import { Cgroups } from '../../agent/cgroups';
+import { loadNative } from '../../agent/native/index';
+import { PathWork } from '../../agent/pathWork';
 import { until } from '../support/until';
 
 const log = pino({ level: 'silent' });
+const paths = new PathWork(loadNative());
 const mount = cgroupMountsOf(readFileSync('/proc/self/mountinfo', 'utf8'))[0];
 const parent = join(mount?.path ?? '', `morch-test-${randomBytes(4).toString('hex')}`);
 const why = reasonToSkip();
@@ -82,11 +85,11 @@ describe('the place of groups', () => {
 test('a path outside of the cgroup file system is refused, naming the flag', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'morch-cgroups-'));
   try {
-    await expect(Cgroups.open({ option: dataDir, dataDir, log })).rejects.toMatchObject({
+    await expect(Cgroups.open({ option: dataDir, dataDir, paths, log })).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       message: expect.stringMatching(/--cgroup .*cgroup v2/),
     });
-    await expect(Cgroups.open({ option: 'none', dataDir, log })).resolves.toBeNull();
+    await expect(Cgroups.open({ option: 'none', dataDir, paths, log })).resolves.toBeNull();
   } finally {
     rmSync(dataDir, { recursive: true });
   }
@@ -98,7 +101,7 @@ real('groups', () => {
   let cgroups: Cgroups;
 
   beforeAll(async () => {
-    cgroups = (await Cgroups.open({ option: parent, dataDir, log }))!;
+    cgroups = (await Cgroups.open({ option: parent, dataDir, paths, log }))!;
   });
 
   afterEach(async () => {
@@ -129,7 +132,7 @@ real('groups', () => {
     const id = createHash('sha256').update(dataDir).digest('hex').slice(0, 10);
     expect(cgroups.directory).toBe(join(parent, `morch-${id}`));
     const otherDir = mkdtempSync(join(tmpdir(), 'morch-cgroups-'));
-    const other = (await Cgroups.open({ option: parent, dataDir: otherDir, log }))!;
+    const other = (await Cgroups.open({ option: parent, dataDir: otherDir, paths, log }))!;
     await other.create('u.0.1');
     await cgroups.removeUnknown([]);
     expect(await other.list()).toEqual(['u.0.1']);
@@ -192,7 +195,7 @@ real('groups', () => {
   test('are there with their live processes after the agent has started anew', async () => {
     const directory = await cgroups.create('u1.0.1');
     const child = startIn(directory, 'sleep 60; exit');
-    const again = (await Cgroups.open({ option: parent, dataDir, log }))!;
+    const again = (await Cgroups.open({ option: parent, dataDir, paths, log }))!;
     expect(await again.list()).toEqual(['u1.0.1']);
     expect(await again.removeUnknown(['u1.0.1'])).toEqual([]);
     expect(processesIn(directory)).toContain(child.pid);

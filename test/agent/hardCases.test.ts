@@ -15,6 +15,8 @@ import { Guard } from '../../agent/access';
 import { Events } from '../../agent/events';
 import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
+import { loadNative } from '../../agent/native/index';
+import { PathWork } from '../../agent/pathWork';
 import type { HostedRun, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';
 import { RunUsers } from '../../agent/runUsers';
@@ -25,6 +27,7 @@ import { type InstanceReport, startInstanceSchema } from '../../contract/agentAp
 import { until } from '../support/until';
 
 const log = pino({ level: 'silent' });
+const paths = new PathWork(loadNative());
 const directory = mkdtempSync(join(tmpdir(), 'morch-agent-hard-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -37,6 +40,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     startedAt: new Date().toISOString(),
     exited: exited.promise,
     gone: gone.promise,
+    left: gone.promise,
     stop: (graceMs) => stops.push(graceMs!),
     acknowledge: () => {},
   };
@@ -60,8 +64,8 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
       allowNewPrivileges: false,
       host,
       session: { admission: { session: null, leaseTerm: 0 }, mayExecute: () => true, startUntilMs: 0 },
-      records: await Records.open(directory, log),
-      logFiles: new LogFiles(directory),
+      records: await Records.open(directory, paths, log),
+      logFiles: new LogFiles(directory, paths),
       bootId: 'boot',
       gate: new Gate(1),
       log,

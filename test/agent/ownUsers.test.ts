@@ -73,14 +73,16 @@ describeAsRoot('two instances with users of their own', () => {
   }, 30_000);
 
   const pathsOf = ({ dataDir }: TestAgent) => {
-    const state = join(dataDir, 'instances', readdirSync(join(dataDir, 'instances'))[0]!);
+    const records = readdirSync(join(dataDir, 'instances'));
+    const state = join(dataDir, 'instances', records.find((name) => !name.startsWith('journal.'))!);
+    const journal = join(dataDir, 'instances', records.find((name) => name.startsWith('journal.'))!);
     const logs = join(dataDir, 'logs', readdirSync(join(dataDir, 'logs'))[0]!);
     const work = join(dataDir, 'work', readdirSync(join(dataDir, 'work'))[0]!);
     return [
       dataDir,
       join(dataDir, 'instances'),
       state,
-      join(state, 'intent.json'),
+      journal,
       join(dataDir, 'logs'),
       logs,
       join(logs, 'stdout.1.log'),

@@ -17,10 +17,13 @@ import { indexPath, LogDirectory, logPath } from '../../agent/logs/directory';
 import { LogFiles } from '../../agent/logs/files';
 import { readLastLines } from '../../agent/logs/lastLines';
 import { enforceCap } from '../../agent/logs/upkeep';
+import { loadNative } from '../../agent/native/index';
+import { PathWork } from '../../agent/pathWork';
 import { Records } from '../../agent/records';
 import { Agents, type TestAgent } from '../support/agent';
 import { IN_FIELDS, IN_URLS, requestRaw } from '../support/traversal';
 
+const paths = new PathWork(loadNative());
 const CANARY = 'root:canary:0:0';
 const agents = new Agents();
 const canary = join(agents.directory, 'canary');
@@ -159,7 +162,7 @@ describe('a link in the place of', () => {
     writeFileSync(logPath(elsewhere, 'stdout', 1), 'x'.repeat(10_000));
     symlinkSync(elsewhere, join(logs, 'b.0'));
     symlinkSync(logPath(elsewhere, 'stdout', 1), logPath(join(logs, 'a.0'), 'stdout', 1));
-    const files = new LogFiles(dataDir);
+    const files = new LogFiles(dataDir, paths);
     await enforceCap(files, new Set(), 1);
     expect(existsSync(logPath(join(logs, 'a.0'), 'stdout', 1))).toBe(false);
     const old = Date.now() / 1_000 - 30 * 86_400;
@@ -173,7 +176,7 @@ describe('a link in the place of', () => {
   test('a record is not read through, and what would be written instead of it is not written through', async () => {
     const dataDir = join(agents.directory, 'records');
     mkdirSync(dataDir);
-    const records = await Records.open(dataDir, pino({ level: 'silent' }));
+    const records = await Records.open(dataDir, paths, pino({ level: 'silent' }));
     const end = {
       ...{
         uid: 'u',
@@ -197,14 +200,18 @@ describe('a link in the place of', () => {
       ...{ nextRunAt: null, attempts: 0, lost: false, startError: null, started: null },
     };
     await records.saveEnd(end);
-    expect(await records.load()).toHaveLength(1);
-    const path = join(records.directoryOf(end), 'end.json');
-    const moved = join(agents.directory, 'moved.json');
+    const open = () => Records.open(dataDir, paths, pino({ level: 'silent' }));
+    expect(await (await open()).load()).toHaveLength(1);
+    const path = join(dataDir, 'instances', 'journal.2'); // written anew by the one above
+    const moved = join(agents.directory, 'moved');
     renameSync(path, moved);
     symlinkSync(moved, path);
-    expect(await records.load()).toEqual([]);
-    symlinkSync(canary, `${path}.tmp`);
-    await expect(records.saveEnd(end)).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' });
+    expect(await (await open()).load()).toEqual([]);
+    const last = await open();
+    await last.load();
+    for (const number of [2, 3, 4, 5]) symlinkSync(canary, join(dataDir, 'instances', `journal.${number}.tmp`));
+    for (const number of [1, 2, 3, 4]) rmSync(join(dataDir, 'instances', `journal.${number}`), { force: true });
+    await expect(last.saveEnd(end)).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' });
     expect(readFileSync(canary, 'utf8')).toBe(`${CANARY}\n`);
   });
 });

@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { Agents, type TestAgent } from '../support/agent';
+import { readRecords } from '../support/agentRecords';
 import { memoryOf } from '../support/secretMemory';
 import { until } from '../support/until';
 import { rangeOf, releaseBelow } from '../support/userRanges';
@@ -64,7 +65,7 @@ test('are nowhere in the data directory, and gone from memory once their generat
   for (const { parentPath, name } of kept) {
     expect(readFileSync(join(parentPath, name), 'latin1')).not.toMatch(/canary-of-this|Y2FuYXJ5LW9mL|LS0tLS1CRUdJT/);
   }
-  const intent = JSON.parse(readFileSync(join(agent.dataDir, 'instances', 'web.0.1', 'intent.json'), 'utf8'));
+  const intent = (await readRecords(agent.dataDir)).get('web.0.1')!.intent as { spec: { secrets: object } };
   expect(intent.spec.secrets).toEqual(BOTH.secrets);
   await agent.stop({ instanceId: 'web.0' });
   expect(existsSync(directory)).toBe(false);

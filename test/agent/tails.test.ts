@@ -4,11 +4,15 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { loadNative } from '../../agent/native/index';
+import { PathWork } from '../../agent/pathWork';
 import { type TailSubject, Tails } from '../../agent/tails';
 import { type TailsMessage, tailsMessageSchema } from '../../contract/agentApi';
 import { Agents, type Connection } from '../support/agent';
 import { PlayedScheduler } from '../support/playedScheduler';
 import { until } from '../support/until';
+
+const paths = new PathWork(loadNative());
 
 type Told = TailsMessage['instances'][number];
 
@@ -107,6 +111,7 @@ describe('by itself', () => {
       subjects: () => subjects,
       busyNonces: () => busy,
       directoryOf,
+      lookAt: (path) => paths.lookAt(path),
       send: (text) => {
         if (!state.refuse) sent.push(text);
         return !state.refuse;

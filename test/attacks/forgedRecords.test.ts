@@ -2,9 +2,10 @@
  * Somebody who is root on one node writes into its agent's records what they like, and starts the agent again: a later term,
  * a store that had been further, another program, more replicas, a secret. None of that reaches the scheduler's records or another node.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Health } from '../../contract/health';
+import { changeIntent, readRecords } from '../support/agentRecords';
 import { Cluster, end } from '../support/cluster';
 import { until } from '../support/until';
 
@@ -57,8 +58,8 @@ test('a program of theirs runs nowhere else, has no secret of others, and takes 
     standing: { ...(standing as object), epoch: bid(50)(epoch) },
     furthest: { ...(furthest as object), mark: bid(1_000_000)(mark) },
   }));
-  const [instance] = readdirSync(path.join(directory(), 'instances'));
-  change(path.join(directory(), 'instances', instance!, 'intent.json'), ({ spec }) => {
+  const [instance] = (await readRecords(directory())).keys();
+  await changeIntent(directory(), instance!, ({ spec }) => {
     const { workload, ...more } = spec as { workload: object };
     const command = ['sh', '-c', 'echo OWNED $MORCH_NODE $DBP; sleep 1000'];
     const secrets = [{ name: 'db.password', env: 'DBP' }];

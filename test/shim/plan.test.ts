@@ -27,6 +27,7 @@ function planThatTouches(file: string, changes: Partial<RunPlan> = {}): Buffer {
     logs: { directory: shims.directory, firstStdout: 1, firstStderr: 1, maxBytes: 10 << 20, files: 10 },
     fence: { kind: 'keep' },
     startUntilMs: null,
+    handOverMs: 0,
     user: null,
     rlimits: [],
     umask: 0o022,
@@ -182,6 +183,7 @@ describe('encodePlan', () => {
       nice: -20,
       fence: { kind: 'replace', orphanAfterMs: 600_000 },
       startUntilMs: 77,
+      handOverMs: 78,
       rlimits: [{ resource: 'openFiles', value: Number.POSITIVE_INFINITY }],
       stop: { signal: 'SIGUSR2', graceMs: 5 },
     });
@@ -200,5 +202,6 @@ describe('encodePlan', () => {
     expect(value(23)).toEqual(Buffer.concat([Buffer.from([7, 0, 0, 0, 0, 0, 0, 0]), Buffer.alloc(16, 0xff)]));
     expect(numbers(25)).toEqual([0]);
     expect(numbers(29)).toEqual([77]);
+    expect(numbers(30)).toEqual([78]);
   });
 });

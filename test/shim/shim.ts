@@ -167,6 +167,7 @@ function planOf(argv: string[], directory: string, changes: Partial<RunPlan> = {
     logs: { directory, firstStdout: 1, firstStderr: 1, maxBytes: 10 << 20, files: 10 },
     fence: { kind: 'keep' },
     startUntilMs: null,
+    handOverMs: 0,
     user: null,
     rlimits: [],
     umask: 0o022,

@@ -46,6 +46,14 @@ function fill(disk: string): string {
   return path;
 }
 
+/** What is left of the last block of its records: tombstones, which are smaller than the end of what has run. */
+async function fillRecords(agent: TestAgent): Promise<void> {
+  for (let uid = 0; ; uid += 1) {
+    const { status } = await agent.stop({ instanceId: 'never.0', uid: `never-${uid}`, generation: 1 });
+    if (status === 507) return;
+  }
+}
+
 const ENDED = { status: 'failed', pid: null, lost: false, exit: { code: 7, signal: null } };
 
 testAsRoot(
@@ -53,6 +61,7 @@ testAsRoot(
   async () => {
     const { agent, disk, go } = await begin();
     const filling = fill(disk);
+    await fillRecords(agent);
     writeFileSync(go, '');
     expect(await agent.untilStatus('end.0', 'failed')).toMatchObject(ENDED);
     await until(() => shimsOf(agent.dataDir).length === 0, { what: 'the shim has left: room for its record was kept' });
@@ -109,6 +118,7 @@ testAsRoot(
     const { agent, disk } = await begin();
     await agent.start({ kind: 'service', command: ['sleep', '600'], instanceId: 'web.0' });
     const filling = fill(disk);
+    await fillRecords(agent);
     expect(await agent.stop({ instanceId: 'web.0' })).toMatchObject({
       status: 507,
       body: { code: 'STORE_UNWRITABLE' },

@@ -14,8 +14,11 @@ const log = { info() {}, warn() {}, error() {} };
 
 async function checkGroups() {
   const { Cgroups } = require('/morch/dist/agent/cgroups.js');
+  const { loadNative } = require('/morch/dist/agent/native/index.js');
+  const { PathWork } = require('/morch/dist/agent/pathWork.js');
+  const paths = new PathWork(loadNative());
   fs.mkdirSync(DATA_DIR);
-  const open = (option) => Cgroups.open({ option, dataDir: DATA_DIR, log });
+  const open = (option) => Cgroups.open({ option, dataDir: DATA_DIR, paths, log });
 
   await check('auto, as root: all limits, in a group below the root of all', async () => {
     const cgroups = await open('auto');

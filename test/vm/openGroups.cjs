@@ -10,10 +10,12 @@ if (uid !== '0') {
   process.setuid(Number(uid));
 }
 const { Cgroups } = require('/morch/dist/agent/cgroups.js');
+const { loadNative } = require('/morch/dist/agent/native/index.js');
+const { PathWork } = require('/morch/dist/agent/pathWork.js');
 const log = { info: (what, text) => process.stderr.write(`${text} ${JSON.stringify(what)}\n`) };
 
 async function open() {
-  const cgroups = await Cgroups.open({ option: 'auto', dataDir, log });
+  const cgroups = await Cgroups.open({ option: 'auto', dataDir, paths: new PathWork(loadNative()), log });
   const own = /^0::(.*)$/m.exec(fs.readFileSync('/proc/self/cgroup', 'utf8'))[1];
   return { directory: cgroups.directory, features: cgroups.features(), own };
 }

@@ -34,7 +34,8 @@ uint64_t Notices::act(uint64_t now_ms) {
   due_ms_ = kNever;
   const UniqueFd fifo(sys::openat(AT_FDCWD, path_, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   // ENXIO: nobody reads it. Whoever does next asks.
-  if (!fifo.valid()) return kNever;
+  unheard_ = !fifo.valid();
+  if (unheard_) return kNever;
   if (sys::write(fifo.get(), lines_.c_str(), lines_.size()) == -EAGAIN) due_ms_ = now_ms + kRetryMs;
   return due_ms_;
 }

@@ -50,12 +50,13 @@ enum Tag : uint32_t {
   kShell = 27,
   kLeaseTerm = 28,
   kStartUntilMs = 29,
+  kHandOverMs = 30,
 };
 
 constexpr uint32_t bit(Tag tag) { return uint32_t{1} << tag; }
 
-constexpr Tag kLastTag = kStartUntilMs;
-constexpr uint32_t kKnown = (bit(kLastTag) << 1) - 2;  // 1 to 29
+constexpr Tag kLastTag = kHandOverMs;
+constexpr uint32_t kKnown = (bit(kLastTag) << 1) - 2;  // 1 to 30
 constexpr uint32_t kMayRepeat = bit(kArgv) | bit(kEnv) | bit(kGroups) | bit(kRlimit);
 constexpr uint32_t kMayLack =
     bit(kEnv) | bit(kLease) | bit(kCgroup) | bit(kUser) | bit(kGroups) | bit(kRlimit);
@@ -212,6 +213,8 @@ bool take(const Field& field, Plan* plan) {
       return take_number(field, 0, UINT64_MAX, &plan->lease_term);
     case kStartUntilMs:
       return take_number(field, 0, UINT64_MAX, &plan->start_until_ms);
+    case kHandOverMs:
+      return take_number(field, 0, UINT64_MAX, &plan->hand_over_ms);
     default:
       return false;
   }

@@ -31,6 +31,7 @@ struct Plan {
   uint64_t orphan_after_ms;  // 0: never
   uint64_t lease_term;       // under which the run was started, see Lease page
   uint64_t start_until_ms;   // of boot_ms(): not to be started later; 0: whenever
+  uint64_t hand_over_ms;     // so long the agent may take to record the exit; 0: the shim does
   const char* lease;         // null: none; never with a fence other than kKeep
   const char* cgroup;        // null: none
   bool has_user;

@@ -56,6 +56,8 @@ bool Record::add(const Line& line) {
   return true;
 }
 
+void Record::note(const Line& line) { write(line, length_, false); }
+
 bool Record::finish(const Line& line) {
   if (!written_) written_ = write(line, length_, true);
   if (!written_) return false;

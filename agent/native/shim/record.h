@@ -19,6 +19,9 @@ class Record {
   // Adds a line, without making it durable.
   bool add(const Line& line);
 
+  // Writes the last line but `gone` where finish() will, without making it durable.
+  void note(const Line& line);
+
   // Adds the last line but `gone`, and makes the whole durable under its final name. May be called
   // again, with the same line, until it has succeeded.
   bool finish(const Line& line);

@@ -26,6 +26,7 @@ bool Shim::start(const Plan& plan) {
   read_process_stat(pid_, &self);
   start_ticks_ = self.start_ticks;
   nonce_ << plan.nonce;
+  hand_over_ms_ = plan.hand_over_ms;
   notices_.open(plan.notices);
 
   Line first;
@@ -165,6 +166,10 @@ void Shim::act() {
   next_ms = earliest(next_ms, act_record(now_ms));
   tell_unrecorded_end(now_ms);
   next_ms = earliest(next_ms, notices_.act(now_ms));
+  if (hand_over_ms_ > 0 && is_final_ && notices_.is_unheard()) {
+    hand_over_ms_ = 0;
+    record_due_ms_ = next_ms = now_ms;
+  }
   next_ms = earliest(next_ms, scratch::release_when_idle(now_ms));
   timer_.set(next_ms);
 }
@@ -183,7 +188,7 @@ uint64_t Shim::act_fence(uint64_t now_ms) {
 }
 
 uint64_t Shim::act_record(uint64_t now_ms) {
-  if (!has_result_ || durable_) return kNever;
+  if (!has_result_ || durable_ || acknowledged_) return kNever;
   if (now_ms < record_due_ms_) return record_due_ms_;
   if (stop_.phase() == Phase::kKilling) {
     const uint64_t not_before_ms = stop_.killing_since_ms() + kKillBeforeRecordMs;
@@ -194,11 +199,23 @@ uint64_t Shim::act_record(uint64_t now_ms) {
     logs_.drain();
     dropped_bytes_ = logs_.dropped_bytes();
     is_final_ = true;
+    if (main_ != 0 && hand_over_ms_ > 0) return hand_over(now_ms);
   }
   durable_ = record_.finish(result_line(true));
   if (durable_ || !told_) notices_.send(result_line(durable_), now_ms);
   told_ = true;
   record_due_ms_ = durable_ ? kNever : now_ms + kRecordRetryMs;
+  return record_due_ms_;
+}
+
+// To the agent, which makes many exits durable at once and says when this one is. Noted for an
+// agent that comes after it.
+uint64_t Shim::hand_over(uint64_t now_ms) {
+  record_.note(exited_line(true));
+  // That of the end of the tree repeats it.
+  if (stop_.phase() != Phase::kGone) notices_.send(exited_line(false), now_ms);
+  told_ = true;
+  record_due_ms_ = later(now_ms, hand_over_ms_);
   return record_due_ms_;
 }
 

@@ -42,6 +42,7 @@ class Shim {
   void main_ended(const Exit& exit);
   uint64_t act_fence(uint64_t now_ms);
   uint64_t act_record(uint64_t now_ms);
+  uint64_t hand_over(uint64_t now_ms);
   void tell_unrecorded_end(uint64_t now_ms);
   Line started_line(const Workload& workload) const;
   Line failed_line(const Failure& failure) const;
@@ -79,6 +80,7 @@ class Shim {
   bool told_gone_ = false;
   bool durable_ = false;
   bool acknowledged_ = false;
+  uint64_t hand_over_ms_ = 0;  // from the plan; 0: not any more
   uint64_t dropped_bytes_ = 0;
   uint64_t record_due_ms_ = kNever;
   uint64_t look_at_lease_ms_ = 0;

@@ -14,6 +14,7 @@
 #include "lease_page.h"
 #include "mailbox.h"
 #include "nonce_scan.h"
+#include "path_work.h"
 #include "process_signal.h"
 #include "shim_scan.h"
 #include "user_lookup.h"
@@ -82,6 +83,8 @@ class Addon : public Napi::Addon<Addon> {
                              InstanceMethod("openLease", &Addon::open_lease),
                              InstanceMethod("bootTimeMs", &Addon::boot_time_ms),
                              InstanceMethod("lookUpUser", &Addon::look_up_user),
+                             InstanceMethod("changePaths", &Addon::change_paths),
+                             InstanceMethod("lookAtPaths", &Addon::look_at_paths),
                              InstanceMethod("liveCount", &Addon::live_count),
                          });
   }
@@ -285,6 +288,32 @@ class Addon : public Napi::Addon<Addon> {
         }
       });
     });
+    return deferred.Promise();
+  }
+
+  // changePaths(packed: string): Promise<Float64Array>
+  Napi::Value change_paths(const Napi::CallbackInfo& info) {
+    Napi::Promise::Deferred deferred = open_promise();
+    engine_->change(
+        [mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
+          // Disk thread.
+          mailbox->reply([deferred, results = morch::change_paths(packed)](Addon& addon) {
+            deferred.Resolve(numbers(addon.env_, {results.begin(), results.end()}));
+          });
+        });
+    return deferred.Promise();
+  }
+
+  // lookAtPaths(packed: string): Promise<Float64Array>
+  Napi::Value look_at_paths(const Napi::CallbackInfo& info) {
+    Napi::Promise::Deferred deferred = open_promise();
+    engine_->change(
+        [mailbox = mailbox_, deferred, packed = info[0].As<Napi::String>().Utf8Value()] {
+          // Disk thread.
+          mailbox->reply([deferred, looks = morch::look_at_paths(packed)](Addon& addon) {
+            deferred.Resolve(numbers(addon.env_, looks));
+          });
+        });
     return deferred.Promise();
   }
 

@@ -59,6 +59,8 @@ Engine::~Engine() {
   if (inspector_.joinable()) inspector_.join();
   look_ups_.close();
   if (look_up_thread_.joinable()) look_up_thread_.join();
+  changes_.close();
+  if (disk_thread_.joinable()) disk_thread_.join();
   pool_.stop();
   reaper_.reset();  // asks the pool until it has ended
 }
@@ -70,6 +72,15 @@ void Engine::look_up(std::function<void()> job) {
     });
   });
   look_ups_.push(std::move(job));
+}
+
+void Engine::change(std::function<void()> job) {
+  std::call_once(first_change_, [this] {
+    disk_thread_ = start_thread("morch-disk", [this] {
+      while (auto next = changes_.pop()) (*next)();
+    });
+  });
+  changes_.push(std::move(job));
 }
 
 void Engine::run_inspector() {

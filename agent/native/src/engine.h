@@ -33,6 +33,10 @@ class Engine {
   // else has to wait for it. The thread starts with the first. Any thread.
   void look_up(std::function<void()> job);
 
+  // Runs `job`, which may wait for the disk, on the disk thread, one after the other. The thread
+  // starts with the first. Any thread.
+  void change(std::function<void()> job);
+
  private:
   friend std::default_delete<Engine>;
   Engine() = default;
@@ -47,6 +51,9 @@ class Engine {
   TaskQueue<std::function<void()>> look_ups_;
   std::once_flag first_look_up_;
   std::thread look_up_thread_;
+  TaskQueue<std::function<void()>> changes_;
+  std::once_flag first_change_;
+  std::thread disk_thread_;
 };
 
 }  // namespace morch

@@ -18,7 +18,7 @@ bool Orphans::reap_zombies() {
       retry_eintr([&] { return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT); });
   if (result == -1 || info.si_pid == 0) {
     ambiguous_.clear();
-    return result != -1;
+    return false;
   }
   // The peek always shows the same zombie first, and that one may be libuv's. So it only says that
   // there is something to look for.

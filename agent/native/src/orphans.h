@@ -14,7 +14,7 @@
 namespace morch {
 
 inline constexpr int kOrphanCheckMs = 100;
-inline constexpr int kOrphanIdleCheckMs = 500;  // without any child
+inline constexpr int kOrphanIdleCheckMs = 400;  // while there is no zombie
 
 // Reaper thread only.
 //
@@ -33,9 +33,10 @@ class Orphans {
   // @param registry  knows the event loops
   Orphans(std::function<bool(pid_t)> is_ours, Registry* registry);
 
-  // Reaps adopted zombies. Call every kOrphanCheckMs. Costs one system call when there is no
-  // zombie.
-  // @returns false when this process has no children at all
+  // Reaps adopted zombies. Costs one system call when there is no zombie, in which the kernel looks
+  // at each child.
+  // @returns whether there was a zombie: then call it again after kOrphanCheckMs, else after
+  // kOrphanIdleCheckMs
   bool reap_zombies();
 
  private:

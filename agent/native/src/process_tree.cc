@@ -13,7 +13,7 @@ namespace {
 constexpr uint32_t kThreadScanEvery = 4;
 
 // Looks without a change after which as many calls are skipped as ever: 2^n - 1.
-constexpr uint32_t kUnchangedCounted = 3;
+constexpr uint32_t kUnchangedCounted = 4;
 
 }  // namespace
 

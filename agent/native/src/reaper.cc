@@ -77,9 +77,9 @@ void Reaper::run() {
           std::min(next_orphan_check, Clock::now() + std::chrono::milliseconds(kOrphanCheckMs));
     }
     if (Clock::now() >= next_orphan_check) {
-      const bool has_children = orphans_.reap_zombies();
+      const bool has_zombies = orphans_.reap_zombies();
       next_orphan_check = Clock::now() + std::chrono::milliseconds(
-                                             has_children ? kOrphanCheckMs : kOrphanIdleCheckMs);
+                                             has_zombies ? kOrphanCheckMs : kOrphanIdleCheckMs);
     }
   }
 }

@@ -16,10 +16,13 @@ import { pino } from 'pino';
 import { indexPath, LogDirectory, logPath } from '../../../agent/logs/directory';
 import { chooseSurplus, LogFiles, type StoredLog } from '../../../agent/logs/files';
 import { chooseExcess, enforceCap, startLogUpkeep } from '../../../agent/logs/upkeep';
+import { loadNative } from '../../../agent/native/index';
+import { PathWork } from '../../../agent/pathWork';
 import { MorchError } from '../../../contract/errors';
 import { LogWriter } from '../../support/logWriter';
 import { until } from '../../support/until';
 
+const paths = new PathWork(loadNative());
 const root = mkdtempSync(join(tmpdir(), 'morch-logs-test-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 let made = 0;
@@ -42,7 +45,7 @@ function fill(directory: string, files: { stdout: number; stderr: number }): voi
 
 describe('room for the output of a run', () => {
   test('begins with the first files, and goes on with the newest of each stream', async () => {
-    const files = new LogFiles(newDataDir());
+    const files = new LogFiles(newDataDir(), paths);
     const directory = files.directoryOf(owner);
     const limits = { maxBytes: 10_485_760, files: 10 };
     expect(await files.provide(owner)).toEqual({ directory, firstStdout: 1, firstStderr: 1, ...limits });
@@ -56,7 +59,7 @@ describe('room for the output of a run', () => {
   });
 
   test('holds lowered limits of size, and never takes the newest file', async () => {
-    const files = new LogFiles(newDataDir());
+    const files = new LogFiles(newDataDir(), paths);
     const directory = files.directoryOf(owner);
     await files.provide(owner);
     for (const number of [1, 2, 3, 4]) {
@@ -70,7 +73,7 @@ describe('room for the output of a run', () => {
   });
 
   test('counts a file of which only the index or the log is there', async () => {
-    const files = new LogFiles(newDataDir());
+    const files = new LogFiles(newDataDir(), paths);
     const { directory } = await files.provide(owner);
     fill(directory, { stdout: 5, stderr: 2 });
     unlinkSync(logPath(directory, 'stdout', 5));
@@ -81,7 +84,7 @@ describe('room for the output of a run', () => {
   test('that cannot be had is told as what the disk said', async () => {
     const dataDir = newDataDir();
     writeFileSync(join(dataDir, 'logs'), 'not a directory');
-    const failure = await new LogFiles(dataDir).provide(owner).catch((error) => error);
+    const failure = await new LogFiles(dataDir, paths).provide(owner).catch((error) => error);
     expect(failure).toBeInstanceOf(MorchError);
     expect(failure).toMatchObject({ code: 'STORE_UNWRITABLE', system: { syscall: 'mkdir' } });
   });
@@ -168,7 +171,7 @@ describe('the cap of a node', () => {
   });
 
   test('removes logs with their indexes', async () => {
-    const files = new LogFiles(newDataDir());
+    const files = new LogFiles(newDataDir(), paths);
     const [mine, forgotten] = [files.directoryOf(owner), files.directoryOf({ uid: 'old', slot: '0' })];
     fill(mine, { stdout: 6, stderr: 1 });
     fill(forgotten, { stdout: 2, stderr: 1 });
@@ -183,7 +186,7 @@ describe('the cap of a node', () => {
 
   test('leaves alone what is no output of an instance', async () => {
     const dataDir = newDataDir();
-    const files = new LogFiles(dataDir);
+    const files = new LogFiles(dataDir, paths);
     const mine = files.directoryOf(owner);
     fill(mine, { stdout: 6, stderr: 1 });
     const stray = join(dataDir, 'logs', 'notes.txt');
@@ -195,7 +198,7 @@ describe('the cap of a node', () => {
   });
 
   test('is held from the start on, and forgotten output goes', async () => {
-    const files = new LogFiles(newDataDir());
+    const files = new LogFiles(newDataDir(), paths);
     const [mine, forgotten] = [files.directoryOf(owner), files.directoryOf({ uid: 'old', slot: '0' })];
     fill(mine, { stdout: 4, stderr: 1 });
     fill(forgotten, { stdout: 1, stderr: 1 });

@@ -31,6 +31,7 @@ around(fs.promises, 'rename', 'a rename');
 const { open } = fs.promises;
 fs.promises.open = async (...args) => {
   const handle = await open(...args);
+  around(handle, 'write', 'a write');
   around(handle, 'sync', 'a sync');
   return handle;
 };

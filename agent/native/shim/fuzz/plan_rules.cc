@@ -52,6 +52,7 @@ constexpr Rule kRules[] = {
     number(27, 0, 1),
     number(28, 0, k64),
     number(29, 0, k64),
+    number(30, 0, k64),
 };
 static_assert(sizeof(kRules) / sizeof(kRules[0]) == kLastTag);
 

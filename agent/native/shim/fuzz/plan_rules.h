@@ -11,7 +11,7 @@
 namespace morch::shim::fuzz {
 
 inline constexpr uint32_t kFirstTag = 1;
-inline constexpr uint32_t kLastTag = 29;
+inline constexpr uint32_t kLastTag = 30;
 
 enum class Kind { kString, kPath, kNonce, kNumbers };
 

@@ -84,6 +84,8 @@ bool is_same(const Plan& plan, const FieldAt& field) {
       return plan.lease_term == number;
     case 29:
       return plan.start_until_ms == number;
+    case 30:
+      return plan.hand_over_ms == number;
     default:
       return rule_of(field.tag).repeated;  // those are looked at one by one
   }

@@ -1,0 +1,146 @@
+'use strict';
+/**
+ * A scheduler's data directory as a large cluster leaves it, written by the product's own code (dist/): nodes, workloads with running
+ * or ended instances, the events that tell of them, as many as are kept. No agent is needed to make it.
+ */
+const { randomUUID } = require('node:crypto');
+const { mkdirSync } = require('node:fs');
+const path = require('node:path');
+
+const DIST = path.resolve(__dirname, '../../dist');
+const AT_ONCE = 5_000;
+
+/**
+ * @param dataDir there is none yet
+ * @param nodes      how many; lost ones, so that a scheduler does not take what they hold for lost at its start
+ * @param workloads  how many
+ * @param replicas   instances of each
+ * @param ended      whether they have completed; else they run
+ * @returns { records }: how many there are in the store
+ */
+async function fillDataDir(dataDir, { nodes, workloads, replicas, ended = false }) {
+  const { openLevelStore } = require(path.join(DIST, 'scheduler/store/open.js'));
+  const { State } = require(path.join(DIST, 'scheduler/state.js'));
+  const { Proofs } = require(path.join(DIST, 'scheduler/proofs.js'));
+  const { Vault } = require(path.join(DIST, 'scheduler/secrets/vault.js'));
+  const { EVENTS_KEPT } = require(path.join(DIST, 'contract/events.js'));
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const { store } = await openLevelStore(path.join(dataDir, 'store'));
+  const state = await State.load(store, randomUUID(), new Proofs(await Vault.open(dataDir)));
+  const at = new Date().toISOString();
+  const nodeIds = Array.from({ length: nodes }, (_, n) => `node-${String(n).padStart(4, '0')}`);
+  for (const id of nodeIds) state.addNode(nodeOf(id));
+  let records = nodes;
+  let told = 0;
+  const commit = async () => {
+    const { ops } = state.takeChanges();
+    await store.write(ops);
+    state.workloadsToVisit.clear();
+    state.instancesToVisit.clear();
+  };
+  const eventsInAll = workloads * (1 + 2 * replicas);
+  const emit = (event) => {
+    told += 1;
+    // Those that would have been pruned since are not written at all.
+    if (eventsInAll - told < EVENTS_KEPT) state.emit(event, at);
+  };
+  let waiting = 0;
+  for (let n = 0; n < workloads; n += 1) {
+    const workload = workloadOf(n, replicas, ended, at);
+    state.addWorkload(workload);
+    emit({ type: 'workload.submitted', workload: workload.spec.id, data: { uid: workload.uid, version: 1 } });
+    for (let index = 0; index < replicas; index += 1) {
+      const node = nodeIds[(n * replicas + index) % nodes];
+      const instance = instanceOf(workload, String(index), node, ended, at);
+      state.addInstance(instance);
+      const about = { workload: workload.spec.id, instance: instance.id, generation: 1, node };
+      emit({ type: 'instance.placed', ...about, data: { uid: workload.uid, reason: `placed on ${node}` } });
+      emit({ type: 'instance.started', ...about, data: { uid: workload.uid, reason: null } });
+      waiting += 1;
+      if (waiting % AT_ONCE === 0) await commit();
+    }
+  }
+  await commit();
+  records += workloads * (1 + replicas) + 2 * Math.min(eventsInAll, EVENTS_KEPT);
+  await store.close();
+  return { records };
+}
+
+function nodeOf(id) {
+  return {
+    id,
+    host: '127.0.0.1',
+    // Nobody listens there.
+    port: 1,
+    nodeKey: `key-of-${id}`,
+    agentLabels: { zone: `z${id.slice(-1)}` },
+    givenLabels: {},
+    capacity: { cpuMillis: 64_000, memoryBytes: 256 * 2 ** 30 },
+    features: [],
+    version: '0.1.0',
+    incarnation: `incarnation-of-${id}`,
+    cordoned: false,
+    drain: null,
+    status: 'healthy',
+    statusReason: null,
+    lastContactAt: new Date().toISOString(),
+  };
+}
+
+function workloadOf(n, replicas, ended, at) {
+  return {
+    uid: randomUUID(),
+    spec: {
+      id: `job-${String(n).padStart(6, '0')}`,
+      kind: ended ? 'batch' : 'service',
+      command: ['sleep', '600'],
+      env: { PORT: '8080', STAGE: 'production' },
+      restart: { policy: 'always', attempts: 0, backoffMs: 1_000, maxBackoffMs: 60_000, resetAfterMs: 60_000 },
+      stop: { signal: 'SIGTERM', graceMs: 10_000 },
+      labels: { team: `t${n % 100}` },
+      replicas,
+      resources: { cpuMillis: 100, memoryBytes: 64 * 2 ** 20 },
+      placement: { strategy: 'spread', constraints: [] },
+    },
+    version: 1,
+    revision: 1,
+    generationFloor: 0,
+    goal: 'run',
+    purge: false,
+    status: ended ? 'completed' : 'running',
+    createdAt: at,
+    updatedAt: at,
+  };
+}
+
+function instanceOf({ uid, spec }, slot, node, ended, at) {
+  return {
+    uid,
+    slot,
+    id: `${spec.id}.${slot}`,
+    generation: 1,
+    run: 1,
+    rev: ended ? 12 : 9,
+    revision: 1,
+    status: ended ? 'completed' : 'running',
+    statusReason: null,
+    node,
+    lingersOn: null,
+    onDisconnect: 'replace',
+    fenced: false,
+    pid: ended ? null : 12_345,
+    shimPid: ended ? null : 12_344,
+    startedAt: at,
+    exit: ended ? { code: 0, signal: null, at, oomKilled: false } : null,
+    attempts: 1,
+    reserved: spec.resources,
+    replacing: null,
+    surplus: false,
+    retryAtMs: 0,
+    triedNodes: [],
+    preferredNode: null,
+    placements: [{ generation: 1, node }],
+  };
+}
+
+module.exports = { fillDataDir };

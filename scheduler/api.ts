@@ -11,6 +11,7 @@ import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
 import type { Caller } from './access/guard';
 import type { AgentAddress } from './agentClient';
+import type { JsonText } from './jsonText';
 
 export type SubmitInput = z.output<typeof workloadInputSchema>;
 
@@ -72,7 +73,10 @@ export interface SchedulerApi {
   /** NOT_POSSIBLE where the node is not healthy, or another is lost or drilled; else as the agent answers. */
   drillNode(id: string, drill: DrillInput): Promise<Drill>;
 
-  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null };
+  listWorkloads(
+    filter: WorkloadFilter,
+    page: Page,
+  ): Promise<JsonText<{ workloads: Workload[]; nextCursor: string | null }>>;
   workload(id: string): Workload;
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null };
   /** With a key that was used before: the same answer again (`replayed`), or IDEMPOTENCY_CONFLICT for another body. */

@@ -23,9 +23,10 @@ import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
 import { Drills } from './drills';
 import type { Journal } from './journal';
+import { JsonText } from './jsonText';
 import { previewLoss } from './lossPreview';
 import type { NodeRegistry } from './nodeRegistry';
-import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
+import { afterOf, encodeCursor, pageOf, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileWorkload } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import { revertWorkload } from './revert';
@@ -33,11 +34,22 @@ import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
 import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
-import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
+import {
+  healthOf,
+  instanceView,
+  nodeDetailView,
+  nodeView,
+  orderedInstances,
+  statusOf,
+  summaryOf,
+  workloadView,
+} from './views';
 
 const METRICS_WITHIN_MS = 2_000;
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
 const SECRET_USERS_TOLD = 100;
+/** A list that has to look at many workloads looks at so many at a time as take this. */
+const LIST_TURN_MS = 5;
 
 interface IdempotencyRecord {
   bodyHash: string;
@@ -135,8 +147,8 @@ export class Service implements SchedulerApi {
   // ---- nodes
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null } {
-    const { items, nextCursor } = paginate([...this.state.nodes.values()], (node) => node.id, page);
-    return { nodes: items.map((node) => nodeView(this.state, node)), nextCursor };
+    const { items, nextCursor } = pageOf(this.state.lists.nodeIds.after(afterOf(page)), (id) => id, page.limit);
+    return { nodes: items.map((id) => nodeView(this.state, this.nodeRecord(id))), nextCursor };
   }
 
   node(id: string): NodeDetail {
@@ -215,15 +227,40 @@ export class Service implements SchedulerApi {
 
   // ---- workloads
 
-  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null } {
-    const matching = [...this.state.workloads.values()].filter((workload) => this.matches(workload, filter));
-    const { items, nextCursor } = paginate(matching, (workload) => workload.spec.id, page);
-    return { workloads: items.map((workload) => workloadView(this.state, workload)), nextCursor };
+  async listWorkloads(
+    filter: WorkloadFilter,
+    page: Page,
+  ): Promise<JsonText<{ workloads: Workload[]; nextCursor: string | null }>> {
+    let lines = '';
+    let count = 0;
+    let last = '';
+    let nextCursor: string | null = null;
+    let turnEndsMs = performance.now() + LIST_TURN_MS;
+    const { lists } = this.state;
+    let ids = lists.workloadIds.after(afterOf(page));
+    for (let next = ids.next(); next.done !== true; next = ids.next()) {
+      const workload = this.state.workloadById(next.value);
+      if (workload !== undefined && this.matches(workload, filter)) {
+        if (count === page.limit) {
+          nextCursor = encodeCursor(last);
+          break;
+        }
+        lines += `${count === 0 ? '' : ','}${lists.lineOf(workload.uid, () => JSON.stringify(workloadView(this.state, workload)))}`;
+        count += 1;
+        last = next.value;
+      }
+      if (performance.now() < turnEndsMs) continue;
+      // What comes and goes meanwhile moves the others, so it goes on after the present one.
+      await new Promise((resolve) => setImmediate(resolve));
+      ids = lists.workloadIds.after(next.value);
+      turnEndsMs = performance.now() + LIST_TURN_MS;
+    }
+    return new JsonText(`{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`);
   }
 
   private matches(workload: WorkloadRecord, filter: WorkloadFilter): boolean {
     const { status, node, label } = filter;
-    if (status !== undefined && workloadView(this.state, workload).status !== status) return false;
+    if (status !== undefined && statusOf(this.state, workload) !== status) return false;
     if (
       label !== undefined &&
       (!Object.hasOwn(workload.spec.labels, label.key) || workload.spec.labels[label.key] !== label.value)
@@ -239,8 +276,9 @@ export class Service implements SchedulerApi {
   }
 
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null } {
-    const all = orderedInstances(this.state, this.workloadRecord(id));
-    const { items, nextCursor } = paginate(all, (instance) => slotKey(instance.slot), page);
+    const after = afterOf(page);
+    const found = orderedInstances(this.state, this.workloadRecord(id), { after, limit: page.limit + 1 });
+    const { items, nextCursor } = pageOf(found, (instance) => slotKey(instance.slot), page.limit);
     return { instances: items.map((instance) => instanceView(this.state, instance)), nextCursor };
   }
 
@@ -537,7 +575,7 @@ export class Service implements SchedulerApi {
   private usersOfSecrets(): Map<string, WorkloadRecord[]> {
     const users = new Map<string, WorkloadRecord[]>();
     const workloads = [...this.state.workloads.values()].filter(
-      (workload) => workload.spec.secrets !== undefined && !isTerminal(workloadView(this.state, workload).status),
+      (workload) => workload.spec.secrets !== undefined && !isTerminal(statusOf(this.state, workload)),
     );
     for (const workload of workloads.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))) {
       for (const name of new Set(workload.spec.secrets?.map((secret) => secret.name))) {
@@ -609,7 +647,7 @@ export class Service implements SchedulerApi {
   }
 
   private statusOf(workload: WorkloadRecord): Workload['status'] {
-    return this.view(workload).status;
+    return statusOf(this.state, workload);
   }
 
   private view(workload: WorkloadRecord): Workload {

@@ -22,6 +22,7 @@ import {
 } from './core/model';
 import type { StatusCounts } from './core/workloadStatus';
 import { InstanceUsage } from './instanceUsage';
+import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
 import type { Proofs } from './proofs';
 import {
@@ -58,6 +59,7 @@ export class State {
   /** Instances that wait for a place, in the order in which they began to. */
   readonly unplaced = new Set<InstanceRecord>();
   readonly usage = new InstanceUsage();
+  readonly lists = new ListIndex();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
   /** Workloads of which instances have changed, in nothing from which more can follow than another status of theirs. */
@@ -217,6 +219,7 @@ export class State {
 
   /** After a change of the record's own fields. */
   saveWorkload(workload: WorkloadRecord): void {
+    this.lists.noteWorkload(workload);
     this.mark(keys.workload(workload.uid), () => workload);
     this.workloadsToVisit.add(workload);
   }
@@ -225,6 +228,7 @@ export class State {
   removeWorkload(workload: WorkloadRecord): void {
     this.workloads.delete(workload.uid);
     if (this.uidById.get(workload.spec.id) === workload.uid) this.uidById.delete(workload.spec.id);
+    this.lists.dropWorkload(workload);
     this.instancesByWorkload.delete(workload.uid);
     this.countsByWorkload.delete(workload.uid);
     this.workloadsToVisit.delete(workload);
@@ -267,7 +271,9 @@ export class State {
     }
     this.unindexInstance(instance);
     this.instances.delete(instanceKey(instance));
-    this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
+    const left = this.instancesByWorkload.get(instance.uid);
+    left?.delete(instance.slot);
+    if (left !== undefined) this.lists.dropInstance(instance, left);
     this.instancesToVisit.delete(instance);
     this.mark(keys.instance(instance.uid, instance.slot), () => undefined);
   }
@@ -290,6 +296,7 @@ export class State {
 
   removeNode(node: NodeRecord): void {
     this.nodes.delete(node.id);
+    this.lists.nodeIds.delete(node.id);
     this.runtimes.delete(node.id);
     this.usage.forget(node.id);
     this.mark(keys.node(node.id), () => undefined);
@@ -435,10 +442,12 @@ export class State {
 
   private indexNode(node: NodeRecord): void {
     this.nodes.set(node.id, node);
+    this.lists.nodeIds.add(node.id);
   }
 
   private indexWorkload(workload: WorkloadRecord): void {
     this.workloads.set(workload.uid, workload);
+    this.lists.noteWorkload(workload);
     this.uidById.set(workload.spec.id, workload.uid);
     if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
@@ -460,6 +469,7 @@ export class State {
   private indexInstance(instance: InstanceRecord): void {
     this.instances.set(instanceKey(instance), instance);
     this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
+    this.lists.noteInstance(instance);
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     }
@@ -473,6 +483,7 @@ export class State {
   }
 
   private unindexInstance(instance: InstanceRecord): void {
+    this.lists.takeOutInstance(instance);
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts === undefined) continue;
       const left = (counts[instance.status] ?? 1) - 1;

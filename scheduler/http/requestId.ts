@@ -2,15 +2,16 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 
-const ids = new WeakMap<IncomingMessage, string>();
+/** On the request itself: a WeakMap of all requests costs the collector of garbage more than they are worth. */
+const ID = Symbol('request id');
 
 /** The same for every call with one request. */
-export function requestIdOf(req: IncomingMessage): string {
-  let id = ids.get(req);
+export function requestIdOf(req: IncomingMessage & { [ID]?: string }): string {
+  let id = req[ID];
   if (id === undefined) {
     const given = req.headers['x-request-id'];
     id = typeof given === 'string' && /^[\x20-\x7e]{1,128}$/.test(given) ? given : randomUUID();
-    ids.set(req, id);
+    req[ID] = id;
   }
   return id;
 }

@@ -20,7 +20,7 @@ import {
   type NodeRuntime,
   type WorkloadRecord,
 } from './core/model';
-import type { StatusCounts } from './core/workloadStatus';
+import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
 import { InstanceUsage } from './instanceUsage';
 import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
@@ -30,24 +30,16 @@ import {
   emptyRecoveryLog,
   endRecovery,
   loadedRecoveryLog,
-  type OpenRecovery,
   type RecoveryLog,
   recoveryPlaced,
   recoveryStarted,
   type StoredRecoveryLog,
   storedRecoveryLog,
 } from './recoveryLog';
+import { StateRecords } from './stateRecords';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
-
-/** What records of earlier versions lack. */
-export function withLaterFields(instance: InstanceRecord): InstanceRecord {
-  instance.shimPid ??= null;
-  instance.onDisconnect ??= 'replace';
-  instance.fenced ??= false;
-  if (instance.exit !== null) instance.exit.oomKilled ??= false;
-  return instance;
-}
+import { instanceOf, type StoredInstance, storedInstance } from './storedInstance';
 
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
@@ -111,9 +103,11 @@ export class State {
    * durable with the next commit.
    *
    * @param newClusterId used when the store is empty, or nothing in it tells the cluster's
+   * @param records of the store, as it is now
    * @throws Error when the store was written by a later version
    */
-  static async load(store: Store, newClusterId: string, proofs: Proofs): Promise<State> {
+  static async load(store: Store, newClusterId: string, proofs: Proofs, records?: StateRecords): Promise<State> {
+    const { nodes, workloads, instances, orphans, openRecoveries } = records ?? (await StateRecords.of(store));
     const notes: string[] = [];
     const meta = await loadMeta(store, newClusterId, notes);
     let lastSeq = meta.firstEventSeq - 1;
@@ -125,15 +119,11 @@ export class State {
     const state = new State(store, meta, lastSeq, recoveries, notes, proofs);
     // Of an earlier version, which kept them with the rest.
     for (const key of recoveries.open.keys()) state.saveRecovery(key);
-    for await (const [, value] of store.range(prefixes.openRecovery)) {
-      const open = value as OpenRecovery;
-      recoveries.open.set(open.key, open);
-    }
-    for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
-    for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
-    for await (const [key, instance] of store.range(prefixes.instance)) {
-      state.loadInstance(key, withLaterFields(instance as InstanceRecord), notes);
-    }
+    for (const open of openRecoveries) recoveries.open.set(open.key, open);
+    for (const node of nodes.values()) state.indexNode(node);
+    for (const workload of workloads.values()) state.indexWorkload(workload);
+    for (const [key, stored] of orphans) state.setAside(key, stored, notes);
+    for (const instance of instances) state.loadInstance(instance, notes);
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
     if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
     if (meta.keyId !== proofs.keyId) {
@@ -152,9 +142,9 @@ export class State {
       state.saveMeta();
       state.delete(keys.damage);
     }
-    for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
-    for (const instance of state.instances.values()) {
-      if (!isTerminal(instance.status)) state.instancesToVisit.add(instance);
+    const isDamaged = meta.rebuilding?.reason === 'damaged';
+    for (const workload of workloads.values()) {
+      if (isDamaged || !state.isSettled(workload)) state.workloadsToVisit.add(workload);
     }
     return state;
   }
@@ -427,10 +417,17 @@ export class State {
 
   /** @param isAboutAll whether the workload's other instances may be concerned: see reconcileWorkload, which looks at all */
   private touchInstance(instance: InstanceRecord, isAboutAll: boolean): void {
-    this.mark(keys.instance(instance.uid, instance.slot), () => instance);
+    this.mark(keys.instance(instance.uid, instance.slot), () => storedInstance(instance));
     this.instancesToVisit.add(instance);
     const workload = this.workloads.get(instance.uid);
     if (workload !== undefined) (isAboutAll ? this.workloadsToVisit : this.workloadsToSettle).add(workload);
+  }
+
+  /** Its instances are as many as are wanted, and it has been told what it is: what else may be due, their records show. */
+  private isSettled(workload: WorkloadRecord): boolean {
+    const { goal, spec, status } = workload;
+    if (goal === 'stop' || spec.kind === 'daemon' || this.instancesOf(workload).size !== spec.replicas) return false;
+    return workloadStatusOf(goal, this.countsOf(workload), spec.replicas).status === status;
   }
 
   /** It is to be there and to run what it runs: neither replaced, nor removed, nor the last that a purge waits for. */
@@ -453,15 +450,20 @@ export class State {
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
   }
 
-  private loadInstance(key: string, instance: InstanceRecord, notes: string[]): void {
-    if (!this.workloads.has(instance.uid)) {
-      // Nothing can be decided about it. Its generation may be of use once more.
-      notes.push(`The workload of instance ${instance.id} (${instance.uid}) is missing: its record was set aside.`);
-      this.put(keys.setAside(key), instance);
-      this.delete(key);
-      return;
-    }
+  /** Nothing can be decided about it. Its generation may be of use once more. */
+  private setAside(key: string, stored: StoredInstance, notes: string[]): void {
+    const { id, uid } = instanceOf(key, stored, undefined);
+    notes.push(`The workload of instance ${id} (${uid}) is missing: its record was set aside.`);
+    this.put(keys.setAside(key), stored);
+    this.delete(key);
+  }
+
+  private loadInstance(instance: InstanceRecord, notes: string[]): void {
     this.indexInstance(instance);
+    if (!this.isAsWanted(instance)) this.workloadsToVisit.add(this.workloads.get(instance.uid)!);
+    // What runs as it is to run has nothing to be done about it.
+    const isQuiet = isTerminal(instance.status) || (instance.status === 'running' && this.isAsWanted(instance));
+    if (!isQuiet) this.instancesToVisit.add(instance);
     if (instance.node === null || isTerminal(instance.status) || this.nodes.has(instance.node)) return;
     notes.push(`The record of node ${instance.node} is missing: ${instance.id} waits until it joins again.`);
   }

@@ -12,13 +12,14 @@ const AT_ONCE = 5_000;
 
 /**
  * @param dataDir there is none yet
- * @param nodes      how many; lost ones, so that a scheduler does not take what they hold for lost at its start
+ * @param nodes      how many
+ * @param nodePort   where they are to be found on this machine
  * @param workloads  how many
  * @param replicas   instances of each
  * @param ended      whether they have completed; else they run
  * @returns { records }: how many there are in the store
  */
-async function fillDataDir(dataDir, { nodes, workloads, replicas, ended = false }) {
+async function fillDataDir(dataDir, { nodes, nodePort = 1, workloads, replicas, ended = false }) {
   const { openLevelStore } = require(path.join(DIST, 'scheduler/store/open.js'));
   const { State } = require(path.join(DIST, 'scheduler/state.js'));
   const { Proofs } = require(path.join(DIST, 'scheduler/proofs.js'));
@@ -29,7 +30,7 @@ async function fillDataDir(dataDir, { nodes, workloads, replicas, ended = false 
   const state = await State.load(store, randomUUID(), new Proofs(await Vault.open(dataDir)));
   const at = new Date().toISOString();
   const nodeIds = Array.from({ length: nodes }, (_, n) => `node-${String(n).padStart(4, '0')}`);
-  for (const id of nodeIds) state.addNode(nodeOf(id));
+  for (const id of nodeIds) state.addNode(nodeOf(id, nodePort));
   let records = nodes;
   let told = 0;
   const commit = async () => {
@@ -66,12 +67,11 @@ async function fillDataDir(dataDir, { nodes, workloads, replicas, ended = false 
   return { records };
 }
 
-function nodeOf(id) {
+function nodeOf(id, port) {
   return {
     id,
     host: '127.0.0.1',
-    // Nobody listens there.
-    port: 1,
+    port,
     nodeKey: `key-of-${id}`,
     agentLabels: { zone: `z${id.slice(-1)}` },
     givenLabels: {},

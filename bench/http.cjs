@@ -21,6 +21,7 @@ const { NUMBER, startLoad } = require('./harness/load.cjs');
 const { cpuSecondsOf } = require('./harness/processes.cjs');
 const { runBench } = require('./harness/program.cjs');
 const { showSpreads, spreadOf } = require('./harness/statistics.cjs');
+const { until } = require('./harness/until.cjs');
 
 const WARM_UP_SECONDS = 1;
 const LIMIT = ['--rate-limit', '1000000'];
@@ -85,8 +86,9 @@ async function measureLists({ runs, seconds, connections, workloads, rate, expre
   const cluster = new Cluster();
   say(`writing a store of ${workloads} workloads`);
   cluster.schedulerFlags = LIMIT;
-  await fillDataDir(`${cluster.directory}/scheduler`, { nodes: 10, workloads, replicas: 1, ended: true });
+  await fillDataDir(`${cluster.directory}/scheduler`, { nodes: 0, workloads, replicas: 1, status: 'pending' });
   await cluster.startScheduler();
+  await untilQuiet(cluster);
   const { port, pid, token } = cluster.scheduler;
   await express.prebuild(JSON.stringify(await cluster.request('GET', '/workloads')));
   const asked = { method: 'GET', path: '/workloads', connections };
@@ -108,6 +110,18 @@ async function measureLists({ runs, seconds, connections, workloads, rate, expre
   }
   await cluster.destroy();
   return samples;
+}
+
+/** Each of the instances has been told once that there is no node. */
+async function untilQuiet(cluster) {
+  let before = null;
+  const isQuiet = async () => {
+    const present = await cluster.request('GET', '/workloads?limit=1000');
+    const isSame = JSON.stringify(present) === before;
+    before = JSON.stringify(present);
+    return isSame;
+  };
+  await until(isQuiet, { what: 'the scheduler has nothing to do', everyMs: 1_000, timeoutMs: 60_000 });
 }
 
 /** Whoever is first finds the machine in another state than whoever is second. */

@@ -27,6 +27,11 @@ export interface WorkloadFilter {
   label?: { key: string; value: string } | undefined;
 }
 
+export interface WorkloadPage {
+  workloads: Workload[];
+  nextCursor: string | null;
+}
+
 /** One line of `/readyz?verbose`. */
 export interface ReadyCheck {
   name: string;
@@ -73,10 +78,7 @@ export interface SchedulerApi {
   /** NOT_POSSIBLE where the node is not healthy, or another is lost or drilled; else as the agent answers. */
   drillNode(id: string, drill: DrillInput): Promise<Drill>;
 
-  listWorkloads(
-    filter: WorkloadFilter,
-    page: Page,
-  ): Promise<JsonText<{ workloads: Workload[]; nextCursor: string | null }>>;
+  listWorkloads(filter: WorkloadFilter, page: Page): Promise<JsonText<WorkloadPage>>;
   workload(id: string): Workload;
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null };
   /** With a key that was used before: the same answer again (`replayed`), or IDEMPOTENCY_CONFLICT for another body. */

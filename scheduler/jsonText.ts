@@ -3,5 +3,9 @@
 /** JSON of a `T`. */
 export class JsonText<T> {
   declare readonly of: T;
-  constructor(readonly text: string) {}
+  readonly bytes: Buffer;
+
+  constructor(text: string) {
+    this.bytes = Buffer.from(text);
+  }
 }

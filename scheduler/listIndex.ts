@@ -8,6 +8,7 @@ import { SortedIds } from './sortedIds';
 
 /** Lines that are kept written, about 1 kB each: those of lists that are asked for again and again. */
 const LINES_KEPT = 20_000;
+const PAGES_KEPT = 16;
 
 interface Listed {
   status: WorkloadStatus;
@@ -22,21 +23,19 @@ interface Listed {
 export class ListIndex {
   readonly workloadIds = new SortedIds();
   readonly nodeIds = new SortedIds();
+  /** Uids of workloads that have ended, in the order in which they did. */
+  readonly ended = new Set<string>();
   /** As last told by an event. */
   readonly workloadsByStatus = new Map<WorkloadStatus, number>();
   private readonly listed = new Map<string, Listed>();
+  /** Pages as they were answered last, until any line of any page changes. */
+  private readonly pages = new Map<string, unknown>();
   /** By uid. */
   private readonly lines = new Map<string, string>();
 
-  get endedWorkloads(): number {
-    let sum = 0;
-    for (const [status, count] of this.workloadsByStatus) if (isTerminal(status)) sum += count;
-    return sum;
-  }
-
   /** It is new, or has changed. */
   noteWorkload({ uid, spec, status }: WorkloadRecord): void {
-    this.lines.delete(uid);
+    this.forget(uid);
     const known = this.listed.get(uid);
     if (known === undefined) {
       this.workloadIds.add(spec.id);
@@ -46,20 +45,23 @@ export class ListIndex {
       known.status = status;
     } else return;
     countUp(this.workloadsByStatus, status);
+    if (isTerminal(status)) this.ended.add(uid);
+    else this.ended.delete(uid);
   }
 
   dropWorkload({ uid, spec }: WorkloadRecord): void {
-    this.lines.delete(uid);
+    this.forget(uid);
     const known = this.listed.get(uid);
     if (known === undefined) return;
     countDown(this.workloadsByStatus, known.status);
     this.workloadIds.delete(spec.id);
+    this.ended.delete(uid);
     this.listed.delete(uid);
   }
 
   /** It is counted as it is now; before it changes, it is to be taken out. */
   noteInstance({ uid, slot, attempts }: InstanceRecord): void {
-    this.lines.delete(uid);
+    this.forget(uid);
     const listed = this.listed.get(uid);
     if (listed === undefined) return;
     const index = Number(slot);
@@ -71,7 +73,7 @@ export class ListIndex {
   }
 
   takeOutInstance({ uid, attempts }: InstanceRecord): void {
-    this.lines.delete(uid);
+    this.forget(uid);
     const listed = this.listed.get(uid);
     if (listed === undefined || attempts === 0) return;
     listed.attempted -= 1;
@@ -93,6 +95,22 @@ export class ListIndex {
     const listed = this.listed.get(uid);
     if (listed === undefined || listed.attempted === 0) return 0;
     return Math.max(1, ...(listed.manyAttempts?.keys() ?? []));
+  }
+
+  private forget(uid: string): void {
+    this.lines.delete(uid);
+    if (this.pages.size > 0) this.pages.clear();
+  }
+
+  /** What was kept of a page of all workloads, if it still is as it was. */
+  pageOf<P>(page: string): P | undefined {
+    return this.pages.get(page) as P | undefined;
+  }
+
+  /** To be called in the turn in which it was made. */
+  keepPage(page: string, content: unknown): void {
+    if (this.pages.size >= PAGES_KEPT) this.pages.clear();
+    this.pages.set(page, content);
   }
 
   /** Its line in a list of workloads, written by `write` where it has changed since. */

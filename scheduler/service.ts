@@ -14,7 +14,16 @@ import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { Caller } from './access/guard';
-import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import type {
+  IdempotencyKey,
+  LogSource,
+  Page,
+  ReadyCheck,
+  SchedulerApi,
+  SubmitInput,
+  WorkloadFilter,
+  WorkloadPage,
+} from './api';
 import type { AuditLog } from './audit/log';
 import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
@@ -227,10 +236,12 @@ export class Service implements SchedulerApi {
 
   // ---- workloads
 
-  async listWorkloads(
-    filter: WorkloadFilter,
-    page: Page,
-  ): Promise<JsonText<{ workloads: Workload[]; nextCursor: string | null }>> {
+  async listWorkloads(filter: WorkloadFilter, page: Page): Promise<JsonText<WorkloadPage>> {
+    const isOfAll = filter.status === undefined && filter.node === undefined && filter.label === undefined;
+    const key = `${page.limit} ${page.cursor ?? ''}`;
+    const known = isOfAll ? this.state.lists.pageOf<JsonText<WorkloadPage>>(key) : undefined;
+    if (known !== undefined) return known;
+    let isOfOneTurn = true;
     let lines = '';
     let count = 0;
     let last = '';
@@ -250,12 +261,15 @@ export class Service implements SchedulerApi {
         last = next.value;
       }
       if (performance.now() < turnEndsMs) continue;
+      isOfOneTurn = false;
       // What comes and goes meanwhile moves the others, so it goes on after the present one.
       await new Promise((resolve) => setImmediate(resolve));
       ids = lists.workloadIds.after(next.value);
       turnEndsMs = performance.now() + LIST_TURN_MS;
     }
-    return new JsonText(`{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`);
+    const answer = new JsonText<WorkloadPage>(`{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`);
+    if (isOfAll && isOfOneTurn) lists.keepPage(key, answer);
+    return answer;
   }
 
   private matches(workload: WorkloadRecord, filter: WorkloadFilter): boolean {

@@ -121,7 +121,7 @@ export class State {
     for (const key of recoveries.open.keys()) state.saveRecovery(key);
     for (const open of openRecoveries) recoveries.open.set(open.key, open);
     for (const node of nodes.values()) state.indexNode(node);
-    for (const workload of workloads.values()) state.indexWorkload(workload);
+    for (const workload of inOrderOfEnding(workloads.values())) state.indexWorkload(workload);
     for (const [key, stored] of orphans) state.setAside(key, stored, notes);
     for (const instance of instances) state.loadInstance(instance, notes);
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
@@ -506,6 +506,14 @@ export class State {
     sum.memoryBytes += sign * amounts.memoryBytes;
     this.allocated.set(nodeId, sum);
   }
+}
+
+/** Those that have not ended first. */
+function inOrderOfEnding(workloads: Iterable<WorkloadRecord>): WorkloadRecord[] {
+  const ended: WorkloadRecord[] = [];
+  const others: WorkloadRecord[] = [];
+  for (const workload of workloads) (isTerminal(workload.status) ? ended : others).push(workload);
+  return others.concat(ended.sort((a, b) => (a.updatedAt < b.updatedAt ? -1 : 1)));
 }
 
 function setOf(map: Map<string, Set<InstanceRecord>>, nodeId: string): Set<InstanceRecord> {

@@ -16,10 +16,10 @@ const AT_ONCE = 5_000;
  * @param nodePort   where they are to be found on this machine
  * @param workloads  how many
  * @param replicas   instances of each
- * @param ended      whether they have completed; else they run
+ * @param status     of all: running, pending (on no node) or completed
  * @returns { records }: how many there are in the store
  */
-async function fillDataDir(dataDir, { nodes, nodePort = 1, workloads, replicas, ended = false }) {
+async function fillDataDir(dataDir, { nodes, nodePort = 1, workloads, replicas, status = 'running' }) {
   const { openLevelStore } = require(path.join(DIST, 'scheduler/store/open.js'));
   const { State } = require(path.join(DIST, 'scheduler/state.js'));
   const { Proofs } = require(path.join(DIST, 'scheduler/proofs.js'));
@@ -47,12 +47,12 @@ async function fillDataDir(dataDir, { nodes, nodePort = 1, workloads, replicas, 
   };
   let waiting = 0;
   for (let n = 0; n < workloads; n += 1) {
-    const workload = workloadOf(n, replicas, ended, at);
+    const workload = workloadOf(n, replicas, status, at);
     state.addWorkload(workload);
     emit({ type: 'workload.submitted', workload: workload.spec.id, data: { uid: workload.uid, version: 1 } });
     for (let index = 0; index < replicas; index += 1) {
       const node = nodeIds[(n * replicas + index) % nodes];
-      const instance = instanceOf(workload, String(index), node, ended, at);
+      const instance = instanceOf(workload, String(index), node, status, at);
       state.addInstance(instance);
       const about = { workload: workload.spec.id, instance: instance.id, generation: 1, node };
       emit({ type: 'instance.placed', ...about, data: { uid: workload.uid, reason: `placed on ${node}` } });
@@ -87,12 +87,12 @@ function nodeOf(id, port) {
   };
 }
 
-function workloadOf(n, replicas, ended, at) {
+function workloadOf(n, replicas, status, at) {
   return {
     uid: randomUUID(),
     spec: {
       id: `job-${String(n).padStart(6, '0')}`,
-      kind: ended ? 'batch' : 'service',
+      kind: status === 'completed' ? 'batch' : 'service',
       command: ['sleep', '600'],
       env: { PORT: '8080', STAGE: 'production' },
       restart: { policy: 'always', attempts: 0, backoffMs: 1_000, maxBackoffMs: 60_000, resetAfterMs: 60_000 },
@@ -107,39 +107,41 @@ function workloadOf(n, replicas, ended, at) {
     generationFloor: 0,
     goal: 'run',
     purge: false,
-    status: ended ? 'completed' : 'running',
+    status,
     createdAt: at,
     updatedAt: at,
   };
 }
 
-function instanceOf({ uid, spec }, slot, node, ended, at) {
+function instanceOf({ uid, spec }, slot, node, status, at) {
+  const ended = status === 'completed';
+  const placed = status !== 'pending';
   return {
     uid,
     slot,
     id: `${spec.id}.${slot}`,
-    generation: 1,
-    run: 1,
-    rev: ended ? 12 : 9,
+    generation: placed ? 1 : 0,
+    run: placed ? 1 : 0,
+    rev: ended ? 12 : placed ? 9 : -1,
     revision: 1,
-    status: ended ? 'completed' : 'running',
+    status,
     statusReason: null,
-    node,
+    node: placed ? node : null,
     lingersOn: null,
     onDisconnect: 'replace',
     fenced: false,
-    pid: ended ? null : 12_345,
-    shimPid: ended ? null : 12_344,
-    startedAt: at,
+    pid: status === 'running' ? 12_345 : null,
+    shimPid: status === 'running' ? 12_344 : null,
+    startedAt: placed ? at : null,
     exit: ended ? { code: 0, signal: null, at, oomKilled: false } : null,
-    attempts: 1,
-    reserved: spec.resources,
+    attempts: placed ? 1 : 0,
+    reserved: placed ? spec.resources : { cpuMillis: 0, memoryBytes: 0 },
     replacing: null,
     surplus: false,
     retryAtMs: 0,
     triedNodes: [],
     preferredNode: null,
-    placements: [{ generation: 1, node }],
+    placements: placed ? [{ generation: 1, node }] : [],
   };
 }
 

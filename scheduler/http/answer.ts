@@ -14,8 +14,8 @@ type HeaderList = string[];
 const SAME_ALWAYS: HeaderList = Object.entries({ ...SECURITY_HEADERS, 'Cache-Control': 'no-store' }).flat();
 
 export function sendJson(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) {
-  const text = body instanceof JsonText ? body.text : JSON.stringify(body);
-  send(res, status, text, 'application/json; charset=utf-8', headers);
+  const content = body instanceof JsonText ? body.bytes : JSON.stringify(body);
+  send(res, status, content, 'application/json; charset=utf-8', headers);
 }
 
 export function sendText(res: ServerResponse, status: number, text: string, media = 'text/plain'): void {
@@ -37,10 +37,16 @@ export function beginStream(res: ServerResponse, status: number, headers: Record
   writeHead(res, status, [], headers);
 }
 
-/** node:http leaves the text out by itself where the method is HEAD. */
-function send(res: ServerResponse, status: number, text: string, media: string, headers: Record<string, string>): void {
-  writeHead(res, status, ['Content-Type', media, 'Content-Length', String(Buffer.byteLength(text))], headers);
-  res.end(text);
+/** node:http leaves the content out by itself where the method is HEAD. */
+function send(
+  res: ServerResponse,
+  status: number,
+  content: string | Buffer,
+  media: string,
+  headers: Record<string, string>,
+): void {
+  writeHead(res, status, ['Content-Type', media, 'Content-Length', String(Buffer.byteLength(content))], headers);
+  res.end(content);
 }
 
 function writeHead(res: ServerResponse, status: number, list: HeaderList, more: Record<string, string>): void {

@@ -30,7 +30,8 @@ export function startHousekeeping(
     if (working || journal.unwritable !== null) return;
     working = true;
     try {
-      await pruneEvents(store, state, journal, events);
+      await pruneEvents(state, journal, events);
+      await removeIndexOfEarlierVersions(store, journal);
       await purgeEnded(state, journal, wake);
       if (Date.now() - keysDoneAtMs > KEYS_EVERY_MS) {
         keysDoneAtMs = Date.now();
@@ -46,15 +47,27 @@ export function startHousekeeping(
   return { stop: () => clearInterval(timer) };
 }
 
-async function pruneEvents(store: Store, state: State, journal: Journal, events: EventLog): Promise<void> {
+async function pruneEvents(state: State, journal: Journal, events: EventLog): Promise<void> {
   for (;;) {
-    const { ops, firstSeq } = await pruneOps(store, state.meta.firstEventSeq, events.lastSeq);
+    const { ops, firstSeq } = pruneOps(state.meta.firstEventSeq, events.lastSeq);
     if (ops.length === 0) return;
     // Told first: a follower must not meet a gap it was not told of.
     state.meta.firstEventSeq = firstSeq;
     state.saveMeta();
     events.pruned(firstSeq);
+    state.history.prune(firstSeq);
     await journal.commit();
+    await journal.writeOps(ops);
+  }
+}
+
+/** The events of each workload, which are found without it now. */
+async function removeIndexOfEarlierVersions(store: Store, journal: Journal): Promise<void> {
+  for (;;) {
+    const ops: StoreOp[] = [];
+    for await (const [key] of store.range(prefixes.workloadEvent, { limit: DELETED_AT_ONCE }))
+      ops.push({ type: 'del', key });
+    if (ops.length === 0) return;
     await journal.writeOps(ops);
   }
 }

@@ -41,7 +41,7 @@ import { metricsOf } from './recoveryLog';
 import { revertWorkload } from './revert';
 import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
 import type { State } from './state';
-import { keys, prefixes } from './store/keys';
+import { keys } from './store/keys';
 import type { Store } from './store/store';
 import {
   healthOf,
@@ -479,22 +479,10 @@ export class Service implements SchedulerApi {
     const { uid } = this.workloadRecord(id);
     // What the workload's status tells already is in the answer.
     await this.journal.commit();
-    const prefix = prefixes.workloadEvents(uid);
-    const after = page.cursor === undefined ? undefined : keys.workloadEvent(uid, seqOfCursor(page.cursor));
-    const events: MorchEvent[] = [];
-    let nextCursor: string | null = null;
-    for await (const [, seq] of this.store.range(prefix, {
-      limit: page.limit + 1,
-      ...(after === undefined ? {} : { after }),
-    })) {
-      if (events.length === page.limit) {
-        nextCursor = encodeCursor(String(events.at(-1)!.seq));
-        break;
-      }
-      const event = (await this.store.get(keys.event(seq as number))) as MorchEvent | undefined;
-      if (event !== undefined) events.push(event);
-    }
-    return { events, nextCursor };
+    const after = page.cursor === undefined ? 0 : seqOfCursor(page.cursor);
+    const { items, nextCursor } = pageOf(this.state.history.after(uid, after, page.limit + 1), String, page.limit);
+    const found = await Promise.all(items.map((seq) => this.store.get(keys.event(seq))));
+    return { events: found.filter((event) => event !== undefined) as MorchEvent[], nextCursor };
   }
 
   async blackBoxRecords(

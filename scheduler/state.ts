@@ -21,6 +21,7 @@ import {
   type WorkloadRecord,
 } from './core/model';
 import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
+import type { WorkloadHistory } from './events/history';
 import { InstanceUsage } from './instanceUsage';
 import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
@@ -81,6 +82,8 @@ export class State {
     /** What was found missing while loading, for the log. */
     readonly notes: readonly string[],
     readonly proofs: Proofs,
+    /** Of the events that are durable. */
+    readonly history: WorkloadHistory,
   ) {
     this.recoveries = recoveries;
     const { clusterId, epoch } = meta;
@@ -107,7 +110,8 @@ export class State {
    * @throws Error when the store was written by a later version
    */
   static async load(store: Store, newClusterId: string, proofs: Proofs, records?: StateRecords): Promise<State> {
-    const { nodes, workloads, instances, orphans, openRecoveries } = records ?? (await StateRecords.of(store));
+    const found = records ?? (await StateRecords.of(store));
+    const { nodes, workloads, instances, orphans, openRecoveries, history } = found;
     const notes: string[] = [];
     const meta = await loadMeta(store, newClusterId, notes);
     let lastSeq = meta.firstEventSeq - 1;
@@ -116,7 +120,7 @@ export class State {
     }
     const stored = (await store.get(keys.recovery)) as StoredRecoveryLog | undefined;
     const recoveries = stored === undefined ? emptyRecoveryLog() : loadedRecoveryLog(stored);
-    const state = new State(store, meta, lastSeq, recoveries, notes, proofs);
+    const state = new State(store, meta, lastSeq, recoveries, notes, proofs, history);
     // Of an earlier version, which kept them with the rest.
     for (const key of recoveries.open.keys()) state.saveRecovery(key);
     for (const open of openRecoveries) recoveries.open.set(open.key, open);
@@ -397,11 +401,7 @@ export class State {
       const value = read();
       ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value });
     }
-    for (const event of events) {
-      ops.push({ type: 'put', key: keys.event(event.seq), value: event });
-      const uid = event.data.uid;
-      if (typeof uid === 'string') ops.push({ type: 'put', key: keys.workloadEvent(uid, event.seq), value: event.seq });
-    }
+    for (const event of events) ops.push({ type: 'put', key: keys.event(event.seq), value: event });
     const giveBack = (): void => {
       for (const [key, read] of dirty) if (!this.dirty.has(key)) this.dirty.set(key, read);
       this.events = [...events, ...this.events];

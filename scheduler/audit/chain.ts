@@ -27,8 +27,7 @@ const TAIL = /,"hash":"([0-9a-f]{64})"\}$/;
 export function makeLine(draft: AuditDraft, after: ChainEnd): { text: string; end: ChainEnd } {
   const { at, who, from, method, path, what, result } = draft;
   const seq = after.seq + 1;
-  const told = { seq, at, who, from, method, path, what, ...(result === undefined ? {} : { result }) };
-  const body = JSON.stringify({ ...told, prev: after.hash });
+  const body = JSON.stringify({ seq, at, who, from, method, path, what, result, prev: after.hash });
   const own = hashOf(after.hash, body);
   return { text: `${body.slice(0, -1)},"hash":"${own}"}`, end: { seq, hash: own } };
 }

@@ -28,6 +28,10 @@ const PROGRAMS = [
   [['trues'], ['--runs', '1']],
   [['logs'], ['--runs', '1']],
   [['fleet'], ['--idle-seconds', '5']],
+  [['http'], ['--runs', '2', '--seconds', '2', '--workloads', '20000']],
+  [['store'], ['--runs', '3', '--seconds', '1']],
+  [['schedulerStart'], ['--runs', '2']],
+  [['lists'], ['--runs', '1', '--instances', '100000', '--nodes', '500']],
   [['falseVerdicts'], ['--minutes', '1']],
   [
     ['recovery', '--profile', 'fast'],

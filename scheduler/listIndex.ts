@@ -23,6 +23,8 @@ interface Listed {
 export class ListIndex {
   readonly workloadIds = new SortedIds();
   readonly nodeIds = new SortedIds();
+  /** Uids of workloads that refer to secrets. */
+  readonly withSecrets = new Set<string>();
   /** Uids of workloads that have ended, in the order in which they did. */
   readonly ended = new Set<string>();
   /** As last told by an event. */
@@ -36,6 +38,8 @@ export class ListIndex {
   /** It is new, or has changed. */
   noteWorkload({ uid, spec, status }: WorkloadRecord): void {
     this.forget(uid);
+    if (spec.secrets === undefined) this.withSecrets.delete(uid);
+    else this.withSecrets.add(uid);
     const known = this.listed.get(uid);
     if (known === undefined) {
       this.workloadIds.add(spec.id);
@@ -56,6 +60,7 @@ export class ListIndex {
     countDown(this.workloadsByStatus, known.status);
     this.workloadIds.delete(spec.id);
     this.ended.delete(uid);
+    this.withSecrets.delete(uid);
     this.listed.delete(uid);
   }
 

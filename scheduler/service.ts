@@ -502,8 +502,7 @@ export class Service implements SchedulerApi {
 
   logSources(id: string, instance?: string): LogSource[] {
     const workload = this.workloadRecord(id);
-    const all = orderedInstances(this.state, workload).filter((i) => instance === undefined || i.id === instance);
-    if (instance !== undefined && all.length === 0) throw noSuchInstance(id, instance);
+    const all = instance === undefined ? orderedInstances(this.state, workload) : [this.instanceOf(workload, instance)];
     return all.map((i) => ({
       instanceId: i.id,
       uid: i.uid,
@@ -576,9 +575,9 @@ export class Service implements SchedulerApi {
   /** By secret: workloads that have not ended and refer to it, in the order of their ids. */
   private usersOfSecrets(): Map<string, WorkloadRecord[]> {
     const users = new Map<string, WorkloadRecord[]>();
-    const workloads = [...this.state.workloads.values()].filter(
-      (workload) => workload.spec.secrets !== undefined && !isTerminal(statusOf(this.state, workload)),
-    );
+    const workloads = [...this.state.lists.withSecrets]
+      .map((uid) => this.state.workloads.get(uid)!)
+      .filter((workload) => !isTerminal(statusOf(this.state, workload)));
     for (const workload of workloads.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))) {
       for (const name of new Set(workload.spec.secrets?.map((secret) => secret.name))) {
         users.set(name, [...(users.get(name) ?? []), workload]);
@@ -661,6 +660,14 @@ export class Service implements SchedulerApi {
     if (workload === undefined)
       throw new MorchError('WORKLOAD_NOT_FOUND', `There is no workload ${id}. GET /workloads lists them.`);
     return workload;
+  }
+
+  private instanceOf(workload: WorkloadRecord, instanceId: string): InstanceRecord {
+    const { id } = workload.spec;
+    const slot = instanceId.startsWith(`${id}.`) ? instanceId.slice(id.length + 1) : '';
+    const instance = this.state.instancesOf(workload).get(slot);
+    if (instance === undefined) throw noSuchInstance(id, instanceId);
+    return instance;
   }
 
   private nodeRecord(id: string): NodeRecord {

@@ -51,12 +51,20 @@ function findDoubt(
   { rawHeaders, url = '/' }: Pick<IncomingMessage, 'rawHeaders' | 'url'>,
   host: string,
 ): string | null {
-  const names = rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
-  const twice = SINGLE.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  const twice = SINGLE.find((name) => isGivenTwice(name, rawHeaders));
   if (twice !== undefined) return `There is more than one header ${twice}.`;
   // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
   if (url.startsWith('/') || url === '*' || isUrlOf(url, host)) return null;
   return 'The request target is no path, and not of the host that the header Host names.';
+}
+
+function isGivenTwice(name: string, rawHeaders: readonly string[]): boolean {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const given = rawHeaders[at]!;
+    if (given.length === name.length && given.toLowerCase() === name) count += 1;
+  }
+  return count > 1;
 }
 
 /** @returns the name or address without port and brackets, in lower case; null when it is none */

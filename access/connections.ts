@@ -26,6 +26,7 @@ export class Connections {
   /** By where they come from, as TLS has sockets of its own over them; the longest ones first. */
   readonly #strangers = new Map<string, Socket>();
   readonly #known = new Map<string, Socket>();
+  readonly #noted = new WeakSet<Socket>();
 
   /** @param most by default half of the files that this process may open, and 4,096 at most */
   constructor(private readonly most = Math.min(MOST, Math.floor(openFilesAllowed() / 2))) {}
@@ -45,6 +46,9 @@ export class Connections {
 
   /** A request on it came with a credential that is good. */
   noteKnown({ socket }: Pick<IncomingMessage, 'socket'>): void {
+    // Most requests come on a connection that has shown one already.
+    if (this.#noted.has(socket)) return;
+    this.#noted.add(socket);
     const key = keyOf(socket);
     const stranger = this.#strangers.get(key);
     if (stranger === undefined) return;

@@ -1,5 +1,5 @@
 /** Makes and reads the texts of tokens, and compares what is secret in constant time. The form is in contract/access.ts. */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { TOKEN_TEXT, type TokenRole } from '../contract/access';
 
@@ -32,7 +32,7 @@ export function parseToken(text: string): TokenParts | null {
 
 /** What is kept of a secret. Slow hashing would gain nothing: it is as random as a key. */
 export function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url');
+  return hash('sha256', secret, 'base64url');
 }
 
 /** Takes as long for every secret. @param hash as `hashOf` makes it */

@@ -6,13 +6,16 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { Agent, type Dispatcher, request } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import { errorOfProblem, MorchError, problemSchema } from '../contract/errors';
 import type { Workload, WorkloadInput } from '../contract/workload';
 import { connectorOf } from '../pki/connector';
 import { isUntrusted } from '../pki/trust';
 import { type Address, type Credential, chooseTarget, type Target, type TargetFlags } from './context';
 import { connectionTo } from './trust';
+
+/** Loaded when something is asked: it takes as long as all else, and a scheduler or an agent asks nothing this way. */
+const undici = () => require('undici') as typeof import('undici');
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -94,7 +97,9 @@ export class Client {
   constructor({ address, credentials, authorities }: Target) {
     this.address = address;
     const tls = address.url.startsWith('https:') ? connectionTo(authorities) : null;
-    this.dispatcher = new Agent({ connect: connectorOf(tls === null ? null : () => tls, CONNECT_TIMEOUT_MS) });
+    this.dispatcher = new (undici().Agent)({
+      connect: connectorOf(tls === null ? null : () => tls, CONNECT_TIMEOUT_MS),
+    });
     this.credentials = [...credentials];
   }
 
@@ -203,7 +208,7 @@ export class Client {
 
   private async send(call: Call, credential: Credential | undefined): Promise<Dispatcher.ResponseData> {
     try {
-      return await request(`${this.address.url}${call.path}${queryText(call.query)}`, {
+      return await undici().request(`${this.address.url}${call.path}${queryText(call.query)}`, {
         method: call.method,
         headers: {
           accept: 'application/json, application/problem+json, text/plain, text/event-stream',

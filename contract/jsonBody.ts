@@ -5,11 +5,13 @@
  */
 import { jsonFault, MorchError } from './errors';
 
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
 /** @throws MorchError BAD_JSON; INVALID_INPUT for such a key or string */
 export function parseJsonBody(bytes: Uint8Array): unknown {
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    text = UTF8.decode(bytes);
   } catch (cause) {
     throw new MorchError('BAD_JSON', 'The body is not UTF-8', { cause });
   }

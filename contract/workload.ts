@@ -143,8 +143,15 @@ export type ProcessSpec = z.infer<typeof processSchema>;
 
 /** The process fields that are given, and nothing else of what holds them. */
 export function pickProcess(spec: Readonly<ProcessSpec>): ProcessSpec {
-  const keys = Object.keys(processFields) as (keyof ProcessSpec)[];
-  return Object.fromEntries(keys.flatMap((key) => (spec[key] === undefined ? [] : [[key, spec[key]]]))) as ProcessSpec;
+  const picked: ProcessSpec = {};
+  copyProcess(spec, picked);
+  return picked;
+}
+
+const PROCESS_KEYS = Object.keys(processFields) as (keyof ProcessSpec)[];
+
+function copyProcess(from: Readonly<ProcessSpec>, to: Record<string, unknown>): void {
+  for (const key of PROCESS_KEYS) if (from[key] !== undefined) to[key] = from[key];
 }
 
 /** What holds where a spec is silent: read by who runs it, and by who compares two specs. */
@@ -235,17 +242,16 @@ export function stopWithDefaults(given: z.infer<typeof stopInputSchema> | undefi
 /** @param id the id to store it under, where the input names none */
 export function specWithDefaults(input: z.output<typeof workloadInputSchema>, id: string): WorkloadSpec {
   const { kind } = input;
-  return {
-    id: input.id ?? id,
-    kind,
-    ...pickProcess(input),
-    restart: restartWithDefaults(kind, input.restart),
-    stop: stopWithDefaults(input.stop),
-    labels: input.labels ?? {},
-    ...(kind === 'daemon' ? {} : { replicas: input.replicas ?? 1 }),
-    resources: input.resources ?? { cpuMillis: 0, memoryBytes: 0 },
-    placement: input.placement ?? { strategy: 'spread', constraints: [] },
-  };
+  // Field by field: V8 makes a slow table of what is put together from parts, and all that is made of it later is as slow.
+  const spec = { id: input.id ?? id, kind } as WorkloadSpec;
+  copyProcess(input, spec);
+  spec.restart = restartWithDefaults(kind, input.restart);
+  spec.stop = stopWithDefaults(input.stop);
+  spec.labels = input.labels ?? {};
+  if (kind !== 'daemon') spec.replicas = input.replicas ?? 1;
+  spec.resources = input.resources ?? { cpuMillis: 0, memoryBytes: 0 };
+  spec.placement = input.placement ?? { strategy: 'spread', constraints: [] };
+  return spec;
 }
 
 /**

@@ -11,6 +11,7 @@ import type { WorkloadStatus } from '../contract/states';
 import type { Instance, Workload, workloadInputSchema } from '../contract/workload';
 import type { Caller } from './access/guard';
 import type { AgentAddress } from './agentClient';
+import type { JsonText } from './jsonText';
 
 export type SubmitInput = z.output<typeof workloadInputSchema>;
 
@@ -24,6 +25,11 @@ export interface WorkloadFilter {
   status?: WorkloadStatus | undefined;
   node?: string | undefined;
   label?: { key: string; value: string } | undefined;
+}
+
+export interface WorkloadPage {
+  workloads: Workload[];
+  nextCursor: string | null;
 }
 
 /** One line of `/readyz?verbose`. */
@@ -72,7 +78,7 @@ export interface SchedulerApi {
   /** NOT_POSSIBLE where the node is not healthy, or another is lost or drilled; else as the agent answers. */
   drillNode(id: string, drill: DrillInput): Promise<Drill>;
 
-  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null };
+  listWorkloads(filter: WorkloadFilter, page: Page): Promise<JsonText<WorkloadPage>>;
   workload(id: string): Workload;
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null };
   /** With a key that was used before: the same answer again (`replayed`), or IDEMPOTENCY_CONFLICT for another body. */

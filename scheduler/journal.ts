@@ -98,6 +98,7 @@ export class Journal {
       setImmediate(this.onWritable);
     }
     this.lookAtMark();
+    for (const event of events) this.state.history.add(event);
     if (events.length > 0) this.publish(events);
   }
 

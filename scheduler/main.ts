@@ -30,6 +30,7 @@ import { Secrets } from './secrets/secrets';
 import { Vault } from './secrets/vault';
 import { Service } from './service';
 import { State } from './state';
+import { StateRecords } from './stateRecords';
 import { type OpenedStore, openLevelStore } from './store/open';
 import type { ClusterTls } from './tls/clusterTls';
 import { NodeCertificates } from './tls/nodeCertificates';
@@ -52,10 +53,10 @@ export async function runScheduler(input: unknown): Promise<void> {
   const options = parseSchedulerOptions(input);
   const log = pino({ level: process.env.MORCH_LOG_LEVEL ?? 'info', name: 'scheduler' }, logDestination());
   const startedAtMs = Date.now();
-  const { store, damage, notes } = await openStore(options.dataDir);
+  const { store, damage, notes, records } = await openStore(options.dataDir);
   if (damage !== null) log.error(damage, 'the store was damaged; what could be read of it is used');
   const vault = await Vault.open(options.dataDir);
-  const state = await State.load(store, randomUUID(), new Proofs(vault));
+  const state = await State.load(store, randomUUID(), new Proofs(vault), records);
   const nodeTokens = new NodeTokens(vault);
   const closed = nodeTokens.load(state.nodes.values());
   const tokens = await Tokens.load(store, state, notes);
@@ -165,7 +166,7 @@ async function openTls(options: SchedulerOptions, log: Logger): Promise<ClusterT
 }
 
 /** @throws MorchError INVALID_INPUT naming --data-dir */
-async function openStore(dataDir: string): Promise<OpenedStore> {
+async function openStore(dataDir: string): Promise<OpenedStore<StateRecords>> {
   try {
     // What lies above is not ours alone: an agent's workloads may have to pass there.
     await mkdir(path.dirname(dataDir), { recursive: true });
@@ -174,7 +175,7 @@ async function openStore(dataDir: string): Promise<OpenedStore> {
     throw new MorchError('INVALID_INPUT', `Cannot use --data-dir ${dataDir}: ${(cause as Error).message}`, { cause });
   }
   try {
-    return await openLevelStore(path.join(dataDir, 'store'));
+    return await openLevelStore(path.join(dataDir, 'store'), () => new StateRecords());
   } catch (cause) {
     throw new MorchError('INVALID_INPUT', (cause as Error).message, { cause });
   }

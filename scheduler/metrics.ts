@@ -42,7 +42,7 @@ export class SchedulerMetrics {
     exposition.gauge(
       'workloads',
       'Workloads that are on record',
-      () => countedBy('status', WORKLOAD_STATUSES, countStatuses(state.workloads.values())),
+      () => countedBy('status', WORKLOAD_STATUSES, state.lists.workloadsByStatus),
       ['status'],
     );
     exposition.gauge(

@@ -33,9 +33,12 @@ import { Succession } from './succession';
 const JOIN_WAIT_MS = 2_000;
 /** How often a node's last contact is written down while nothing else about it changes. */
 const CONTACT_SAVED_MS = 60_000;
+/** Links begun in one turn at the start. */
+const LINKED_AT_ONCE = 32;
 
 export class NodeRegistry {
   private readonly links = new Map<string, NodeLink>();
+  private closed = false;
   private readonly clients = new Map<string, AgentClient>();
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
   private loop: ControlLoop | null = null;
@@ -89,11 +92,23 @@ export class NodeRegistry {
       // Nothing has been heard in this term yet; a node that was lost stays so until it is heard.
       if (node.status !== 'lost' && node.status !== 'suspect')
         this.state.setNodeStatus(node, 'suspect', 'not heard since the scheduler started');
-      this.link(node);
     }
+    this.linkNext(this.state.nodes.values());
+  }
+
+  /** Some at a time: whoever waits for an answer is not to wait for thousands of connections. */
+  private linkNext(nodes: IterableIterator<NodeRecord>): void {
+    if (this.closed) return;
+    for (let count = 0; count < LINKED_AT_ONCE; count++) {
+      const next = nodes.next();
+      if (next.done === true) return;
+      if (!this.links.has(next.value.id)) this.link(next.value);
+    }
+    setImmediate(() => this.linkNext(nodes));
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     for (const link of this.links.values()) link.close();
     for (const timer of this.quarantineTimers.values()) clearTimeout(timer);
     this.brake.close();

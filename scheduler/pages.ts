@@ -22,13 +22,36 @@ export function seqOfCursor(cursor: string): number {
   return Number.isSafeInteger(seq) && seq >= 0 ? seq : 0;
 }
 
+/**
+ * A page of what comes in order already.
+ *
+ * @param items from the one after the cursor's on, read as far as needed
+ */
+export function pageOf<T>(
+  items: Iterable<T>,
+  keyOf: (item: T) => string,
+  limit: number,
+): { items: T[]; nextCursor: string | null } {
+  const shown: T[] = [];
+  for (const item of items) {
+    if (shown.length === limit) return { items: shown, nextCursor: encodeCursor(keyOf(shown.at(-1)!)) };
+    shown.push(item);
+  }
+  return { items: shown, nextCursor: null };
+}
+
+/** Key after which a page begins; null: at the first. */
+export function afterOf({ cursor }: Page): string | null {
+  return cursor === undefined ? null : decodeCursor(cursor);
+}
+
 /** Items in the order of their keys, from the one after the cursor's. */
 export function paginate<T>(
   items: T[],
   keyOf: (item: T) => string,
   page: Page,
 ): { items: T[]; nextCursor: string | null } {
-  const after = page.cursor === undefined ? null : decodeCursor(page.cursor);
+  const after = afterOf(page);
   const sorted = items
     .map((item) => ({ key: keyOf(item), item }))
     .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));

@@ -3,9 +3,10 @@
  * The workload is as the store has it, or gone where the store has none. A part of the journal's failing write.
  */
 import { type InstanceRecord, instanceKey, type WorkloadRecord } from './core/model';
-import { type State, withLaterFields } from './state';
+import type { State } from './state';
 import { keys, prefixes } from './store/keys';
 import type { Store } from './store/store';
+import { instanceOf, type StoredInstance } from './storedInstance';
 
 /** @returns the nodes that have to tell once more what they run, as what they have told meanwhile is lost */
 export async function revertWorkload(
@@ -15,8 +16,8 @@ export async function revertWorkload(
 ): Promise<Set<string>> {
   const record = (await store.get(keys.workload(uid))) as WorkloadRecord | undefined;
   const instances = new Map<string, InstanceRecord>();
-  for await (const [, value] of store.range(prefixes.instancesOf(uid))) {
-    const instance = withLaterFields(value as InstanceRecord);
+  for await (const [key, value] of store.range(prefixes.instancesOf(uid))) {
+    const instance = instanceOf(key, value as StoredInstance, record);
     instances.set(instanceKey(instance), instance);
   }
   const nodes = new Set<string>();

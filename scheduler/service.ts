@@ -14,7 +14,16 @@ import { isTerminal } from '../contract/states';
 import { VERSION } from '../contract/version';
 import { type Instance, specWithDefaults, type Workload, type WorkloadSpec } from '../contract/workload';
 import type { Caller } from './access/guard';
-import type { IdempotencyKey, LogSource, Page, ReadyCheck, SchedulerApi, SubmitInput, WorkloadFilter } from './api';
+import type {
+  IdempotencyKey,
+  LogSource,
+  Page,
+  ReadyCheck,
+  SchedulerApi,
+  SubmitInput,
+  WorkloadFilter,
+  WorkloadPage,
+} from './api';
 import type { AuditLog } from './audit/log';
 import { backupOf } from './backup';
 import type { BlackBox } from './blackBox/blackBox';
@@ -23,21 +32,33 @@ import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { compareSpecs, idFromProgram } from './core/specChange';
 import { Drills } from './drills';
 import type { Journal } from './journal';
+import { JsonText } from './jsonText';
 import { previewLoss } from './lossPreview';
 import type { NodeRegistry } from './nodeRegistry';
-import { encodeCursor, paginate, seqOfCursor, slotKey } from './pages';
+import { afterOf, encodeCursor, pageOf, paginate, seqOfCursor, slotKey } from './pages';
 import { reconcileForAnswer } from './reconcile';
 import { metricsOf } from './recoveryLog';
 import { revertWorkload } from './revert';
 import { isText, type SecretRecord, type Secrets } from './secrets/secrets';
 import type { State } from './state';
-import { keys, prefixes } from './store/keys';
+import { keys } from './store/keys';
 import type { Store } from './store/store';
-import { healthOf, instanceView, nodeDetailView, nodeView, orderedInstances, summaryOf, workloadView } from './views';
+import {
+  healthOf,
+  instanceView,
+  nodeDetailView,
+  nodeView,
+  orderedInstances,
+  statusOf,
+  summaryOf,
+  workloadView,
+} from './views';
 
 const METRICS_WITHIN_MS = 2_000;
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
 const SECRET_USERS_TOLD = 100;
+/** A list that has to look at many workloads looks at so many at a time as take this. */
+const LIST_TURN_MS = 5;
 
 interface IdempotencyRecord {
   bodyHash: string;
@@ -135,8 +156,8 @@ export class Service implements SchedulerApi {
   // ---- nodes
 
   listNodes(page: Page): { nodes: Node[]; nextCursor: string | null } {
-    const { items, nextCursor } = paginate([...this.state.nodes.values()], (node) => node.id, page);
-    return { nodes: items.map((node) => nodeView(this.state, node)), nextCursor };
+    const { items, nextCursor } = pageOf(this.state.lists.nodeIds.after(afterOf(page)), (id) => id, page.limit);
+    return { nodes: items.map((id) => nodeView(this.state, this.nodeRecord(id))), nextCursor };
   }
 
   node(id: string): NodeDetail {
@@ -215,15 +236,45 @@ export class Service implements SchedulerApi {
 
   // ---- workloads
 
-  listWorkloads(filter: WorkloadFilter, page: Page): { workloads: Workload[]; nextCursor: string | null } {
-    const matching = [...this.state.workloads.values()].filter((workload) => this.matches(workload, filter));
-    const { items, nextCursor } = paginate(matching, (workload) => workload.spec.id, page);
-    return { workloads: items.map((workload) => workloadView(this.state, workload)), nextCursor };
+  async listWorkloads(filter: WorkloadFilter, page: Page): Promise<JsonText<WorkloadPage>> {
+    const isOfAll = filter.status === undefined && filter.node === undefined && filter.label === undefined;
+    const key = `${page.limit} ${page.cursor ?? ''}`;
+    const known = isOfAll ? this.state.lists.pageOf<JsonText<WorkloadPage>>(key) : undefined;
+    if (known !== undefined) return known;
+    let isOfOneTurn = true;
+    let lines = '';
+    let count = 0;
+    let last = '';
+    let nextCursor: string | null = null;
+    let turnEndsMs = performance.now() + LIST_TURN_MS;
+    const { lists } = this.state;
+    let ids = lists.workloadIds.after(afterOf(page));
+    for (let next = ids.next(); next.done !== true; next = ids.next()) {
+      const workload = this.state.workloadById(next.value);
+      if (workload !== undefined && this.matches(workload, filter)) {
+        if (count === page.limit) {
+          nextCursor = encodeCursor(last);
+          break;
+        }
+        lines += `${count === 0 ? '' : ','}${lists.lineOf(workload.uid, () => JSON.stringify(workloadView(this.state, workload)))}`;
+        count += 1;
+        last = next.value;
+      }
+      if (performance.now() < turnEndsMs) continue;
+      isOfOneTurn = false;
+      // What comes and goes meanwhile moves the others, so it goes on after the present one.
+      await new Promise((resolve) => setImmediate(resolve));
+      ids = lists.workloadIds.after(next.value);
+      turnEndsMs = performance.now() + LIST_TURN_MS;
+    }
+    const answer = new JsonText<WorkloadPage>(`{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`);
+    if (isOfAll && isOfOneTurn) lists.keepPage(key, answer);
+    return answer;
   }
 
   private matches(workload: WorkloadRecord, filter: WorkloadFilter): boolean {
     const { status, node, label } = filter;
-    if (status !== undefined && workloadView(this.state, workload).status !== status) return false;
+    if (status !== undefined && statusOf(this.state, workload) !== status) return false;
     if (
       label !== undefined &&
       (!Object.hasOwn(workload.spec.labels, label.key) || workload.spec.labels[label.key] !== label.value)
@@ -239,8 +290,9 @@ export class Service implements SchedulerApi {
   }
 
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null } {
-    const all = orderedInstances(this.state, this.workloadRecord(id));
-    const { items, nextCursor } = paginate(all, (instance) => slotKey(instance.slot), page);
+    const after = afterOf(page);
+    const found = orderedInstances(this.state, this.workloadRecord(id), { after, limit: page.limit + 1 });
+    const { items, nextCursor } = pageOf(found, (instance) => slotKey(instance.slot), page.limit);
     return { instances: items.map((instance) => instanceView(this.state, instance)), nextCursor };
   }
 
@@ -427,22 +479,10 @@ export class Service implements SchedulerApi {
     const { uid } = this.workloadRecord(id);
     // What the workload's status tells already is in the answer.
     await this.journal.commit();
-    const prefix = prefixes.workloadEvents(uid);
-    const after = page.cursor === undefined ? undefined : keys.workloadEvent(uid, seqOfCursor(page.cursor));
-    const events: MorchEvent[] = [];
-    let nextCursor: string | null = null;
-    for await (const [, seq] of this.store.range(prefix, {
-      limit: page.limit + 1,
-      ...(after === undefined ? {} : { after }),
-    })) {
-      if (events.length === page.limit) {
-        nextCursor = encodeCursor(String(events.at(-1)!.seq));
-        break;
-      }
-      const event = (await this.store.get(keys.event(seq as number))) as MorchEvent | undefined;
-      if (event !== undefined) events.push(event);
-    }
-    return { events, nextCursor };
+    const after = page.cursor === undefined ? 0 : seqOfCursor(page.cursor);
+    const { items, nextCursor } = pageOf(this.state.history.after(uid, after, page.limit + 1), String, page.limit);
+    const found = await Promise.all(items.map((seq) => this.store.get(keys.event(seq))));
+    return { events: found.filter((event) => event !== undefined) as MorchEvent[], nextCursor };
   }
 
   async blackBoxRecords(
@@ -462,8 +502,7 @@ export class Service implements SchedulerApi {
 
   logSources(id: string, instance?: string): LogSource[] {
     const workload = this.workloadRecord(id);
-    const all = orderedInstances(this.state, workload).filter((i) => instance === undefined || i.id === instance);
-    if (instance !== undefined && all.length === 0) throw noSuchInstance(id, instance);
+    const all = instance === undefined ? orderedInstances(this.state, workload) : [this.instanceOf(workload, instance)];
     return all.map((i) => ({
       instanceId: i.id,
       uid: i.uid,
@@ -536,9 +575,9 @@ export class Service implements SchedulerApi {
   /** By secret: workloads that have not ended and refer to it, in the order of their ids. */
   private usersOfSecrets(): Map<string, WorkloadRecord[]> {
     const users = new Map<string, WorkloadRecord[]>();
-    const workloads = [...this.state.workloads.values()].filter(
-      (workload) => workload.spec.secrets !== undefined && !isTerminal(workloadView(this.state, workload).status),
-    );
+    const workloads = [...this.state.lists.withSecrets]
+      .map((uid) => this.state.workloads.get(uid)!)
+      .filter((workload) => !isTerminal(statusOf(this.state, workload)));
     for (const workload of workloads.sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1))) {
       for (const name of new Set(workload.spec.secrets?.map((secret) => secret.name))) {
         users.set(name, [...(users.get(name) ?? []), workload]);
@@ -609,7 +648,7 @@ export class Service implements SchedulerApi {
   }
 
   private statusOf(workload: WorkloadRecord): Workload['status'] {
-    return this.view(workload).status;
+    return statusOf(this.state, workload);
   }
 
   private view(workload: WorkloadRecord): Workload {
@@ -621,6 +660,14 @@ export class Service implements SchedulerApi {
     if (workload === undefined)
       throw new MorchError('WORKLOAD_NOT_FOUND', `There is no workload ${id}. GET /workloads lists them.`);
     return workload;
+  }
+
+  private instanceOf(workload: WorkloadRecord, instanceId: string): InstanceRecord {
+    const { id } = workload.spec;
+    const slot = instanceId.startsWith(`${id}.`) ? instanceId.slice(id.length + 1) : '';
+    const instance = this.state.instancesOf(workload).get(slot);
+    if (instance === undefined) throw noSuchInstance(id, instanceId);
+    return instance;
   }
 
   private nodeRecord(id: string): NodeRecord {

@@ -20,8 +20,10 @@ import {
   type NodeRuntime,
   type WorkloadRecord,
 } from './core/model';
-import type { StatusCounts } from './core/workloadStatus';
+import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
+import type { WorkloadHistory } from './events/history';
 import { InstanceUsage } from './instanceUsage';
+import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
 import type { Proofs } from './proofs';
 import {
@@ -29,25 +31,17 @@ import {
   emptyRecoveryLog,
   endRecovery,
   loadedRecoveryLog,
-  type OpenRecovery,
   type RecoveryLog,
   recoveryPlaced,
   recoveryStarted,
   type StoredRecoveryLog,
   storedRecoveryLog,
 } from './recoveryLog';
+import { StateRecords } from './stateRecords';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
+import { instanceOf, type StoredInstance, storedInstance } from './storedInstance';
 import { WaitingList } from './waiting';
-
-/** What records of earlier versions lack. */
-export function withLaterFields(instance: InstanceRecord): InstanceRecord {
-  instance.shimPid ??= null;
-  instance.onDisconnect ??= 'replace';
-  instance.fenced ??= false;
-  if (instance.exit !== null) instance.exit.oomKilled ??= false;
-  return instance;
-}
 
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
@@ -65,6 +59,7 @@ export class State {
   readonly drainingNodes = new Set<NodeRecord>();
   readonly daemons = new Set<WorkloadRecord>();
   readonly usage = new InstanceUsage();
+  readonly lists = new ListIndex();
   /** Workloads and instances that the next pass has to look at. */
   readonly workloadsToVisit = new Set<WorkloadRecord>();
   /** Workloads that have fewer records of instances than wanted: from which slot on they may be missing. */
@@ -101,6 +96,8 @@ export class State {
     /** What was found missing while loading, for the log. */
     readonly notes: readonly string[],
     readonly proofs: Proofs,
+    /** Of the events that are durable. */
+    readonly history: WorkloadHistory,
   ) {
     this.recoveries = recoveries;
     const { clusterId, epoch } = meta;
@@ -123,9 +120,12 @@ export class State {
    * durable with the next commit.
    *
    * @param newClusterId used when the store is empty, or nothing in it tells the cluster's
+   * @param records of the store, as it is now
    * @throws Error when the store was written by a later version
    */
-  static async load(store: Store, newClusterId: string, proofs: Proofs): Promise<State> {
+  static async load(store: Store, newClusterId: string, proofs: Proofs, records?: StateRecords): Promise<State> {
+    const found = records ?? (await StateRecords.of(store));
+    const { nodes, workloads, instances, orphans, openRecoveries, history } = found;
     const notes: string[] = [];
     const meta = await loadMeta(store, newClusterId, notes);
     let lastSeq = meta.firstEventSeq - 1;
@@ -134,18 +134,14 @@ export class State {
     }
     const stored = (await store.get(keys.recovery)) as StoredRecoveryLog | undefined;
     const recoveries = stored === undefined ? emptyRecoveryLog() : loadedRecoveryLog(stored);
-    const state = new State(store, meta, lastSeq, recoveries, notes, proofs);
+    const state = new State(store, meta, lastSeq, recoveries, notes, proofs, history);
     // Of an earlier version, which kept them with the rest.
     for (const key of recoveries.open.keys()) state.saveRecovery(key);
-    for await (const [, value] of store.range(prefixes.openRecovery)) {
-      const open = value as OpenRecovery;
-      recoveries.open.set(open.key, open);
-    }
-    for await (const [, node] of store.range(prefixes.node)) state.indexNode(node as NodeRecord);
-    for await (const [, workload] of store.range(prefixes.workload)) state.indexWorkload(workload as WorkloadRecord);
-    for await (const [key, instance] of store.range(prefixes.instance)) {
-      state.loadInstance(key, withLaterFields(instance as InstanceRecord), notes);
-    }
+    for (const open of openRecoveries) recoveries.open.set(open.key, open);
+    for (const node of nodes.values()) state.indexNode(node);
+    for (const workload of inOrderOfEnding(workloads.values())) state.indexWorkload(workload);
+    for (const [key, stored] of orphans) state.setAside(key, stored, notes);
+    for (const instance of instances) state.loadInstance(instance, notes);
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
     if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
     if (meta.keyId !== proofs.keyId) {
@@ -164,9 +160,9 @@ export class State {
       state.saveMeta();
       state.delete(keys.damage);
     }
-    for (const workload of state.workloads.values()) state.workloadsToVisit.add(workload);
-    for (const instance of state.instances.values()) {
-      if (!isTerminal(instance.status)) state.instancesToVisit.add(instance);
+    const isDamaged = meta.rebuilding?.reason === 'damaged';
+    for (const workload of workloads.values()) {
+      if (isDamaged || !state.isSettled(workload)) state.workloadsToVisit.add(workload);
     }
     return state;
   }
@@ -270,6 +266,7 @@ export class State {
 
   /** After a change of its record that has nothing follow for its instances. */
   noteWorkload(workload: WorkloadRecord): void {
+    this.lists.noteWorkload(workload);
     this.mark(keys.workload(workload.uid), workload);
   }
 
@@ -277,6 +274,7 @@ export class State {
   removeWorkload(workload: WorkloadRecord): void {
     this.workloads.delete(workload.uid);
     if (this.uidById.get(workload.spec.id) === workload.uid) this.uidById.delete(workload.spec.id);
+    this.lists.dropWorkload(workload);
     this.instancesByWorkload.delete(workload.uid);
     this.countsByWorkload.delete(workload.uid);
     this.liveByNode.delete(workload.uid);
@@ -322,7 +320,9 @@ export class State {
     this.unindexInstance(instance);
     this.waiting.drop(instance);
     this.instances.delete(instanceKey(instance));
-    this.instancesByWorkload.get(instance.uid)?.delete(instance.slot);
+    const left = this.instancesByWorkload.get(instance.uid);
+    left?.delete(instance.slot);
+    if (left !== undefined) this.lists.dropInstance(instance, left);
     this.instancesToVisit.delete(instance);
     this.dirtyInstances.delete(instance);
     this.mark(keys.instance(instance.uid, instance.slot), undefined);
@@ -350,6 +350,7 @@ export class State {
     this.nodes.delete(node.id);
     this.drainingNodes.delete(node);
     this.changedNodes.add(node.id);
+    this.lists.nodeIds.delete(node.id);
     this.runtimes.delete(node.id);
     this.usage.forget(node.id);
     this.mark(keys.node(node.id), undefined);
@@ -464,12 +465,8 @@ export class State {
     }
     // After what is deleted: a slot that has gone may have come again.
     for (const instance of dirtyInstances)
-      ops.push({ type: 'put', key: keys.instance(instance.uid, instance.slot), value: instance });
-    for (const event of events) {
-      ops.push({ type: 'put', key: keys.event(event.seq), value: event });
-      const uid = event.data.uid;
-      if (typeof uid === 'string') ops.push({ type: 'put', key: keys.workloadEvent(uid, event.seq), value: event.seq });
-    }
+      ops.push({ type: 'put', key: keys.instance(instance.uid, instance.slot), value: storedInstance(instance) });
+    for (const event of events) ops.push({ type: 'put', key: keys.event(event.seq), value: event });
     const giveBack = (): void => {
       for (const [key, what] of dirty) if (!this.dirty.has(key)) this.dirty.set(key, what);
       for (const instance of dirtyInstances) if (this.has(instance)) this.dirtyInstances.add(instance);
@@ -492,6 +489,13 @@ export class State {
     if (workload !== undefined) (isAboutAll ? this.workloadsToVisit : this.workloadsToSettle).add(workload);
   }
 
+  /** Its instances are as many as are wanted, and it has been told what it is: what else may be due, their records show. */
+  private isSettled(workload: WorkloadRecord): boolean {
+    const { goal, spec, status } = workload;
+    if (goal === 'stop' || spec.kind === 'daemon' || this.instancesOf(workload).size !== spec.replicas) return false;
+    return workloadStatusOf(goal, this.countsOf(workload), spec.replicas).status === status;
+  }
+
   /** It is to be there and to run what it runs: neither replaced, nor removed, nor the last that a purge waits for. */
   private isAsWanted({ uid, surplus, replacing, revision }: InstanceRecord): boolean {
     const workload = this.workloads.get(uid);
@@ -501,6 +505,7 @@ export class State {
 
   private indexNode(node: NodeRecord): void {
     this.nodes.set(node.id, node);
+    this.lists.nodeIds.add(node.id);
     this.noteDrain(node);
     this.changedNodes.add(node.id);
   }
@@ -517,21 +522,27 @@ export class State {
 
   private indexWorkload(workload: WorkloadRecord): void {
     this.workloads.set(workload.uid, workload);
+    this.lists.noteWorkload(workload);
     this.uidById.set(workload.spec.id, workload.uid);
     this.noteKind(workload);
     if (!this.instancesByWorkload.has(workload.uid)) this.instancesByWorkload.set(workload.uid, new Map());
     if (!this.countsByWorkload.has(workload.uid)) this.countsByWorkload.set(workload.uid, {});
   }
 
-  private loadInstance(key: string, instance: InstanceRecord, notes: string[]): void {
-    if (!this.workloads.has(instance.uid)) {
-      // Nothing can be decided about it. Its generation may be of use once more.
-      notes.push(`The workload of instance ${instance.id} (${instance.uid}) is missing: its record was set aside.`);
-      this.put(keys.setAside(key), instance);
-      this.delete(key);
-      return;
-    }
+  /** Nothing can be decided about it. Its generation may be of use once more. */
+  private setAside(key: string, stored: StoredInstance, notes: string[]): void {
+    const { id, uid } = instanceOf(key, stored, undefined);
+    notes.push(`The workload of instance ${id} (${uid}) is missing: its record was set aside.`);
+    this.put(keys.setAside(key), stored);
+    this.delete(key);
+  }
+
+  private loadInstance(instance: InstanceRecord, notes: string[]): void {
     this.enterInstance(instance);
+    if (!this.isAsWanted(instance)) this.workloadsToVisit.add(this.workloads.get(instance.uid)!);
+    // What runs as it is to run has nothing to be done about it.
+    const isQuiet = isTerminal(instance.status) || (instance.status === 'running' && this.isAsWanted(instance));
+    if (!isQuiet) this.instancesToVisit.add(instance);
     if (instance.node === null || isTerminal(instance.status) || this.nodes.has(instance.node)) return;
     notes.push(`The record of node ${instance.node} is missing: ${instance.id} waits until it joins again.`);
   }
@@ -543,6 +554,7 @@ export class State {
   }
 
   private indexInstance(instance: InstanceRecord): void {
+    this.lists.noteInstance(instance);
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts !== undefined) counts[instance.status] = (counts[instance.status] ?? 0) + 1;
     }
@@ -577,6 +589,7 @@ export class State {
   }
 
   private unindexInstance(instance: InstanceRecord): void {
+    this.lists.takeOutInstance(instance);
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {
       if (counts === undefined) continue;
       const left = (counts[instance.status] ?? 1) - 1;
@@ -599,6 +612,14 @@ export class State {
     this.allocated.set(nodeId, sum);
     this.changedNodes.add(nodeId);
   }
+}
+
+/** Those that have not ended first. */
+function inOrderOfEnding(workloads: Iterable<WorkloadRecord>): WorkloadRecord[] {
+  const ended: WorkloadRecord[] = [];
+  const others: WorkloadRecord[] = [];
+  for (const workload of workloads) (isTerminal(workload.status) ? ended : others).push(workload);
+  return others.concat(ended.sort((a, b) => (a.updatedAt < b.updatedAt ? -1 : 1)));
 }
 
 function setOf(map: Map<string, Set<InstanceRecord>>, nodeId: string): Set<InstanceRecord> {

@@ -1,16 +1,11 @@
 /** Records as they are answered. Pure reads of the state. */
 import type { Health, HealthSummary } from '../contract/health';
 import type { Amounts, Node, NodeDetail } from '../contract/node';
-import {
-  INSTANCE_STATUSES,
-  type InstanceStatus,
-  mayHoldProcess,
-  type NodeStatus,
-  type WorkloadStatus,
-} from '../contract/states';
+import { mayHoldProcess, type NodeStatus, type WorkloadStatus } from '../contract/states';
 import type { Instance, Workload } from '../contract/workload';
 import { type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
-import { workloadStatusOf } from './core/workloadStatus';
+import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
+import { slotKey } from './pages';
 import { closedReason } from './placer';
 import type { State } from './state';
 
@@ -31,28 +26,51 @@ export function instanceView(state: State, instance: InstanceRecord): Instance {
   };
 }
 
-/** By index, or by node for a daemon. */
-export function orderedInstances(state: State, workload: WorkloadRecord): InstanceRecord[] {
-  const byNumber = workload.spec.kind !== 'daemon';
-  return [...state.instancesOf(workload).values()].sort((a, b) =>
-    byNumber ? Number(a.slot) - Number(b.slot) : a.slot < b.slot ? -1 : 1,
-  );
+/**
+ * Instances by index, or by node for a daemon, from the one after `after` on.
+ *
+ * @param after the key of a slot (slotKey), there or not
+ */
+export function orderedInstances(
+  state: State,
+  workload: WorkloadRecord,
+  { after = null, limit = Number.POSITIVE_INFINITY }: { after?: string | null; limit?: number } = {},
+): InstanceRecord[] {
+  const instances = state.instancesOf(workload);
+  if (workload.spec.kind === 'daemon') {
+    const slots = [...instances.keys()].filter((slot) => after === null || slotKey(slot) > after);
+    slots.sort((a, b) => (slotKey(a) < slotKey(b) ? -1 : 1));
+    return slots.slice(0, limit).map((slot) => instances.get(slot)!);
+  }
+  const found: InstanceRecord[] = [];
+  const end = state.lists.slotEndOf(workload.uid);
+  for (let index = after === null ? 0 : Number(after) + 1; index < end && found.length < limit; index++) {
+    const instance = instances.get(String(index));
+    if (instance !== undefined) found.push(instance);
+  }
+  return found;
+}
+
+/** With the replicas whose records the next pass makes. */
+function countsToBe(state: State, workload: WorkloadRecord): StatusCounts {
+  const counts = { ...state.countsOf(workload) };
+  if (workload.goal !== 'run' || workload.spec.replicas === undefined) return counts;
+  const missing = workload.spec.replicas - state.instancesOf(workload).size;
+  if (missing > 0) counts.pending = (counts.pending ?? 0) + missing;
+  return counts;
+}
+
+export function statusOf(state: State, workload: WorkloadRecord): WorkloadStatus {
+  return workloadStatusOf(workload.goal, countsToBe(state, workload), workload.spec.replicas).status;
 }
 
 /** @param show how many instances to list; none when left out */
 export function workloadView(state: State, workload: WorkloadRecord, show?: { instances: number }): Workload {
-  const counts = { ...state.countsOf(workload) };
-  const recorded = Object.values(counts).reduce((sum, n) => sum + n, 0);
-  // Replicas whose records the next pass makes.
-  const missing = workload.goal === 'run' ? Math.max(0, (workload.spec.replicas ?? 0) - recorded) : 0;
-  if (missing > 0) counts.pending = (counts.pending ?? 0) + missing;
+  const counts = countsToBe(state, workload);
   const { status, reason } = workloadStatusOf(workload.goal, counts, workload.spec.replicas);
   const instances = state.instancesOf(workload);
-  let attempts = 0;
-  for (const instance of instances.values()) attempts = Math.max(attempts, instance.attempts);
-  const only = instances.size === 1 ? [...instances.values()][0] : undefined;
-  const single = workload.spec.replicas === 1 ? { node: only?.node ?? null, pid: only?.pid ?? null } : {};
-  return {
+  const only: InstanceRecord | undefined = instances.size === 1 ? instances.values().next().value : undefined;
+  const view: Workload = {
     ...workload.spec,
     uid: workload.uid,
     status,
@@ -61,16 +79,16 @@ export function workloadView(state: State, workload: WorkloadRecord, show?: { in
     version: workload.version,
     createdAt: workload.createdAt,
     updatedAt: workload.updatedAt,
-    attempts,
-    ...single,
-    ...(show === undefined
-      ? {}
-      : {
-          instances: orderedInstances(state, workload)
-            .slice(0, show.instances)
-            .map((i) => instanceView(state, i)),
-        }),
+    attempts: only?.attempts ?? state.lists.mostAttemptsOf(workload.uid),
   };
+  if (workload.spec.replicas === 1) {
+    view.node = only?.node ?? null;
+    view.pid = only?.pid ?? null;
+  }
+  if (show !== undefined) {
+    view.instances = orderedInstances(state, workload, { limit: show.instances }).map((i) => instanceView(state, i));
+  }
+  return view;
 }
 
 export function nodeView(state: State, node: NodeRecord): Node {
@@ -143,8 +161,6 @@ export function healthOf(
       ? []
       : [`${self.unreadableSecrets} secrets were sealed under another secret.key and cannot be opened`]),
   ];
-  let running = 0;
-  for (const workload of state.workloads.values()) if (workload.status === 'running') running += 1;
   return {
     status: reasons.length === 0 ? 'healthy' : 'degraded',
     reasons,
@@ -155,12 +171,12 @@ export function healthOf(
     uptimeMs: self.uptimeMs,
     store: { kind: self.store, writable: self.unwritable === null },
     nodes: { total: state.nodes.size, healthy: state.nodes.size - unwell.length },
-    workloads: { total: state.workloads.size, running },
+    workloads: { total: state.workloads.size, running: state.lists.workloadsByStatus.get('running') ?? 0 },
   };
 }
 
 export function summaryOf(state: State, status: Health['status']): HealthSummary {
-  const nodes = [...state.nodes.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const nodes = [...state.lists.nodeIds.after(null)].map((id) => state.nodes.get(id)!);
   const byStatus: Partial<Record<NodeStatus, number>> = {};
   const capacity: Amounts = { cpuMillis: 0, memoryBytes: 0 };
   const allocated: Amounts = { cpuMillis: 0, memoryBytes: 0 };
@@ -170,16 +186,6 @@ export function summaryOf(state: State, status: Health['status']): HealthSummary
     capacity.memoryBytes += node.capacity.memoryBytes;
     allocated.cpuMillis += state.allocatedOn(node.id).cpuMillis;
     allocated.memoryBytes += state.allocatedOn(node.id).memoryBytes;
-  }
-  const instances: Partial<Record<InstanceStatus, number>> = {};
-  const workloads: Partial<Record<WorkloadStatus, number>> = {};
-  for (const workload of state.workloads.values()) {
-    workloads[workload.status] = (workloads[workload.status] ?? 0) + 1;
-    const counts = state.countsOf(workload);
-    for (const name of INSTANCE_STATUSES) {
-      const n = counts[name];
-      if (n !== undefined) instances[name] = (instances[name] ?? 0) + n;
-    }
   }
   return {
     status,
@@ -195,8 +201,8 @@ export function summaryOf(state: State, status: Health['status']): HealthSummary
         instanceCount: state.instancesOn(node.id).size,
       };
     }),
-    totals: { nodes: nodes.length, byStatus, instances, ...capacity, allocated },
-    workloads: { byStatus: workloads },
+    totals: { nodes: nodes.length, byStatus, instances: { ...state.statusCounts }, ...capacity, allocated },
+    workloads: { byStatus: Object.fromEntries(state.lists.workloadsByStatus) },
     recentVerdicts: [...state.recoveries.recentVerdicts].reverse(),
   };
 }

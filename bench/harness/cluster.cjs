@@ -56,12 +56,12 @@ class Cluster {
     return this.parts.find((part) => part.name === name);
   }
 
-  /** Resolves when it serves. */
-  async startScheduler() {
+  /** Resolves when it serves: `route` is answered with 200. */
+  async startScheduler({ route = '/livez' } = {}) {
     const part = await this.#launch('scheduler', ['scheduler', ...this.schedulerFlags], this.schedulerPreload);
     this.client?.close();
     this.client = new HttpClient(part.port, this.isTls ? path.join(part.dataDir, 'pki/ca.crt') : null);
-    await part.untilServing(this.client);
+    await part.untilServing(this.client, route);
   }
 
   /** Does not wait for it to be healthy. */

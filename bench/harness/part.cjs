@@ -13,6 +13,7 @@ const { until } = require('./until.cjs');
 const ROOT = path.resolve(__dirname, '../..');
 const MORCH = path.join(ROOT, 'dist/cli/main.js');
 const STOP_WITHIN_MS = 15_000;
+const SERVING_WITHIN_MS = 120_000;
 
 class Part {
   child = null;
@@ -57,13 +58,18 @@ class Part {
   }
 
   /** Resolves when it answers, which is looked for every 5 ms. @throws Error with its last words when it has ended */
-  async untilServing(client) {
+  async untilServing(client, route = '/livez') {
     const asks = async () => {
       if (hasEnded(this.child)) throw new Error(`${this.name} ended: ${this.lastWords()}`);
-      const answer = await client.request('GET', '/livez', undefined, { timeoutMs: 1_000 }).catch(() => null);
+      const answer = await client.request('GET', route, undefined, { timeoutMs: 1_000 }).catch(() => null);
       return answer?.status === 200;
     };
-    await until(asks, { what: `${this.name} serves`, everyMs: 5, describe: () => this.lastWords() });
+    await until(asks, {
+      what: `${this.name} serves`,
+      timeoutMs: SERVING_WITHIN_MS,
+      everyMs: 5,
+      describe: () => this.lastWords(),
+    });
     client.token = this.token;
   }
 

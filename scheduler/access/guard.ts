@@ -41,8 +41,11 @@ export interface GuardOptions {
   connections: Pick<Connections, 'noteKnown'>;
 }
 
+/** On the request itself: a WeakMap of all requests costs the collector of garbage more than they are worth. */
+const CALLER = Symbol('caller');
+type Admitted = IncomingMessage & { [CALLER]?: Caller };
+
 export class Guard {
-  private readonly callers = new WeakMap<IncomingMessage, Caller>();
   /** What is under way by the id of the token that opened it. */
   private readonly held = new Map<string, Set<() => void>>();
 
@@ -57,7 +60,7 @@ export class Guard {
    * @returns who asks; a stranger for open routes only
    * @throws MorchError INVALID_INPUT, WRONG_HOST, CROSS_SITE, UNAUTHENTICATED, TOO_MANY_REQUESTS; FORBIDDEN for a node with the token of another
    */
-  admit(req: IncomingMessage): Caller {
+  admit(req: Admitted): Caller {
     const refusal = refusalOfBrowser(req, this.options.allowedHosts);
     if (refusal !== null) throw refusal;
     const caller = this.options.auth ? this.recognise(req) : ANYBODY;
@@ -70,13 +73,13 @@ export class Guard {
       this.options.connections.noteKnown(req);
       this.rateOfKnown.take(caller === ANYBODY ? address : `${caller.kind} ${caller.id || caller.name}`);
     }
-    this.callers.set(req, caller);
+    req[CALLER] = caller;
     return caller;
   }
 
   /** Of a request that was admitted. */
-  callerOf(req: IncomingMessage): Caller {
-    return this.callers.get(req) ?? STRANGER;
+  callerOf(req: Admitted): Caller {
+    return req[CALLER] ?? STRANGER;
   }
 
   /** @throws MorchError FORBIDDEN; UNAUTHENTICATED for a stranger */

@@ -3,7 +3,7 @@
  * before and the line as it is without that field. Bytes are hashed as they stand, so nothing depends on how JSON is
  * written. Pure.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type AuditEntry, auditEntrySchema } from '../../contract/audit';
 
 /** What a line tells; the chain's own fields are added when it is written. */
@@ -27,10 +27,9 @@ const TAIL = /,"hash":"([0-9a-f]{64})"\}$/;
 export function makeLine(draft: AuditDraft, after: ChainEnd): { text: string; end: ChainEnd } {
   const { at, who, from, method, path, what, result } = draft;
   const seq = after.seq + 1;
-  const told = { seq, at, who, from, method, path, what, ...(result === undefined ? {} : { result }) };
-  const body = JSON.stringify({ ...told, prev: after.hash });
-  const hash = hashOf(after.hash, body);
-  return { text: `${body.slice(0, -1)},"hash":"${hash}"}`, end: { seq, hash } };
+  const body = JSON.stringify({ seq, at, who, from, method, path, what, result, prev: after.hash });
+  const own = hashOf(after.hash, body);
+  return { text: `${body.slice(0, -1)},"hash":"${own}"}`, end: { seq, hash: own } };
 }
 
 /** @returns what a line tells, whether or not it is as it was written; null when it is no line of an audit log */
@@ -70,7 +69,5 @@ export function findFault(text: string, after: ChainEnd | null): string | null {
 }
 
 function hashOf(prev: string, body: string): string {
-  return createHash('sha256')
-    .update(prev + body)
-    .digest('hex');
+  return hash('sha256', prev + body, 'hex');
 }

@@ -2,7 +2,7 @@
  * The audit log's files in its directory: `audit.log`, which is written, `audit.<seq of its first line>.log`, which are
  * full, and `audit.head`, which tells how far the log goes, so that an end that was cut off is missed.
  */
-import { constants } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, writeSync } from 'node:fs';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { type ChainEnd, readLine } from './chain';
@@ -37,13 +37,13 @@ export async function readHead(directory: string): Promise<ChainEnd | null> {
 }
 
 /** In place, so that a full disk does not matter. @param sync so that a loss of power does not take it */
-export async function writeHead(directory: string, { seq, hash }: ChainEnd, { sync = false } = {}): Promise<void> {
-  const file = await open(headOf(directory), constants.O_WRONLY | constants.O_CREAT, 0o600);
+export function writeHead(directory: string, { seq, hash }: ChainEnd, { sync = false } = {}): void {
+  const file = openSync(headOf(directory), constants.O_WRONLY | constants.O_CREAT, 0o600);
   try {
-    await file.write(`${String(seq).padStart(16, '0')} ${hash}\n`, 0);
-    if (sync) await file.sync();
+    writeSync(file, `${String(seq).padStart(16, '0')} ${hash}\n`, 0);
+    if (sync) fsyncSync(file);
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { parseInput } from '../../contract/errors';
 import { eventsQuerySchema } from '../../contract/routes';
 import type { EventFeed } from '../api';
+import { beginStream } from '../http/answer';
 import { drained } from './drained';
 import { assertPosition } from './feed';
 
@@ -23,9 +24,8 @@ export async function serveSse(
 ): Promise<void> {
   const since = lastEventIdOf(req) ?? querySince ?? feed.lastSeq;
   assertPosition(feed, since);
-  res.writeHead(200, {
+  beginStream(res, 200, {
     'Content-Type': 'text/event-stream; charset=utf-8',
-    'Cache-Control': 'no-store',
     // nginx would hold events back
     'X-Accel-Buffering': 'no',
   });

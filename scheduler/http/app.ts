@@ -6,10 +6,10 @@
 import express from 'express';
 import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
-import { SECURITY_HEADERS } from '../../access/browser';
 import { endWhenStalled } from '../../access/connections';
 import { parseInput, problemOf } from '../../contract/errors';
 import { changesSomething, type Route, SCHEDULER_ROUTES } from '../../contract/routes';
+import type { Caller } from '../access/guard';
 import { sendJson, sendNothing } from './answer';
 import { auditHandlers } from './audit';
 import { askedOf, madeBy } from './audited';
@@ -44,8 +44,6 @@ const handlers: AllHandlers = {
   ...openapiHandlers,
 };
 
-const securityHeaders = new Map<string, string>(Object.entries(SECURITY_HEADERS));
-
 const noParameters = z.strictObject({});
 
 /** Anything the table's types guarantee, seen from where they can no longer be told apart. */
@@ -59,22 +57,24 @@ export function createApp(context: HttpContext): express.Express {
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('query parser', 'simple');
-  app.use((req, res, next) => {
-    res.setHeader('X-Request-Id', requestIdOf(req));
-    res.setHeaders(securityHeaders);
-    endWhenStalled(res);
-    next();
-  });
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
   app.use((req, res, next) => {
-    context.guard.hold(context.guard.admit(req), res, () => {
-      if (!res.writableEnded) res.destroy();
-    });
+    endWhenStalled(res);
+    context.guard.admit(req);
     next();
+  });
+  /** Of paths without an id: found at once, where Express tries one pattern after another. */
+  const exact = new Map<string, express.RequestHandler>();
+  app.use((req, res, next) => {
+    const found = exact.get(`${req.method} ${req.path}`);
+    if (found === undefined) next();
+    else return found(req, res, next);
   });
   for (const route of SCHEDULER_ROUTES as readonly Route[]) {
     const handler = handlers[`${route.method} ${route.path}` as keyof AllHandlers] as AnyHandler;
-    app[verbs[route.method]](route.path, serve(route, handler, context));
+    const served = serve(route, handler, context);
+    app[verbs[route.method]](route.path, served);
+    if (!route.path.includes(':')) exact.set(`${route.method} ${route.path}`, served);
   }
   for (const path of new Set(SCHEDULER_ROUTES.map((route) => route.path))) {
     const methods = SCHEDULER_ROUTES.filter((route) => route.path === path).map((route) => route.method);
@@ -90,11 +90,16 @@ const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as cons
 function serve(route: Route, handler: AnyHandler, context: HttpContext): express.RequestHandler {
   const isAudited = changesSomething(route);
   const takesBody = route.method === 'POST' || route.method === 'PUT';
+  const querySchema = route.query ?? noParameters;
+  /** What it comes to where there is none. */
+  const noQuery = querySchema.safeParse({}).data;
   return async (req, res) => {
-    if (route.media === undefined) noteTime(route, res, context);
     const caller = context.guard.callerOf(req);
+    if (route.media === undefined) noteTime(route, res, context);
+    else endWithToken(caller, res, context);
     context.guard.demand(route.access, caller);
-    const query = parseInput(route.query ?? noParameters, { ...req.query }, 'query');
+    const hasQuery = noQuery === undefined || req.url.includes('?');
+    const query = hasQuery ? parseInput(querySchema, { ...req.query }, 'query') : noQuery;
     const rawBody = takesBody ? await readBody(req) : Buffer.alloc(0);
     const body = takesBody ? parseBody(route.body ?? noParameters, rawBody, req.headers) : undefined;
     if (isAudited) res.locals.isAudited = true;
@@ -112,6 +117,13 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);
   };
+}
+
+/** A stream ends when the token does with which it was opened. */
+function endWithToken(caller: Caller, res: express.Response, { guard }: HttpContext): void {
+  guard.hold(caller, res, () => {
+    if (!res.writableEnded) res.destroy();
+  });
 }
 
 function noteTime({ method, path }: Route, res: express.Response, { metrics }: HttpContext): void {

@@ -28,7 +28,7 @@ const TOLD = [
 /** @param given body and query of a request that has been let in */
 export function askedOf(req: IncomingMessage, caller: Caller, ...given: unknown[]): Asked {
   const { method = '', url = '' } = req;
-  const what = given.flatMap(toldOf).join(' ').slice(0, LONGEST);
+  const what = given.map(toldOf).filter(Boolean).join(' ').slice(0, LONGEST);
   return {
     caller,
     from: req.socket.remoteAddress ?? null,
@@ -38,16 +38,19 @@ export function askedOf(req: IncomingMessage, caller: Caller, ...given: unknown[
   };
 }
 
-function toldOf(given: unknown): string[] {
-  if (typeof given !== 'object' || given === null) return [];
+function toldOf(given: unknown): string {
+  if (typeof given !== 'object' || given === null) return '';
   const fields = given as Record<string, unknown>;
-  return TOLD.flatMap((name) => {
-    if (!Object.hasOwn(fields, name)) return [];
+  let all = '';
+  for (const name of TOLD) {
+    if (!Object.hasOwn(fields, name)) continue;
     const value = fields[name];
     // Of an argument list the program; its arguments may hold anything.
     const told = Array.isArray(value) ? value[0] : value;
-    return ['string', 'number', 'boolean'].includes(typeof told) ? [`${name}=${told}`] : [];
-  });
+    const isPlain = typeof told === 'string' || typeof told === 'number' || typeof told === 'boolean';
+    if (isPlain) all += `${all === '' ? '' : ' '}${name}=${told}`;
+  }
+  return all;
 }
 
 /** @returns the id of what was made, where the answer has one */

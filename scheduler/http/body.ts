@@ -11,26 +11,32 @@ const MAX_DRAIN_BYTES = 8 * 1024 * 1024;
 /**
  * @throws MorchError BODY_TOO_LARGE; INVALID_INPUT when the client goes away or its framing is wrong
  */
-export async function readBody(req: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  const tooLarge = () =>
-    new MorchError('BODY_TOO_LARGE', `The body is larger than ${MAX_BODY_BYTES / 1024} KiB; nothing was done`);
-  if (Number(req.headers['content-length'] ?? 0) > MAX_DRAIN_BYTES) throw tooLarge();
-  try {
-    // Not `for await` with a throw inside: that would destroy the socket before the answer is written.
-    const iterator = req.iterator({ destroyOnReturn: false });
-    for await (const chunk of iterator as AsyncIterable<Buffer>) {
+export function readBody(req: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const refuse = () => {
+      req.off('data', take).pause();
+      reject(
+        new MorchError('BODY_TOO_LARGE', `The body is larger than ${MAX_BODY_BYTES / 1024} KiB; nothing was done`),
+      );
+    };
+    const take = (chunk: Buffer) => {
       size += chunk.length;
       if (size <= MAX_BODY_BYTES) chunks.push(chunk);
       else chunks.length = 0;
-      if (size > MAX_DRAIN_BYTES) break;
-    }
-  } catch (cause) {
-    throw new MorchError('INVALID_INPUT', 'The body broke off before its end', { cause });
-  }
-  if (size > MAX_BODY_BYTES) throw tooLarge();
-  return Buffer.concat(chunks);
+      if (size > MAX_DRAIN_BYTES) refuse();
+    };
+    if (Number(req.headers['content-length'] ?? 0) > MAX_DRAIN_BYTES) return refuse();
+    req.on('data', take);
+    req.once('end', () => {
+      if (size > MAX_BODY_BYTES) refuse();
+      else resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    });
+    req.once('error', (cause) => {
+      reject(new MorchError('INVALID_INPUT', 'The body broke off before its end', { cause }));
+    });
+  });
 }
 
 /**

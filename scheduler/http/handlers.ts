@@ -10,6 +10,7 @@ import type { Caller, Guard } from '../access/guard';
 import type { TokenService } from '../access/tokenService';
 import type { EventFeed, SchedulerApi } from '../api';
 import type { AuditTrail } from '../audit/trail';
+import type { JsonText } from '../jsonText';
 import type { SchedulerMetrics } from '../metrics';
 
 export type SchedulerRoute = (typeof SCHEDULER_ROUTES)[number];
@@ -52,7 +53,7 @@ type Answers<R> = R extends { readonly answers: infer A } ? A : never;
 type Reply<A> = {
   [S in keyof A & number]: {
     status: S;
-    body: A[S] extends z.ZodType ? z.output<A[S]> : null;
+    body: A[S] extends z.ZodType ? z.output<A[S]> | JsonText<z.output<A[S]>> : null;
     headers?: Record<string, string>;
   };
 }[keyof A & number];

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
 import { drained } from '../events/drained';
 import { askForPiece, type Piece, type PieceAnswer, type PieceQuery, pieceKey } from './agentLogs';
+import { beginStream } from './answer';
 
 /** How many pieces are asked at a time, and how many at most one by one: beyond that, one of each node. */
 const ASK_AT_ONCE = 64;
@@ -70,11 +71,10 @@ export class LogOutput {
     const chunked = this.#req.method !== 'HEAD' && this.#req.httpVersion === '1.1';
     this.#droppedTold = follow ? Number.POSITIVE_INFINITY : this.#sumDropped();
     const tellsDropped = !follow && this.#droppedTold > 0;
-    this.#res.writeHead(200, {
+    beginStream(this.#res, 200, {
       'Content-Type': 'text/plain; charset=utf-8',
-      'Cache-Control': 'no-store',
       ...(this.#missing.size === 0 ? {} : { [INCOMPLETE]: [...this.#missing].sort().join(',') }),
-      ...(tellsDropped ? { [DROPPED_BYTES_HEADER]: this.#droppedTold } : {}),
+      ...(tellsDropped ? { [DROPPED_BYTES_HEADER]: String(this.#droppedTold) } : {}),
       ...(chunked ? { Trailer: `${INCOMPLETE}, ${DROPPED_BYTES_HEADER}` } : {}),
     });
     this.#res.flushHeaders();

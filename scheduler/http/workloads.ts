@@ -18,9 +18,9 @@ export const workloadHandlers: HandlersOf<
   | 'GET /workloads/:id/blackbox'
   | 'GET /workloads/:id/history'
 > = {
-  'GET /workloads': ({ query }, { api }) => {
+  'GET /workloads': async ({ query }, { api }) => {
     const { status, node, label, ...page } = query;
-    return { status: 200, body: api.listWorkloads({ status, node, label: labelOf(label) }, page) };
+    return { status: 200, body: await api.listWorkloads({ status, node, label: labelOf(label) }, page) };
   },
 
   'POST /workloads': async ({ body, rawBody, req }, { api }) => {

@@ -38,13 +38,21 @@ export function addCheck(digest: Digest, check: number, sign: 1 | -1 = 1): void 
 export class Fingerprints {
   readonly #digest = emptyDigest();
   /** Of each slot the two halves of a key's hash, both 0 where it is free, and the check of the key's record. */
-  #table = new Uint32Array(SLOT * LEAST_SLOTS);
+  #table: Uint32Array;
   /** Of slots, a power of two, less one. */
-  #mask = LEAST_SLOTS - 1;
+  #mask: number;
   readonly #seedHigh = randomInt(2 ** 32);
   readonly #seedLow = randomInt(2 ** 32);
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
   #undo: number[] | null = null;
+
+  /** @param expected so many records at least; more find room, too */
+  constructor(expected = 0) {
+    let slots = LEAST_SLOTS;
+    while (expected > FILLED * (slots - 1)) slots *= 2;
+    this.#mask = slots - 1;
+    this.#table = new Uint32Array(SLOT * slots);
+  }
 
   get digest(): Digest {
     return { ...this.#digest };

@@ -13,8 +13,6 @@ export const keys = {
   workload: (uid: string): string => `workload/${uid}`,
   instance: (uid: string, slot: string): string => `instance/${uid}/${slot}`,
   event: (seq: number): string => `event/${pad(seq)}`,
-  /** Index of a workload's events; the value is the seq. */
-  workloadEvent: (uid: string, seq: number): string => `workload-event/${uid}/${pad(seq)}`,
   secret: (name: string): string => `secret/${name}`,
   idempotency: (key: string): string => `idempotency/${key}`,
   /** From when on the certificates of a node count. */
@@ -39,7 +37,8 @@ export const prefixes = {
   instancesOf: (uid: string): string => `instance/${uid}/`,
   openRecovery: 'recovery-open/',
   event: 'event/',
-  workloadEvents: (uid: string): string => `workload-event/${uid}/`,
+  /** Of layout 2, which had the events of each workload there. */
+  workloadEvent: 'workload-event/',
   secret: 'secret/',
   idempotency: 'idempotency/',
   certificatesFrom: 'certificates-from/',

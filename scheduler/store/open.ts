@@ -17,32 +17,38 @@ import { keys } from './keys';
 import { LevelStore } from './level';
 import { MarkFile, type MarkRead, readMark } from './markFile';
 import { assertKnownSchema, finishLayout2, isLayout1, rewriteLayout1, SCHEMA_VERSION, schemaOf } from './migrations';
-import { readThrough } from './reading';
+import { type RecordsReader, readThrough } from './reading';
 import { beginSalvage, finishSalvage } from './salvage';
 import type { Store } from './store';
 import { finishRestore, keepDataFiles, removeDirectory, type Surroundings, surroundingsOf } from './surroundings';
 
-export interface OpenedStore {
+export interface OpenedStore<R> {
   store: Store;
   /** What was found, now or at an earlier opening, and nobody has dealt with (State.load does). */
   damage: Damage | null;
   /** For the log: what was not as usual, and is not damage. */
   notes: string[];
+  /** Has been given all records. */
+  records: R;
 }
 
 /**
  * @param directory made if missing; what stands beside it under its name is the store's as well (surroundings.ts)
+ * @param begin makes what is given the records; called again where they are read again
  * @throws Error naming the directory and `--data-dir` when another process has it, it is not accessible, or it was
  *   written by a later version
  */
-export async function openLevelStore(directory: string): Promise<OpenedStore> {
+export async function openLevelStore<R extends RecordsReader | null = null>(
+  directory: string,
+  begin: () => R = () => null as R,
+): Promise<OpenedStore<R>> {
   const around = surroundingsOf(directory);
   // Before anything is touched.
   const lock = await lockDirectory(around.lock, directory);
   try {
     const read = await readMark(around.mark);
     const mark = read.kind === 'mark' ? read.number : 0;
-    const { db, entries, fingerprints, notes } = await openSound(around, mark);
+    const { db, entries, fingerprints, notes, records } = await openSound(around, mark, begin);
     await removeDirectory(around.kept);
     const store = new LevelStore({
       directory,
@@ -54,36 +60,45 @@ export async function openLevelStore(directory: string): Promise<OpenedStore> {
     });
     const damage = ((await store.get(keys.damage)) as Damage | undefined) ?? null;
     if (notes.length === 0 && damage === null) notes.push(...notesOf(around.mark, read, entries.last));
-    return { store, damage, notes };
+    return { store, damage, notes, records };
   } catch (error) {
     await lock.release();
     throw (error as NodeJS.ErrnoException).syscall === undefined ? error : cannotOpen(directory, error);
   }
 }
 
-interface Sound {
+interface Sound<R> {
+  records: R;
   notes: string[];
   db: Handle;
   entries: BatchEntries;
   fingerprints: Fingerprints;
 }
 
-async function openSound(around: Surroundings, mark: number): Promise<Sound> {
+async function openSound<R extends RecordsReader | null>(
+  around: Surroundings,
+  mark: number,
+  begin: () => R,
+): Promise<Sound<R>> {
   // Earlier processes may have been killed at these.
   await finishRestore(around);
   await finishSalvage(around, mark);
-  const found = await openAsItIs(around, mark);
+  const found = await openAsItIs(around, mark, begin);
   if ('db' in found) return found;
   await beginSalvage(around, found.problems);
   await finishSalvage(around, mark);
-  const again = await openAsItIs(around, mark);
+  const again = await openAsItIs(around, mark, begin);
   if ('db' in again) return again;
   throw new Error(
     `The store in ${around.store} was damaged, and so is what was written anew in its place: ${again.problems.join('; ')}. The disk cannot be trusted: restore a backup on another, with --data-dir`,
   );
 }
 
-async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | { problems: string[] }> {
+async function openAsItIs<R extends RecordsReader | null>(
+  around: Surroundings,
+  mark: number,
+  begin: () => R,
+): Promise<Sound<R> | { problems: string[] }> {
   // If they are there already, an earlier process was killed before it had looked at the store, or soon after.
   const keepsFiles = !existsSync(around.kept);
   const { problems, live } = await inspectFiles(around.store);
@@ -96,14 +111,15 @@ async function openAsItIs(around: Surroundings, mark: number): Promise<Sound | {
     assertKnownSchema(schemaOf(await db.get(keys.meta)) ?? 0);
     const migrates = mark === 0 && (await isLayout1(db));
     if (migrates) await rewriteLayout1(db);
-    const { reading, fingerprints } = await readThrough(db);
+    const records = begin();
+    const { reading, fingerprints } = await readThrough(db, records);
     if (migrates && reading.unreadable.length === 0) reading.batches.push(await finishLayout2(db, reading.digest));
     const judgement = judge(reading, mark);
     if (judgement.problems.length === 0) {
       const notes = migrates
         ? [`The store in ${around.store} was of layout 1; it is of layout ${SCHEMA_VERSION} now.`]
         : [];
-      return { notes, db, entries: new BatchEntries(reading.batches), fingerprints };
+      return { notes, db, entries: new BatchEntries(reading.batches), fingerprints, records };
     }
     await db.close();
     return { problems: judgement.problems };

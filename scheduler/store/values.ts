@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib';
 
-const CHECK = 8;
+export const CHECK_LENGTH = 8;
 /** Between the two, so that none can run over into the other. */
 const SEPARATOR = '\n';
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
@@ -22,20 +22,28 @@ export function encodeValue(check: number, json: string): string {
  * @throws Error naming the key when it fails its check
  */
 export function decodeValue(key: string, text: string): string {
-  const json = text.slice(CHECK);
+  const json = text.slice(CHECK_LENGTH);
   if (text !== encodeValue(checkOf(key, json), json)) {
     throw new Error(`The store's value of ${key} is damaged: it fails its check`);
   }
   return json;
 }
 
+/** The same without the JSON. @returns its check, or null when it fails */
+export function soundCheckOfText(key: string, text: string): number | null {
+  const check = checkOf(key, text.slice(CHECK_LENGTH));
+  return text.startsWith(encodeValue(check, '')) && text.length > CHECK_LENGTH ? check : null;
+}
+
 /** The same for a value as bytes. @returns its check, or null when it fails */
 export function soundCheckOf(key: string, value: Buffer): number | null {
-  const check = crc32(value.subarray(CHECK), crc32(key + SEPARATOR));
-  return value.toString('latin1', 0, CHECK) === encodeValue(check, '') && value.length > CHECK ? check : null;
+  const check = crc32(value.subarray(CHECK_LENGTH), crc32(key + SEPARATOR));
+  return value.toString('latin1', 0, CHECK_LENGTH) === encodeValue(check, '') && value.length > CHECK_LENGTH
+    ? check
+    : null;
 }
 
 /** @returns its JSON, or null when it fails */
 export function soundJsonOf(key: string, value: Buffer): string | null {
-  return soundCheckOf(key, value) === null ? null : value.toString('utf8', CHECK);
+  return soundCheckOf(key, value) === null ? null : value.toString('utf8', CHECK_LENGTH);
 }

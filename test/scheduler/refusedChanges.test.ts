@@ -35,9 +35,10 @@ const untilRunning = (id: string, replicas: number) =>
   until(() => cluster.service.workload(id).counts.running === replicas, { what: `${replicas} of ${id} run` });
 const everything = () => ({
   // When it was updated is when its status was told, too.
-  workloads: cluster.service
-    .listWorkloads({}, { limit: 100 })
-    .workloads.map(({ id }) => ({ ...cluster.service.workload(id), updatedAt: null })),
+  workloads: [...cluster.state.lists.workloadIds.after(null)].map((id) => ({
+    ...cluster.service.workload(id),
+    updatedAt: null,
+  })),
   nodes: cluster.service.listNodes({ limit: 100 }).nodes,
   secrets: cluster.service.listSecrets({ limit: 100 }).secrets,
 });

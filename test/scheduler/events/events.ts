@@ -11,12 +11,7 @@ export function eventOf(seq: number, more: Partial<MorchEvent> = {}): MorchEvent
 /** Makes the next `count` events durable, then tells them. */
 export async function publish(store: Store, log: EventLog, count: number, more: Partial<MorchEvent> = {}) {
   const events = Array.from({ length: count }, (_, i) => eventOf(log.lastSeq + 1 + i, more));
-  await store.write(
-    events.flatMap((event) => [
-      { type: 'put', key: keys.event(event.seq), value: event },
-      { type: 'put', key: keys.workloadEvent(String(event.data.uid), event.seq), value: event.seq },
-    ]),
-  );
+  await store.write(events.map((event) => ({ type: 'put', key: keys.event(event.seq), value: event })));
   log.publish(events);
 }
 

@@ -9,6 +9,7 @@ import type { Node } from '../../../contract/node';
 import type { Secret } from '../../../contract/secrets';
 import { specWithDefaults, type Workload, workloadInputSchema } from '../../../contract/workload';
 import type { IdempotencyKey, LogSource, ReadyCheck, SchedulerApi } from '../../../scheduler/api';
+import { JsonText } from '../../../scheduler/jsonText';
 
 const AT = '2026-01-02T03:04:05.678Z';
 
@@ -175,9 +176,9 @@ export function fakeApi(): FakeApi {
     previewDrill: (id) => ({ node: nodeOf(id).id, instances: [], refusal: null }),
     drillNode: (id, { kind, durationMs = null }) =>
       act('drillNode', [id, kind, durationMs], () => ({ node: nodeOf(id).id, kind, durationMs, at: AT, since: 7 })),
-    listWorkloads: (filter, page) => {
+    listWorkloads: async (filter, page) => {
       api.calls.push({ method: 'listWorkloads', args: [filter, page] });
-      return { workloads: [WORKLOAD], nextCursor: null };
+      return new JsonText(JSON.stringify({ workloads: [WORKLOAD], nextCursor: null }));
     },
     workload: workloadOf,
     listInstances: (id) => {

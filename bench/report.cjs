@@ -121,7 +121,7 @@ function runsSection(results) {
     `\`${command}\``,
     `\`${commit}\``,
     date.slice(0, 16).replace('T', ' '),
-    `${Math.round(tookSeconds / 60)} min`,
+    `${tookSeconds} s`,
     `${machine.load.toFixed(1)}, ${machine.loadAfter.toFixed(1)}`,
     failures.length === 0 ? 'all hold' : `**${failures.length} failed**`,
   ]);

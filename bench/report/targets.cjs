@@ -19,6 +19,8 @@ const scaled = (spread, factor) => spread && combined((value) => value * factor,
 
 /** Of the subjects of spawn.cjs: the call itself, without what the shim is given. */
 const ADDON = 'addon alone';
+/** Of what shim.cjs reads: pages of agent, shims and programs themselves, and what the kernel has for them. */
+const ATTRIBUTED = 'own and kernel';
 
 const TARGETS = [
   {
@@ -127,8 +129,9 @@ const TARGETS = [
     work: 'What a further instance costs the node, above the process',
     from: 'shim',
     when: { instances: 1_000 },
+    // Of the node's memory as such, others on it may take and give back more meanwhile.
     read: ({ figures: { instanceKib, bareKib } }) =>
-      combined((ours, bare) => (ours - bare) * 1.024, instanceKib.used, bareKib.used),
+      combined((ours, bare) => (ours - bare) * 1.024, instanceKib[ATTRIBUTED], bareKib[ATTRIBUTED]),
     unit: 'kB',
     least: 120,
     aim: 60,

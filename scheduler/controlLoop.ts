@@ -34,13 +34,13 @@ export interface NodeLinks {
 const REFUSED_RETRY_MS = 1_000;
 const STALE_RETRY_MS = 250;
 /** Of the event loop, in one pass: heartbeats and requests wait meanwhile. */
-const RECONCILE_MS = 8;
-const PLACE_MS = 8;
+const RECONCILE_MS = 4;
+const PLACE_MS = 6;
 const ROUNDS = 4;
 /** No more records of instances are made while so many wait to be placed. */
 const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
-const UNWRITTEN_AT_MOST = 4_000;
+const UNWRITTEN_AT_MOST = 3_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;

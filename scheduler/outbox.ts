@@ -24,7 +24,7 @@ const HELD_AT_MOST_MS = 5_000;
 /** How often those held back are looked at. */
 const HELD_LOOK_MS = 50;
 /** Of the event loop, in one turn. */
-const SEND_MS = 8;
+const SEND_MS = 4;
 const RETRY_MS = 500;
 /** Beyond the grace of what a start may have to stop first. */
 const CALL_TIMEOUT_MS = 15_000;

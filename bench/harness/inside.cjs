@@ -10,6 +10,8 @@ const { monitorEventLoopDelay, performance, PerformanceObserver } = require('nod
 const RESOLUTION_MS = 10;
 /** How often at most the turns of the event loop are told apart. */
 const TURN_MS = 1;
+/** Shorter ones are none to look at. */
+const TOLD_MS = 10;
 const MARK = 'inside';
 
 if (require.main !== module && process.send !== undefined && process.env.MORCH_PARENT_WATCH === '1') answerParent();
@@ -80,27 +82,28 @@ function watchTurns() {
   const file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r');
   const buffer = Buffer.alloc(64);
   const cpuMs = () => Number(buffer.toString('latin1', 0, readSync(file, buffer, 0, 64, 0)).split(' ', 1)[0]) / 1e6;
-  let longestMs = 0;
-  let collectedMs = 0;
-  let lastMs = cpuMs();
+  let turns = [];
+  let collections = [];
+  let last = { atMs: performance.now(), cpuMs: cpuMs() };
   new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) collectedMs += duration;
+    for (const { startTime, duration } of list.getEntries()) collections.push({ startTime, duration });
   }).observe({ entryTypes: ['gc'] });
   setInterval(() => {
-    const nowMs = cpuMs();
-    const turnMs = nowMs - lastMs;
-    lastMs = nowMs;
-    // Collections are told of a turn later.
-    setImmediate(() => {
-      longestMs = Math.max(longestMs, turnMs - collectedMs);
-      collectedMs = 0;
-    });
+    const now = { atMs: performance.now(), cpuMs: cpuMs() };
+    if (now.cpuMs - last.cpuMs > TOLD_MS) turns.push({ from: last.atMs, to: now.atMs, cpuMs: now.cpuMs - last.cpuMs });
+    last = now;
   }, TURN_MS).unref();
   return {
     longestMs() {
-      const told = longestMs;
-      longestMs = 0;
-      return told;
+      const collected = ({ from, to }) =>
+        collections.reduce(
+          (sum, { startTime, duration }) => (startTime >= from && startTime < to ? sum + duration : sum),
+          0,
+        );
+      const longest = turns.reduce((most, turn) => Math.max(most, turn.cpuMs - collected(turn)), 0);
+      turns = [];
+      collections = [];
+      return longest;
     },
   };
 }

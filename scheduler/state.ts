@@ -22,6 +22,7 @@ import {
 } from './core/model';
 import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
 import type { WorkloadHistory } from './events/history';
+import { InstancesByKey } from './instancesByKey';
 import { InstanceUsage } from './instanceUsage';
 import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
@@ -44,7 +45,8 @@ import { instanceOf, type StoredInstance, storedInstance } from './storedInstanc
 
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
-  readonly instances = new Map<string, InstanceRecord>();
+  private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
+  readonly instances = new InstancesByKey(this.instancesByWorkload);
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
@@ -65,7 +67,6 @@ export class State {
   onRecovered: (ms: number) => void = () => {};
 
   private readonly uidById = new Map<string, string>();
-  private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
   private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
@@ -264,7 +265,6 @@ export class State {
       this.saveWorkload(workload);
     }
     this.unindexInstance(instance);
-    this.instances.delete(instanceKey(instance));
     const left = this.instancesByWorkload.get(instance.uid);
     left?.delete(instance.slot);
     if (left !== undefined) this.lists.dropInstance(instance, left);
@@ -469,7 +469,6 @@ export class State {
   }
 
   private indexInstance(instance: InstanceRecord): void {
-    this.instances.set(instanceKey(instance), instance);
     this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
     this.lists.noteInstance(instance);
     for (const counts of [this.statusCounts, this.countsByWorkload.get(instance.uid)]) {

@@ -22,6 +22,7 @@ import {
 } from './core/model';
 import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
 import type { WorkloadHistory } from './events/history';
+import { InstancesByKey } from './instancesByKey';
 import { InstanceUsage } from './instanceUsage';
 import { ListIndex } from './listIndex';
 import { firstOfLastEvents, loadMeta, type Meta } from './meta';
@@ -45,7 +46,8 @@ import { WaitingList } from './waiting';
 
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
-  readonly instances = new Map<string, InstanceRecord>();
+  private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
+  readonly instances = new InstancesByKey(this.instancesByWorkload);
   readonly nodes = new Map<string, NodeRecord>();
   readonly recoveries: RecoveryLog;
   /** What agents are told this scheduler is: of `meta` as far as it is durable. */
@@ -74,7 +76,6 @@ export class State {
   onRecovered: (ms: number) => void = () => {};
 
   private readonly uidById = new Map<string, string>();
-  private readonly instancesByWorkload = new Map<string, Map<string, InstanceRecord>>();
   private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
   private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
@@ -319,7 +320,6 @@ export class State {
     }
     this.unindexInstance(instance);
     this.waiting.drop(instance);
-    this.instances.delete(instanceKey(instance));
     const left = this.instancesByWorkload.get(instance.uid);
     left?.delete(instance.slot);
     if (left !== undefined) this.lists.dropInstance(instance, left);
@@ -548,7 +548,6 @@ export class State {
   }
 
   private enterInstance(instance: InstanceRecord): void {
-    this.instances.set(instanceKey(instance), instance);
     this.instancesByWorkload.get(instance.uid)?.set(instance.slot, instance);
     this.indexInstance(instance);
   }

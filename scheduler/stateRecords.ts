@@ -9,10 +9,11 @@ import type { OpenRecovery } from './recoveryLog';
 import { prefixes } from './store/keys';
 import type { RecordsReader } from './store/reading';
 import type { Store } from './store/store';
-import { instanceOf, type StoredInstance } from './storedInstance';
+import { instanceOf, SharedParts, type StoredInstance } from './storedInstance';
 
 export class StateRecords implements RecordsReader {
   readonly last = prefixes.instance;
+  private readonly shared = new SharedParts();
   readonly nodes = new Map<string, NodeRecord>();
   readonly workloads = new Map<string, WorkloadRecord>();
   readonly openRecoveries: OpenRecovery[] = [];
@@ -37,7 +38,7 @@ export class StateRecords implements RecordsReader {
       const uid = key.slice(prefixes.instance.length, key.indexOf('/', prefixes.instance.length));
       const workload = this.workloads.get(uid);
       if (workload === undefined) this.orphans.push([key, value as StoredInstance]);
-      else this.instances.push(instanceOf(key, value as StoredInstance, workload, this.nodes));
+      else this.instances.push(instanceOf(key, value as StoredInstance, workload, this.shared));
     } else if (key.startsWith(prefixes.node)) {
       const node = value as NodeRecord;
       this.nodes.set(node.id, node);

@@ -31,6 +31,29 @@ const USUAL = {
 const NONE: never[] = [];
 const NOTHING: Amounts = { cpuMillis: 0, memoryBytes: 0 };
 
+/** One object for all instances that would have an equal one: lists of a record are exchanged, never changed. */
+export class SharedParts {
+  private readonly nodes = new Map<string, string>();
+  /** First ones, by node. */
+  private readonly first = new Map<string, InstanceRecord['placements']>();
+
+  node(id: string): string {
+    const known = this.nodes.get(id);
+    if (known === undefined) this.nodes.set(id, id);
+    return known ?? id;
+  }
+
+  placements(generation: number, node: string): InstanceRecord['placements'] {
+    if (generation !== 1) return [{ generation, node }];
+    let placements = this.first.get(node);
+    if (placements === undefined) {
+      placements = [{ generation, node }];
+      this.first.set(node, placements);
+    }
+    return placements;
+  }
+}
+
 export function storedInstance(instance: InstanceRecord): StoredInstance {
   const { generation, run, rev, revision, status, node, reserved, triedNodes, placements } = instance;
   const stored: Record<string, unknown> = { generation, run, rev, revision, status, node };
@@ -45,21 +68,21 @@ export function storedInstance(instance: InstanceRecord): StoredInstance {
 
 /**
  * @param key     of the record
- * @param nodeIds by itself each id of a node: one text for all that name it
+ * @param shared what many of them have alike
  * @returns with every field
  */
 export function instanceOf(
   key: string,
   stored: StoredInstance,
   workload: WorkloadRecord | undefined,
-  nodeIds: ReadonlyMap<string, { readonly id: string }> = new Map(),
+  shared: SharedParts = new SharedParts(),
 ): InstanceRecord {
   const at = key.indexOf('/', prefixes.instance.length);
   const uid = workload?.uid ?? key.slice(prefixes.instance.length, at);
   const slot = key.slice(at + 1);
   const { generation = 0, exit = null, reserved } = stored;
   if (exit !== null) exit.oomKilled ??= false;
-  const node = stored.node == null ? null : (nodeIds.get(stored.node)?.id ?? stored.node);
+  const node = stored.node == null ? null : shared.node(stored.node);
   return {
     uid,
     slot,
@@ -85,7 +108,7 @@ export function instanceOf(
     retryAtMs: stored.retryAtMs ?? 0,
     triedNodes: stored.triedNodes ?? NONE,
     preferredNode: stored.preferredNode ?? null,
-    placements: stored.placements ?? (node === null || generation === 0 ? NONE : [{ generation, node }]),
+    placements: stored.placements ?? (node === null || generation === 0 ? NONE : shared.placements(generation, node)),
   };
 }
 

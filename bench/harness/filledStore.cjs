@@ -62,7 +62,7 @@ async function fillDataDir(dataDir, { nodes, nodePort = 1, workloads, replicas, 
     }
   }
   await commit();
-  records += workloads * (1 + replicas) + 2 * Math.min(eventsInAll, EVENTS_KEPT);
+  records += workloads * (1 + replicas) + Math.min(eventsInAll, EVENTS_KEPT);
   await store.close();
   return { records };
 }

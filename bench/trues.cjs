@@ -237,7 +237,12 @@ function report({ samples, runs, count, batch, lanes }) {
     ...showSpreads([
       ['started and told as ended', figures.perSecond, 0, 'per second'],
       ['the same with the data directory in memory', figures.inMemoryPerSecond, 0, 'per second'],
-      [`control: vfork, exec, wait in C, ${CONTROL_THREADS} threads, ${lanes * batch} at once`, figures.controlPerSecond, 0, 'per second'],
+      [
+        `control: vfork, exec, wait in C, ${CONTROL_THREADS} threads, ${lanes * batch} at once`,
+        figures.controlPerSecond,
+        0,
+        'per second',
+      ],
       ['control: only their records on the disk, in C', figures.recordsPerSecond, 0, 'per second'],
       ['agent / C', figures.toControl, 3, '× the rate'],
       ['agent / only the records', figures.toRecords, 3, '× the rate'],

@@ -4,7 +4,6 @@
  * path computed at run time, so that a daemon is one process; everything else about them goes over HTTP.
  */
 import path from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import { type Command, CommanderError } from 'commander';
 import { MorchError } from '../contract/errors';
 import { say } from './output';
@@ -58,15 +57,6 @@ const RUNNERS = {
 } as const;
 
 /**
- * An agent has to be small beside what it runs. What V8 gives new objects grows to 32 MB in a burst of starts and does not
- * shrink again; held at the 2 MB that it begins with, a burst takes the agent's event loop a fifth more time. What has been
- * promoted too early goes when the rest has grown by a quarter, not by a multiple.
- */
-const V8_FLAGS: Partial<Record<keyof typeof RUNNERS, readonly string[]>> = {
-  agent: ['--semi-space-growth-factor=1', '--heap-growing-percent=25'],
-};
-
-/**
  * Runs a part until it ends, then ends this process: 0; 4 when its options are not valid; else 1. Never returns.
  *
  * @param options checked by the part itself
@@ -77,7 +67,6 @@ export async function runPart(part: keyof typeof RUNNERS, options: unknown, name
   process.stdout.removeAllListeners('error').on('error', () => undefined);
   endWithParent();
   try {
-    for (const flag of V8_FLAGS[part] ?? []) setFlagsFromString(flag);
     const [file, name] = RUNNERS[part];
     const module = require(path.join(__dirname, '..', file)) as Record<string, unknown>;
     const run = module[name] as (options: unknown) => Promise<void>;

@@ -4,7 +4,6 @@
  * path computed at run time, so that a daemon is one process; everything else about them goes over HTTP.
  */
 import path from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import { type Command, CommanderError } from 'commander';
 import { MorchError } from '../contract/errors';
 import { say } from './output';
@@ -58,12 +57,6 @@ const RUNNERS = {
 } as const;
 
 /**
- * An agent has to be small beside what it runs. What V8 gives new objects grows to 32 MB in a burst of starts and does not
- * shrink again; held at the 2 MB that it begins with, a burst takes the agent's event loop a fifth more time.
- */
-const V8_FLAGS: Partial<Record<keyof typeof RUNNERS, string>> = { agent: '--semi-space-growth-factor=1' };
-
-/**
  * Runs a part until it ends, then ends this process: 0; 4 when its options are not valid; else 1. Never returns.
  *
  * @param options checked by the part itself
@@ -74,8 +67,6 @@ export async function runPart(part: keyof typeof RUNNERS, options: unknown, name
   process.stdout.removeAllListeners('error').on('error', () => undefined);
   endWithParent();
   try {
-    const flags = V8_FLAGS[part];
-    if (flags !== undefined) setFlagsFromString(flags);
     const [file, name] = RUNNERS[part];
     const module = require(path.join(__dirname, '..', file)) as Record<string, unknown>;
     const run = module[name] as (options: unknown) => Promise<void>;

@@ -5,6 +5,9 @@ const http = require('node:http');
 const https = require('node:https');
 const { WebSocket } = require('ws');
 
+/** Less than a server lets a connection rest: it would be closed under a request. */
+const RESTS_AT_MOST_MS = 20_000;
+
 class HttpClient {
   #agent = null;
   /** Sent with every request from when it is known. */
@@ -39,7 +42,7 @@ class HttpClient {
       text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
     const { request: ask, Agent } = this.caFile === null ? http : https;
     const trust = () => (this.caFile === null ? {} : { ca: readFileSync(this.caFile) });
-    this.#agent ??= new Agent({ keepAlive: true, noDelay: true, ...trust() });
+    this.#agent ??= new Agent({ keepAlive: true, timeout: RESTS_AT_MOST_MS, noDelay: true, ...trust() });
     return new Promise((resolve, reject) => {
       const request = ask(
         {

@@ -41,6 +41,7 @@ import {
   type NodeHealth,
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
+import type { Inbox } from './inbox';
 import type { MayCommand } from './succession';
 
 /** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */
@@ -50,6 +51,8 @@ let companions = 0;
 const STALL_TOLD_EVERY_MS = 100;
 let stallToldAtMs = Number.NEGATIVE_INFINITY;
 const HEARTBEAT = '{"type":"heartbeat"';
+/** Begins what is told of one instance, and of several. */
+const REPORT = '{"type":"instance';
 const USAGE = ',"usage":[';
 /** Whom an agent obeys that is commanded by an earlier scheduler, which may be gone already. */
 const ASK_AGAIN_MS = 250;
@@ -107,6 +110,8 @@ export class NodeLink {
     },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
+    /** Of all nodes. */
+    private readonly inbox: Inbox,
     private readonly log: Logger,
   ) {
     this.health = initialHealth(performance.now());
@@ -193,6 +198,7 @@ export class NodeLink {
     socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
     socket.on('close', (code, reason) => {
       if (this.socket !== socket) return;
+      this.inbox.flush(this.takeReports);
       this.socket = null;
       if (code >= 4_000)
         this.log.error({ node: this.node.id, code, reason: String(reason) }, 'the agent refuses this scheduler');
@@ -203,6 +209,7 @@ export class NodeLink {
   }
 
   private disconnect(): void {
+    this.inbox.flush(this.takeReports);
     const socket = this.socket;
     this.socket = null;
     socket?.terminate();
@@ -212,21 +219,22 @@ export class NodeLink {
   }
 
   private receive(text: string, connectStartedAtMs: number): void {
-    const { rest, usage } = withoutUsage(text);
-    let message: AgentMessage;
-    try {
-      message = agentMessageSchema.parse(JSON.parse(rest));
-    } catch (error) {
-      this.log.error({ node: this.node.id, err: error }, 'a message of the agent was not understood');
+    if (text.startsWith(REPORT) && this.hasSession) {
+      this.noteContact();
+      this.inbox.put(this.takeReports, text);
+      this.judgeContact();
       return;
     }
+    // What was told before comes first.
+    if (!text.startsWith(HEARTBEAT)) this.inbox.flush(this.takeReports);
+    const { rest, usage } = withoutUsage(text);
+    const message = this.read(rest);
+    if (message === null) return;
     if (message.type === 'hello' && message.nodeKey !== this.node.nodeKey) {
       this.foundStranger();
       return;
     }
-    this.heardAtMs = performance.now();
-    applyHeartbeat(this.health, this.heardAtMs);
-    this.listener.onContact();
+    this.noteContact();
     switch (message.type) {
       case 'hello':
         if (this.status === 'lost') this.status = 'suspect';
@@ -239,10 +247,8 @@ export class NodeLink {
           this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
         break;
       case 'instance':
-        this.listener.onInstance(message.instance);
-        break;
       case 'instances':
-        for (const instance of message.instances) this.listener.onInstance(instance);
+        this.takeInstances(message);
         break;
       case 'tails':
         this.listener.onTails(message);
@@ -251,7 +257,42 @@ export class NodeLink {
         this.listener.onLeaving();
         break;
     }
-    // With a sign of life all that is due comes later: the timer that is set looks early enough.
+    this.judgeContact();
+  }
+
+  /** @returns null: it was not understood */
+  private read(text: string): AgentMessage | null {
+    try {
+      return agentMessageSchema.parse(JSON.parse(text));
+    } catch (error) {
+      this.log.error({ node: this.node.id, err: error }, 'a message of the agent was not understood');
+      return null;
+    }
+  }
+
+  private readonly takeReports = (text: string): void => {
+    const message = this.closed ? null : this.read(text);
+    if (message?.type !== 'instance' && message?.type !== 'instances') return;
+    try {
+      this.takeInstances(message);
+    } catch (error) {
+      this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
+    }
+  };
+
+  private takeInstances(message: Extract<AgentMessage, { type: 'instance' | 'instances' }>): void {
+    const reports = message.type === 'instance' ? [message.instance] : message.instances;
+    for (const report of reports) this.listener.onInstance(report);
+  }
+
+  private noteContact(): void {
+    this.heardAtMs = performance.now();
+    applyHeartbeat(this.health, this.heardAtMs);
+    this.listener.onContact();
+  }
+
+  /** With a sign of life all that is due comes later: of one that is healthy, the timer that is set looks early enough. */
+  private judgeContact(): void {
     if (this.status !== 'healthy') this.judge();
   }
 
@@ -389,6 +430,8 @@ export class NodeLink {
       );
     }
     if (judgement.status === this.status) return;
+    // What it had told before is no word from beyond its verdict.
+    if (judgement.status === 'lost') this.inbox.flush(this.takeReports);
     this.status = judgement.status;
     if (judgement.status === 'suspect') applySuspicion(this.health, nowMs);
     const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;

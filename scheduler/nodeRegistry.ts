@@ -21,6 +21,7 @@ import type { ControlLoop } from './controlLoop';
 import type { HealthPolicy } from './core/healthPolicy';
 import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
+import { Inbox } from './inbox';
 import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
 import { Rebuild } from './rebuild';
@@ -49,6 +50,7 @@ export class NodeRegistry {
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
+  private readonly inbox = new Inbox();
 
   constructor(
     private readonly state: State,
@@ -469,7 +471,7 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.log);
+    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.inbox, this.log);
     this.links.set(node.id, link);
     link.start();
   }

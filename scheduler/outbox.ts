@@ -17,6 +17,9 @@ const BATCH = 256;
 /** Half of what an agent takes in one request. */
 const BATCH_BYTES = 4 * 1024 ** 2;
 const CALLS_AT_ONCE = 4;
+/** Of all nodes together; one that is not answered in time counts no more, so that nodes that hang hold up no others. */
+const CALLS_IN_ALL = 256;
+const CALL_COUNTS_MS = 500;
 /** While many instances wait for a place, starts are held back for more of the same node: so long for each that waits, */
 const HELD_MS_EACH = 0.01;
 /** and no longer. */
@@ -101,6 +104,8 @@ export class Outbox {
   private readonly held = new Set<string>();
   private heldTimer: NodeJS.Timeout | null = null;
   private readonly shared = new WeakMap<WorkloadRecord, { version: number; revision: number; text: string }>();
+  /** Under way at present, as far as they count. */
+  private calls = 0;
   private closed = false;
 
   constructor(
@@ -200,6 +205,8 @@ export class Outbox {
     const readyBeforeMs = performance.now() - heldMs;
     for (const nodeId of this.toFlush) {
       if (this.closed) return;
+      // The next answer goes on.
+      if (this.calls >= CALLS_IN_ALL) return;
       if (slice.isOver) {
         this.flush(nodeId);
         return;
@@ -332,6 +339,7 @@ export class Outbox {
     { keys, send, onAnswer, onRefusal, again }: Call<T>,
   ): Promise<void> {
     queue.calls += 1;
+    const endCount = this.countCall();
     for (const key of keys) queue.sent.add(key);
     try {
       const answers = await send().catch((error: unknown) => this.refusalOfAll<T>(keys, error));
@@ -351,8 +359,25 @@ export class Outbox {
       if (!this.closed) setTimeout(again, RETRY_MS).unref();
     } finally {
       queue.calls -= 1;
+      endCount();
       if (queue.starts.size + queue.stops.size > 0) this.flush(nodeId);
     }
+  }
+
+  /** @returns ends it */
+  private countCall(): () => void {
+    this.calls += 1;
+    let counts = true;
+    const end = (): void => {
+      clearTimeout(timer);
+      if (!counts) return;
+      counts = false;
+      this.calls -= 1;
+      const [next] = this.toFlush;
+      if (next !== undefined) this.flush(next);
+    };
+    const timer = setTimeout(end, CALL_COUNTS_MS);
+    return end;
   }
 
   /** The agent refused a call that held one command: that is the command's answer. @throws what it was given otherwise */

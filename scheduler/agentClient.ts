@@ -1,13 +1,7 @@
-/** Calls from the scheduler to one agent over HTTP: probes on a connection of their own, commands over a small pool. */
-import http from 'node:http';
-import https from 'node:https';
-import { performance } from 'node:perf_hooks';
-import type { TLSSocket } from 'node:tls';
+/** Where agents are, and commands to one over HTTP, over a small pool of connections. */
 import { type buildConnector, Pool } from 'undici';
 import { z } from 'zod';
 import {
-  type AgentStatus,
-  agentStatusSchema,
   type KeptInstance,
   keptInstancesSchema,
   type Started,
@@ -15,20 +9,12 @@ import {
   startedSchema,
 } from '../contract/agentApi';
 import type { DrillCommand } from '../contract/drill';
-import { errorOfProblem, MorchError, type Problem, problemSchema, type SystemFailure } from '../contract/errors';
+import { errorOfProblem, MorchError, type Problem, problemSchema } from '../contract/errors';
 import { connectorOf } from '../pki/connector';
 import type { ConnectionTls } from '../pki/settings';
 
 /** For a connection to an agent, TLS included. */
 const CONNECT_MS = 2_000;
-
-export type ProbeResult =
-  | { kind: 'answered'; status: AgentStatus; latencyMs: number }
-  /** Nobody listens there, the connection was reset, or there is no way to the host. */
-  | { kind: 'refused'; error: string; system: SystemFailure | undefined; latencyMs: number }
-  | { kind: 'timedOut'; error: string; latencyMs: number }
-  /** It answered, but not as an agent does. `needsToken`: it does not take the one that is known, if one is. */
-  | { kind: 'strange'; error: string; needsToken?: boolean; latencyMs: number };
 
 /** Where an agent is, and what it asks of whoever calls it. */
 export interface AgentAddress {
@@ -68,63 +54,6 @@ export function agentUrl(address: AgentAddress, scheme: 'http' | 'ws' = 'http'):
 /** For undici. */
 export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
   return connectorOf(tls === undefined ? null : () => tls.connection(), CONNECT_MS);
-}
-
-/** GET /status on a fresh connection. Never rejects. */
-export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<ProbeResult> {
-  const startedAt = performance.now();
-  const latencyMs = (): number => Math.round((performance.now() - startedAt) * 10) / 10;
-  return new Promise((resolve) => {
-    const { host, port, tls } = address;
-    const headers = { connection: 'close', ...credentialsFor(address) };
-    const question = { host, port, path: '/status?processes=false', agent: false, headers } as const;
-    const secured = tls?.connection();
-    const request = secured === undefined ? http.get(question) : https.get({ ...question, ...secured });
-    if (secured !== undefined)
-      request.on('socket', (socket) =>
-        (socket as TLSSocket).on('session', (session) => tls?.keepSession(session, secured)),
-      );
-    const timer = setTimeout(() => {
-      request.destroy();
-      resolve({ kind: 'timedOut', error: `no answer within ${timeoutMs} ms`, latencyMs: latencyMs() });
-    }, timeoutMs);
-    const done = (result: ProbeResult): void => {
-      clearTimeout(timer);
-      resolve(result);
-    };
-    const refused = (error: NodeJS.ErrnoException): void =>
-      done({ kind: 'refused', error: error.message, system: systemFailureOf(error), latencyMs: latencyMs() });
-    request.on('error', refused);
-    request.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      response.on('error', refused);
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () =>
-        done(readStatus(response.statusCode ?? 0, Buffer.concat(chunks).toString(), latencyMs())),
-      );
-    });
-  });
-}
-
-function systemFailureOf({ syscall, errno, code }: NodeJS.ErrnoException): SystemFailure | undefined {
-  if (syscall === undefined || errno === undefined || code === undefined) return undefined;
-  return { syscall, errno: Math.abs(errno), errnoCode: code };
-}
-
-function readStatus(code: number, text: string, latencyMs: number): ProbeResult {
-  if (code === 401)
-    return { kind: 'strange', error: 'does not take the token known of it', needsToken: true, latencyMs };
-  if (code !== 200) return { kind: 'strange', error: `answered ${code}`, latencyMs };
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    return { kind: 'strange', error: 'did not answer with JSON', latencyMs };
-  }
-  const parsed = agentStatusSchema.safeParse(body);
-  return parsed.success
-    ? { kind: 'answered', status: parsed.data, latencyMs }
-    : { kind: 'strange', error: 'did not answer as an agent does', latencyMs };
 }
 
 export type BatchAnswer<T> = { ok: true; value: T } | { ok: false; error: MorchError };

@@ -18,14 +18,7 @@ import {
   type WorkloadsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
-import {
-  type AgentAddress,
-  agentUrl,
-  credentialsFor,
-  isSameAddress,
-  type ProbeResult,
-  probeAgent,
-} from './agentClient';
+import { type AgentAddress, agentUrl, credentialsFor, isSameAddress } from './agentClient';
 import {
   applyAnswer,
   applyDisconnect,
@@ -42,6 +35,7 @@ import {
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import type { Inbox } from './inbox';
+import { type ProbeResult, probeAgent } from './probe';
 import type { MayCommand } from './succession';
 
 /** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */

@@ -14,7 +14,7 @@ import type { NodeStatus } from '../contract/states';
 import type { WorkloadOrigin } from '../contract/workload';
 import { Admission, type NodeAccess } from './access/admission';
 import type { Caller } from './access/guard';
-import { type AgentAddress, AgentClient, isSameAddress, type ProbeResult, probeAgent } from './agentClient';
+import { type AgentAddress, AgentClient, isSameAddress } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
@@ -24,6 +24,7 @@ import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import { Inbox } from './inbox';
 import type { Journal } from './journal';
 import { type LinkListener, NodeLink } from './nodeLink';
+import { type ProbeResult, probeAgent } from './probe';
 import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
@@ -34,6 +35,8 @@ import { Succession } from './succession';
 const JOIN_WAIT_MS = 2_000;
 /** How often a node's last contact is written down while nothing else about it changes. */
 const CONTACT_SAVED_MS = 60_000;
+/** Those of so long are written together: of thousands of nodes some are due all the time. */
+const CONTACTS_TOGETHER_MS = 1_000;
 /** Links begun in one turn at the start. */
 const LINKED_AT_ONCE = 32;
 
@@ -51,6 +54,7 @@ export class NodeRegistry {
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
   private readonly inbox = new Inbox();
+  private savingContacts: NodeJS.Timeout | null = null;
 
   constructor(
     private readonly state: State,
@@ -113,6 +117,7 @@ export class NodeRegistry {
     this.closed = true;
     for (const link of this.links.values()) link.close();
     for (const timer of this.quarantineTimers.values()) clearTimeout(timer);
+    if (this.savingContacts !== null) clearTimeout(this.savingContacts);
     this.brake.close();
     this.rebuild.close();
     await Promise.all([...this.clients.values()].map((client) => client.close()));
@@ -464,7 +469,10 @@ export class NodeRegistry {
         if (nowMs - contactSavedAtMs < CONTACT_SAVED_MS) return;
         contactSavedAtMs = nowMs;
         this.state.saveNode(node);
-        this.loop!.wake();
+        this.savingContacts ??= setTimeout(() => {
+          this.savingContacts = null;
+          this.loop!.wake();
+        }, CONTACTS_TOGETHER_MS).unref();
       },
       onProbe: (result) => {
         runtime.consecutiveFailures = result.kind === 'answered' ? 0 : runtime.consecutiveFailures + 1;

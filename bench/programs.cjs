@@ -6,7 +6,6 @@
  * `subject` is the part of docs/performance.md that shows it. `full` are the flags of its full length, where the program's own
  * defaults are not that; `short` those of the short form, null where there is none: it then runs by its name and with --full alone.
  */
-const { existsSync } = require('node:fs');
 const path = require('node:path');
 
 const SEVEN = ['--runs', '7'];
@@ -183,16 +182,14 @@ const MEASUREMENTS = [
     line: 'a machine kept busy by other work, on which nothing fails',
     short: ['--minutes', '1'],
   },
-]
-  .map(({ name, subject, program = name, line, always = [], full = [], short }) => ({
-    name,
-    subject,
-    file: path.join(__dirname, `${program}.cjs`),
-    line,
-    always,
-    full,
-    short,
-  }))
-  .filter(({ file }) => existsSync(file));
+].map(({ name, subject, program = name, line, always = [], full = [], short }) => ({
+  name,
+  subject,
+  file: path.join(__dirname, `${program}.cjs`),
+  line,
+  always,
+  full,
+  short,
+}));
 
 module.exports = { MEASUREMENTS };

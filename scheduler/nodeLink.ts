@@ -1,6 +1,7 @@
 /**
  * The scheduler's relation to one node: the event connection it holds open, the probes beside it, and the one timer
- * that judges by core/health. What it hears goes to a listener; it changes no state.
+ * that judges by core/health. What it hears goes to a listener; it changes no state. Over 400 lines: connection, probes and
+ * judgement share the health of one node, and each of them may end the others.
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';

@@ -36,7 +36,7 @@ import {
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import type { Inbox } from './inbox';
-import { type ProbeResult, probeAgent } from './probe';
+import { type ProbeResult, Prober, probeAgent } from './probe';
 import type { MayCommand } from './succession';
 
 /** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */
@@ -77,6 +77,7 @@ export interface LinkListener {
 
 export class NodeLink {
   private readonly health: NodeHealth;
+  private readonly prober = new Prober();
   private socket: WebSocket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
@@ -144,7 +145,7 @@ export class NodeLink {
 
   /** A probe at the user's request; counts like any other. */
   async probeNow(): Promise<ProbeResult> {
-    return this.probe();
+    return this.probe(false);
   }
 
   /** Nothing without a session: all is told when it begins. */
@@ -161,10 +162,13 @@ export class NodeLink {
     if (this.timer !== null) clearTimeout(this.timer);
     this.socket?.terminate();
     this.socket = null;
+    this.prober.close();
   }
 
   private send(message: SchedulerMessage): void {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message), () => undefined);
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    // Bytes are masked in place, beside their head, and leave in one write; a text leaves in two.
+    this.socket.send(Buffer.from(JSON.stringify(message)), { binary: false }, () => undefined);
   }
 
   private connect(): void {
@@ -320,11 +324,14 @@ export class NodeLink {
     return this.socket !== null && performance.now() - this.heardAtMs >= 2 * this.policy.silentAfterMs;
   }
 
-  private async probe(): Promise<ProbeResult> {
+  /** @param overKept as the sweep does while all is well */
+  private async probe(overKept = this.status === 'healthy' && this.socket !== null): Promise<ProbeResult> {
     const startedAtMs = performance.now();
     applyProbeStart(this.health, startedAtMs);
-    const endCompany = isDecisive(this.health, startedAtMs, this.policy) ? this.accompany(startedAtMs) : () => {};
-    const result = this.recognise(await probeAgent(this.address, this.policy.probeTimeoutMs));
+    const decisive = isDecisive(this.health, startedAtMs, this.policy);
+    const endCompany = decisive ? this.accompany(startedAtMs) : () => {};
+    const { probeTimeoutMs } = this.policy;
+    const result = this.recognise(await this.prober.probe(this.address, probeTimeoutMs, overKept && !decisive));
     endCompany();
     if (this.closed) return result;
     const nowMs = performance.now();

@@ -1,13 +1,14 @@
 'use strict';
 /**
  * The control of bench/fleet.cjs, a process of its own: hears the heartbeats of all agents, reads and acknowledges each, asks
- * each agent for its status every 3 s on a fresh connection, as a scheduler does, and makes nothing of it. Forked; it is told
+ * each agent for its status every 3 s over a connection that is kept, as a scheduler does, and makes nothing of it. Forked; it is told
  * { agents: [{ host, port, token }] }, and says { heard } when all have sent their inventory.
  */
 const http = require('node:http');
 const { WebSocket } = require('ws');
 
 const PROBE_MS = 3_000;
+const kept = new http.Agent({ keepAlive: true });
 const CONNECTING_AT_ONCE = 100;
 
 process.once('message', async ({ agents }) => {
@@ -44,8 +45,8 @@ function listen({ host, port, token }) {
 }
 
 function probe({ host, port, token }) {
-  const headers = { connection: 'close', authorization: `Bearer ${token}` };
-  const request = http.get({ host, port, path: '/status?processes=false', agent: false, headers }, (response) => {
+  const headers = { authorization: `Bearer ${token}` };
+  const request = http.get({ host, port, path: '/status?processes=false', agent: kept, headers }, (response) => {
     const chunks = [];
     response.on('data', (chunk) => chunks.push(chunk));
     response.on('end', () => JSON.parse(Buffer.concat(chunks).toString()));

@@ -177,7 +177,11 @@ function answerIn(bytes: Buffer): Answer | null {
   if (Number.isNaN(length)) return NO_ANSWER;
   const from = end + HEAD_END.length;
   if (bytes.length < from + length) return null;
-  return { status: 200, text: bytes.toString('utf8', from, from + length), isLast: /\r\nconnection: *close/i.test(head) };
+  return {
+    status: 200,
+    text: bytes.toString('utf8', from, from + length),
+    isLast: /\r\nconnection: *close/i.test(head),
+  };
 }
 
 function systemFailureOf({ syscall, errno, code }: NodeJS.ErrnoException): SystemFailure | undefined {

@@ -2,8 +2,8 @@
 /**
  * A scheduler with a large fleet: agents are simulated (bench/fleet/), the scheduler is real, its store durable, its tokens on.
  *
- *   node bench/fleet.cjs [--nodes 100] [--instances 2000] [--workloads 4] [--idle-seconds 10] [--runs 1]
- *                        [--agents-per-process 2500] [--profile DIRECTORY] [--json] [--keep]
+ *   node bench/fleet.cjs [--nodes 100] [--instances 2000] [--workloads 4] [--idle-seconds 10] [--hold-seconds 10]
+ *                        [--runs 1] [--agents-per-process 2500] [--profile DIRECTORY] [--json] [--keep]
  *
  * All nodes join; then nothing happens for a while; then so many instances are submitted at once, and run; are kept for a
  * while; a tenth of the nodes dies at once, until all of theirs run elsewhere; they return. Each step has its time, the CPU time
@@ -35,9 +35,18 @@ const STEPS = ['join', 'idle', 'start', 'hold', 'lose', 'return'];
 
 runBench({
   file: __filename,
-  numbers: { nodes: 100, instances: 2_000, workloads: 4, 'idle-seconds': 10, 'agents-per-process': 2_500, runs: 1 },
+  numbers: {
+    nodes: 100,
+    instances: 2_000,
+    workloads: 4,
+    'idle-seconds': 10,
+    'hold-seconds': 10,
+    'agents-per-process': 2_500,
+    runs: 1,
+  },
   texts: { profile: '' },
-  limitMs: ({ runs, 'idle-seconds': idleSeconds }) => runs * (45 * 60_000 + 2 * idleSeconds * 1_000),
+  limitMs: ({ runs, 'idle-seconds': idleSeconds, 'hold-seconds': holdSeconds }) =>
+    runs * (45 * 60_000 + (2 * idleSeconds + holdSeconds) * 1_000),
   main: measure,
 });
 
@@ -57,6 +66,7 @@ async function measureOne({
   workloads,
   'agents-per-process': perProcess,
   'idle-seconds': idleSeconds,
+  'hold-seconds': holdSeconds,
   profile,
   check,
   say,
@@ -95,7 +105,7 @@ async function measureOne({
     await inLanes([...ids.entries()], 4, ([at, id]) => submit(id, at));
     await untilRunning(cluster, fleet, instances);
   });
-  await step('hold', () => sleep(idleSeconds * 1_000));
+  await step('hold', () => sleep(holdSeconds * 1_000));
   await falseVerdicts(0, 'hold');
   const lost = Array.from(
     { length: Math.max(1, Math.floor(nodes * LOST_SHARE)) },
@@ -239,9 +249,11 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
     startsPerRequest: of(({ steps }) => steps.start.starts / steps.start.startCalls),
     detectionMs: of(({ detectionMs }) => detectionMs.max),
     idleCpuPercent: of(({ steps }) => steps.idle.schedulerCpu * 100),
+    holdCpuPercent: of(({ steps }) => steps.hold.schedulerCpu * 100),
     controlCpuPercent: of(({ controlCpu }) => controlCpu * 100),
     idleToControl: of(({ steps, controlCpu }) => steps.idle.schedulerCpu / controlCpu),
     recoverySeconds: ofStep('lose', 'seconds'),
+    longestTurnMs: of(({ steps }) => Math.max(...STEPS.map((name) => steps[name].turnCpuMax))),
     bytesPerInstance: of(({ steps }) => (steps.hold.residentBytes - steps.idle.residentBytes) / instances),
     fleetMib: of(({ fleetBytes }) => fleetBytes / 2 ** 20),
     emptyMib: of(({ emptyBytes }) => emptyBytes / 2 ** 20),
@@ -269,10 +281,12 @@ function report(samples, { nodes, instances, workloads, runs }, profile) {
       ['idle: CPU of the scheduler', figures.idleCpuPercent, 1, '% of a core'],
       ['control: a process that only listens and asks', figures.controlCpuPercent, 1, '% of a core'],
       ['idle / control', figures.idleToControl, 2, '×'],
+      ['with all instances: CPU of the scheduler', figures.holdCpuPercent, 1, '% of a core'],
       ['submitted to all reported running', figures.instancesPerSecond, 0, 'instances/s'],
       ['… starts in one request', figures.startsPerRequest, 1, ''],
       ['a tenth of the nodes dies: the last verdict', figures.detectionMs, 0, 'ms'],
       ['… until all run elsewhere', figures.recoverySeconds, 2, 's'],
+      ['the longest turn of its event loop, without collections', figures.longestTurnMs, 0, 'ms of CPU'],
       ['resident memory of an instance', figures.bytesPerInstance, 0, 'bytes'],
       ['all simulated agents: resident', figures.fleetMib, 0, 'MiB'],
       ['the scheduler without nodes: resident', figures.emptyMib, 0, 'MiB'],

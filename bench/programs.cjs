@@ -172,8 +172,8 @@ const MEASUREMENTS = [
     name: 'fleet-watch',
     subject: 'fleet',
     program: 'fleet',
-    line: '5,000 simulated nodes watched for 30 minutes, twice, in which nothing fails',
-    always: ['--nodes', '5000', '--instances', '20000', '--idle-seconds', '1800'],
+    line: '5,000 simulated nodes watched for 30 minutes in which nothing fails',
+    always: ['--nodes', '5000', '--instances', '20000', '--hold-seconds', '1800'],
     short: null,
   },
   {

@@ -17,6 +17,7 @@ import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
+import { Lane } from './lane';
 import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { Placer } from './placer';
 import { endFence, fillWorkload, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
@@ -40,7 +41,7 @@ const ROUNDS = 4;
 /** No more records of instances are made while so many wait to be placed. */
 const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
-const UNWRITTEN_AT_MOST = 3_000;
+const UNWRITTEN_AT_MOST = 1_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
@@ -48,6 +49,7 @@ export class ControlLoop implements OutboxListener {
   private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
+  private readonly passes = new Lane();
   private scheduled = false;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
@@ -85,8 +87,8 @@ export class ControlLoop implements OutboxListener {
     const giveUp = (): void => {
       this.scheduled = false;
     };
-    if (this.state.changeCount < UNWRITTEN_AT_MOST) setImmediate(pass);
-    else this.journal.commit().then(pass, giveUp);
+    if (this.state.changeCount < UNWRITTEN_AT_MOST) this.passes.later(pass);
+    else this.journal.commit().then(() => this.passes.later(pass), giveUp);
   }
 
   close(): void {

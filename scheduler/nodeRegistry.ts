@@ -23,7 +23,8 @@ import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import { Inbox } from './inbox';
 import type { Journal } from './journal';
-import { type LinkListener, NodeLink } from './nodeLink';
+import { Lane } from './lane';
+import { type LinkListener, type LinkShares, NodeLink } from './nodeLink';
 import { type ProbeResult, probeAgent } from './probe';
 import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
@@ -53,7 +54,7 @@ export class NodeRegistry {
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
-  private readonly inbox = new Inbox();
+  private readonly shares: LinkShares = { reports: new Inbox(), heartbeats: new Inbox(), judgements: new Lane() };
   private savingContacts: NodeJS.Timeout | null = null;
 
   constructor(
@@ -479,7 +480,15 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.inbox, this.log);
+    const link = new NodeLink(
+      node,
+      this.addressOf(node),
+      this.state.term,
+      this.policy,
+      listener,
+      this.shares,
+      this.log,
+    );
     this.links.set(node.id, link);
     link.start();
   }

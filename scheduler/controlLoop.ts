@@ -49,7 +49,7 @@ export class ControlLoop implements OutboxListener {
   private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
-  private readonly passes = new Lane();
+  private readonly passes = new Lane('common');
   private scheduled = false;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;

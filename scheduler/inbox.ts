@@ -9,7 +9,11 @@ type Take = (text: string) => void;
 export class Inbox {
   /** By who is to take them. */
   readonly #waiting = new Map<Take, string[]>();
-  readonly #lane = new Lane();
+  readonly #lane: Lane;
+
+  constructor(urgency: ConstructorParameters<typeof Lane>[0]) {
+    this.#lane = new Lane(urgency);
+  }
 
   /** It is taken at once, if there is time left in this turn; `take` must not throw. */
   put(take: Take, text: string): void {

@@ -1,86 +1,110 @@
 /**
- * The event loop's time, shared out: work of several kinds, each in a lane of its own and in its order, and of all of them so
- * much in one turn as leaves heartbeats, answers and requests their time. What comes when there is time is done at once.
+ * The event loop's time, shared out: work of several kinds, each in a lane of its own and in its order, and of all lanes of a
+ * share so much in one turn as leaves others theirs. What comes when there is time is done at once.
  */
 import { performance } from 'node:perf_hooks';
 
-/** Of the event loop, in one turn, for all lanes together: what is under way when it is over is the last. */
-const TURN_MS = 8;
 /** For one lane, before another has its turn. */
 const LANE_MS = 4;
 
-/** Lanes in which something waits, the next one first. */
-const waiting = new Set<Lane>();
-/** What was done in this turn. */
-let spentMs = 0;
-let isWorking = false;
-let turn: NodeJS.Immediate | null = null;
+export class Share {
+  /** Lanes in which something waits, the next one first. */
+  readonly #waiting = new Set<Lane>();
+  /** What was done in this turn. */
+  #spentMs = 0;
+  #isWorking = false;
+  #turn: NodeJS.Immediate | null = null;
+
+  /** @param turnMs in one turn of the event loop: what is under way when it is over is the last */
+  constructor(private readonly turnMs: number) {}
+
+  get isSpent(): boolean {
+    return this.#spentMs >= this.turnMs;
+  }
+
+  work(work: () => void): void {
+    this.#comeAgain();
+    if (this.#isWorking) {
+      work();
+      return;
+    }
+    const startedMs = performance.now();
+    this.#isWorking = true;
+    try {
+      work();
+    } finally {
+      this.#isWorking = false;
+      this.#spentMs += performance.now() - startedMs;
+    }
+  }
+
+  enlist(lane: Lane): void {
+    this.#waiting.add(lane);
+    this.#comeAgain();
+  }
+
+  #comeAgain(): void {
+    this.#turn ??= setImmediate(() => this.#nextTurn());
+  }
+
+  /** What was done at once in this turn counts, but something of what waits is done in each. */
+  #nextTurn(): void {
+    this.#turn = null;
+    try {
+      for (const lane of [...this.#waiting]) {
+        this.#waiting.delete(lane);
+        lane.workOn(this.#spentMs + LANE_MS);
+        if (this.isSpent) break;
+      }
+    } finally {
+      this.#spentMs = 0;
+      if (this.#waiting.size > 0) this.#comeAgain();
+    }
+  }
+
+  get spentMs(): number {
+    return this.#spentMs;
+  }
+}
+
+/** Of what leases and verdicts hang on. */
+const URGENT = new Share(12);
+/** Of all else. */
+const COMMON = new Share(8);
 
 export class Lane {
-  /** It must not throw. */
   #works: (() => void)[] = [];
   /** How many of them are done. */
   #done = 0;
+  readonly #share: Share;
 
-  /** At once, if nothing waits in this lane and there is time left in this turn. */
+  constructor(urgency: 'urgent' | 'common') {
+    this.#share = urgency === 'urgent' ? URGENT : COMMON;
+  }
+
+  /** At once, if nothing waits in this lane and there is time left in this turn. @param work must not throw */
   put(work: () => void): void {
-    if (this.#works.length > 0 || spentMs >= TURN_MS) {
-      this.later(work);
-      return;
-    }
-    turn ??= setImmediate(nextTurn);
-    clocked(work);
+    if (this.#works.length > 0 || this.#share.isSpent) this.later(work);
+    else this.#share.work(work);
   }
 
   /** In another turn, even if there is time now. */
   later(work: () => void): void {
-    turn ??= setImmediate(nextTurn);
     this.#works.push(work);
-    waiting.add(this);
+    this.#share.enlist(this);
   }
 
   /** Some of what waits, in its order; the rest has another turn. */
-  workOn(): void {
-    const endsAtMs = Math.min(spentMs + LANE_MS, TURN_MS);
+  workOn(untilSpentMs: number): void {
     do {
       const work = this.#works[this.#done]!;
       this.#done += 1;
-      clocked(work);
-    } while (this.#done < this.#works.length && spentMs < endsAtMs);
-    if (this.#done < this.#works.length) waiting.add(this);
+      this.#share.work(work);
+    } while (this.#done < this.#works.length && !this.#share.isSpent && this.#share.spentMs < untilSpentMs);
+    if (this.#done < this.#works.length) this.#share.enlist(this);
     // Not every time, because it moves all that are left.
     if (this.#done <= this.#works.length / 2) return;
     this.#works = this.#works.slice(this.#done);
     this.#done = 0;
   }
-}
-
-function clocked(work: () => void): void {
-  if (isWorking) {
-    work();
-    return;
-  }
-  const startedMs = performance.now();
-  isWorking = true;
-  try {
-    work();
-  } finally {
-    isWorking = false;
-    spentMs += performance.now() - startedMs;
-  }
-}
-
-/** What was done at once in this turn counts, but something of what waits is done in each. */
-function nextTurn(): void {
-  turn = setImmediate(nextTurn);
-  for (const lane of [...waiting]) {
-    waiting.delete(lane);
-    lane.workOn();
-    if (spentMs >= TURN_MS) break;
-  }
-  if (waiting.size === 0 && spentMs === 0) {
-    clearImmediate(turn);
-    turn = null;
-  }
-  spentMs = 0;
 }

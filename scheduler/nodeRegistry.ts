@@ -54,7 +54,11 @@ export class NodeRegistry {
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
-  private readonly shares: LinkShares = { reports: new Inbox(), heartbeats: new Inbox(), judgements: new Lane() };
+  private readonly shares: LinkShares = {
+    reports: new Inbox('common'),
+    heartbeats: new Inbox('urgent'),
+    judgements: new Lane('urgent'),
+  };
   private savingContacts: NodeJS.Timeout | null = null;
 
   constructor(

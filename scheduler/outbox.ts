@@ -102,8 +102,8 @@ export class Outbox {
   /** Nodes for which there is something to send, or to look at. */
   private readonly toFlush = new Set<string>();
   private flushing = false;
-  private readonly sending = new Lane();
-  private readonly answers = new Lane();
+  private readonly sending = new Lane('common');
+  private readonly answers = new Lane('common');
   private readonly held = new Set<string>();
   private heldTimer: NodeJS.Timeout | null = null;
   private readonly shared = new WeakMap<WorkloadRecord, { version: number; revision: number; text: string }>();

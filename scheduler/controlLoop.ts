@@ -35,8 +35,8 @@ export interface NodeLinks {
 const REFUSED_RETRY_MS = 1_000;
 const STALE_RETRY_MS = 250;
 /** Of the event loop, in one pass: heartbeats and requests wait meanwhile. */
-const RECONCILE_MS = 4;
-const PLACE_MS = 6;
+const RECONCILE_MS = 3;
+const PLACE_MS = 5;
 const ROUNDS = 4;
 /** No more records of instances are made while so many wait to be placed. */
 const FILLED_AHEAD = 1_000;

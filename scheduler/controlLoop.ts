@@ -341,7 +341,10 @@ export class ControlLoop implements OutboxListener {
       this.log.error({ err: error }, 'a pass of the control loop failed');
     }
     const decided = Array.from(visited, decisionOn);
-    this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
+    // In a turn of its own: to write a batch takes as long as to decide it.
+    this.passes.later(() => {
+      this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
+    });
     this.setTimer(nowMs);
   }
 

@@ -68,7 +68,7 @@ export class Share {
 }
 
 /** Of what leases and verdicts hang on. */
-const URGENT = new Share(12);
+const URGENT = new Share(10);
 /** Of all else. */
 const COMMON = new Share(8);
 
@@ -94,13 +94,15 @@ export class Lane {
     this.#share.enlist(this);
   }
 
-  /** Some of what waits, in its order; the rest has another turn. */
+  /** Some of what waits, in its order; the rest has another turn, and so has what is put off meanwhile. */
   workOn(untilSpentMs: number): void {
-    do {
+    const end = this.#works.length;
+    while (this.#done < end) {
       const work = this.#works[this.#done]!;
       this.#done += 1;
       this.#share.work(work);
-    } while (this.#done < this.#works.length && !this.#share.isSpent && this.#share.spentMs < untilSpentMs);
+      if (this.#share.isSpent || this.#share.spentMs >= untilSpentMs) break;
+    }
     if (this.#done < this.#works.length) this.#share.enlist(this);
     // Not every time, because it moves all that are left.
     if (this.#done <= this.#works.length / 2) return;

@@ -365,7 +365,7 @@ export class ControlLoop implements OutboxListener {
       for (const workload of workloadsToVisit) {
         workloadsToVisit.delete(workload);
         workloadsToSettle.add(workload);
-        reconcileWorkload(this.state, workload);
+        reconcileWorkload(this.state, workload, slice);
         if (slice.isOver) return true;
       }
       for (const workload of workloadsToFill.keys()) {

@@ -68,7 +68,7 @@ export class Share {
 }
 
 /** Of what leases and verdicts hang on. */
-const URGENT = new Share(10);
+const URGENT = new Share(25);
 /** Of all else. */
 const COMMON = new Share(8);
 

@@ -187,6 +187,8 @@ export class NodeLink {
       headers: credentialsFor(this.address),
       handshakeTimeout: this.policy.probeTimeoutMs,
       perMessageDeflate: false,
+      // To write costs more than to read, and thousands may ask at once.
+      autoPong: false,
       maxPayload: 256 * 2 ** 20,
     });
     this.socket = socket;
@@ -199,6 +201,9 @@ export class NodeLink {
       } catch (error) {
         this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
       }
+    });
+    socket.on('ping', (data) => {
+      if (this.socket === socket) this.shares.heartbeats.put(this.answerPing, data.toString('latin1'));
     });
     socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
     socket.on('close', (code, reason) => {
@@ -279,6 +284,11 @@ export class NodeLink {
     this.shares.heartbeats.flush(this.takeHeartbeat);
     this.shares.reports.flush(this.takeReports);
   }
+
+  private readonly answerPing = (data: string): void => {
+    if (this.socket?.readyState === WebSocket.OPEN)
+      this.socket.pong(Buffer.from(data, 'latin1'), undefined, () => undefined);
+  };
 
   private readonly takeHeartbeat = (text: string): void => {
     const { rest, usage } = withoutUsage(text);

@@ -33,21 +33,17 @@ export class Brake {
   /** Before anything of the node is placed elsewhere. */
   onLost(node: NodeRecord): void {
     this.lostAtMs.set(node.id, performance.now());
-    const { gone, counted } = this.count();
-    if (!isMassFailure(gone.length, counted)) return;
-    const held = new Set(this.state.meta.brake?.nodes);
-    const lost = gone.filter(({ status }) => status === 'lost').map(({ id }) => id);
+    const { lost, gone, counted } = this.count();
+    if (!isMassFailure(gone, counted)) return;
     const isNew = !this.state.meta.brake;
-    for (const id of lost) held.add(id);
+    const held = new Set([...(this.state.meta.brake?.nodes ?? []), ...lost]);
     this.state.meta.brake = { since: this.state.meta.brake?.since ?? new Date().toISOString(), nodes: [...held] };
     this.state.saveMeta();
     this.watch();
     if (!isNew) return;
-    this.log.error(
-      { gone: gone.length, of: counted },
-      'so many nodes are gone at once that nothing is moved: the brake is on',
-    );
-    const data = { nodes: gone.map(({ id }) => id), of: counted };
+    this.log.error({ gone, of: counted }, 'so many nodes are gone at once that nothing is moved: the brake is on');
+    const isGone = ({ id, status }: NodeRecord): boolean => status === 'suspect' || lost.has(id);
+    const data = { nodes: [...this.state.nodes.values()].filter(isGone).map(({ id }) => id), of: counted };
     this.state.emit({ type: 'scheduler.brake', data }, new Date().toISOString());
   }
 
@@ -87,23 +83,25 @@ export class Brake {
     this.close();
     this.timer = setTimeout(() => {
       const { gone, counted } = this.count();
-      if (isMassFailure(gone.length, counted)) this.watch();
+      if (isMassFailure(gone, counted)) this.watch();
       else this.release('return');
     }, afterMs);
   }
 
-  /** Gone: lost within the window, held, or without a sign of life just now. Lost for longer: not counted at all. */
-  private count(): { gone: NodeRecord[]; counted: number } {
-    const held = new Set(this.state.meta.brake?.nodes);
+  /**
+   * Gone: lost within the window, held, or without a sign of life just now. Lost for longer: not counted at all. Of thousands
+   * each verdict asks, so all nodes are not looked at.
+   */
+  private count(): { lost: Set<string>; gone: number; counted: number } {
+    const { nodes, nodesByStatus, meta } = this.state;
     const sinceMs = performance.now() - this.windowMs;
-    const gone: NodeRecord[] = [];
-    let counted = 0;
-    for (const node of this.state.nodes.values()) {
-      const isRecent = held.has(node.id) || (this.lostAtMs.get(node.id) ?? Number.NEGATIVE_INFINITY) >= sinceMs;
-      if (node.status === 'lost' && !isRecent) continue;
-      counted += 1;
-      if (node.status === 'lost' || node.status === 'suspect') gone.push(node);
+    const lost = new Set<string>();
+    for (const [id, atMs] of this.lostAtMs) {
+      if (atMs < sinceMs) this.lostAtMs.delete(id);
+      else if (nodes.get(id)?.status === 'lost') lost.add(id);
     }
-    return { gone, counted };
+    for (const id of meta.brake?.nodes ?? []) if (nodes.get(id)?.status === 'lost') lost.add(id);
+    const counted = nodes.size - (nodesByStatus.get('lost') ?? 0) + lost.size;
+    return { lost, gone: lost.size + (nodesByStatus.get('suspect') ?? 0), counted };
   }
 }

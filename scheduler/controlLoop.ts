@@ -17,6 +17,7 @@ import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
+import { Lane } from './lane';
 import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
 import { Placer } from './placer';
 import { endFence, fillWorkload, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
@@ -34,13 +35,13 @@ export interface NodeLinks {
 const REFUSED_RETRY_MS = 1_000;
 const STALE_RETRY_MS = 250;
 /** Of the event loop, in one pass: heartbeats and requests wait meanwhile. */
-const RECONCILE_MS = 4;
-const PLACE_MS = 6;
+const RECONCILE_MS = 3;
+const PLACE_MS = 5;
 const ROUNDS = 4;
 /** No more records of instances are made while so many wait to be placed. */
 const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
-const UNWRITTEN_AT_MOST = 3_000;
+const UNWRITTEN_AT_MOST = 1_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
@@ -48,6 +49,7 @@ export class ControlLoop implements OutboxListener {
   private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
+  private readonly passes = new Lane('common');
   private scheduled = false;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
@@ -85,8 +87,8 @@ export class ControlLoop implements OutboxListener {
     const giveUp = (): void => {
       this.scheduled = false;
     };
-    if (this.state.changeCount < UNWRITTEN_AT_MOST) setImmediate(pass);
-    else this.journal.commit().then(pass, giveUp);
+    if (this.state.changeCount < UNWRITTEN_AT_MOST) this.passes.later(pass);
+    else this.journal.commit().then(() => this.passes.later(pass), giveUp);
   }
 
   close(): void {
@@ -339,7 +341,10 @@ export class ControlLoop implements OutboxListener {
       this.log.error({ err: error }, 'a pass of the control loop failed');
     }
     const decided = Array.from(visited, decisionOn);
-    this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
+    // In a turn of its own: to write a batch takes as long as to decide it.
+    this.passes.later(() => {
+      this.persistThenAct(decided).catch((error: unknown) => this.log.error({ err: error }, 'acting failed'));
+    });
     this.setTimer(nowMs);
   }
 
@@ -360,7 +365,7 @@ export class ControlLoop implements OutboxListener {
       for (const workload of workloadsToVisit) {
         workloadsToVisit.delete(workload);
         workloadsToSettle.add(workload);
-        reconcileWorkload(this.state, workload);
+        reconcileWorkload(this.state, workload, slice);
         if (slice.isOver) return true;
       }
       for (const workload of workloadsToFill.keys()) {

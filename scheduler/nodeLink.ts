@@ -36,6 +36,7 @@ import {
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import type { Inbox } from './inbox';
+import type { Lane } from './lane';
 import { type ProbeResult, Prober, probeAgent } from './probe';
 import type { MayCommand } from './succession';
 
@@ -75,6 +76,13 @@ export interface LinkListener {
   onStatus(status: NodeStatus, reason: string | null, facts: { silentMs: number; suspectForMs: number | null }): void;
 }
 
+/** What all links have of the event loop, in which thousands may hear of something, or have to judge, at the same moment. */
+export interface LinkShares {
+  reports: Inbox;
+  heartbeats: Inbox;
+  judgements: Lane;
+}
+
 export class NodeLink {
   private readonly health: NodeHealth;
   private readonly prober = new Prober();
@@ -86,6 +94,8 @@ export class NodeLink {
   /** It has begun on the present connection. */
   private hasSession = false;
   private status: NodeStatus;
+  /** It is about to be. */
+  private isToBeJudged = false;
 
   /** @param node its id, and the key that proves an agent to be it, are read as they are when needed */
   constructor(
@@ -107,7 +117,7 @@ export class NodeLink {
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
     /** Of all nodes. */
-    private readonly inbox: Inbox,
+    private readonly shares: LinkShares,
     private readonly log: Logger,
   ) {
     this.health = initialHealth(performance.now());
@@ -181,6 +191,8 @@ export class NodeLink {
       headers: credentialsFor(this.address),
       handshakeTimeout: this.policy.probeTimeoutMs,
       perMessageDeflate: false,
+      // To write costs more than to read, and thousands may ask at once.
+      autoPong: false,
       maxPayload: 256 * 2 ** 20,
     });
     this.socket = socket;
@@ -194,10 +206,13 @@ export class NodeLink {
         this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
       }
     });
+    socket.on('ping', (data) => {
+      if (this.socket === socket) this.shares.heartbeats.put(this.answerPing, data.toString('latin1'));
+    });
     socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
     socket.on('close', (code, reason) => {
       if (this.socket !== socket) return;
-      this.inbox.flush(this.takeReports);
+      this.takeWaiting();
       this.socket = null;
       if (code >= 4_000)
         this.log.error({ node: this.node.id, code, reason: String(reason) }, 'the agent refuses this scheduler');
@@ -208,7 +223,7 @@ export class NodeLink {
   }
 
   private disconnect(): void {
-    this.inbox.flush(this.takeReports);
+    this.takeWaiting();
     const socket = this.socket;
     this.socket = null;
     socket?.terminate();
@@ -218,16 +233,21 @@ export class NodeLink {
   }
 
   private receive(text: string, connectStartedAtMs: number): void {
+    if (text.startsWith(HEARTBEAT)) {
+      this.noteContact();
+      this.shares.heartbeats.put(this.takeHeartbeat, text);
+      this.judgeContact();
+      return;
+    }
     if (text.startsWith(REPORT) && this.hasSession) {
       this.noteContact();
-      this.inbox.put(this.takeReports, text);
+      this.shares.reports.put(this.takeReports, text);
       this.judgeContact();
       return;
     }
     // What was told before comes first.
-    if (!text.startsWith(HEARTBEAT)) this.inbox.flush(this.takeReports);
-    const { rest, usage } = withoutUsage(text);
-    const message = this.read(rest);
+    this.takeWaiting();
+    const message = this.read(text);
     if (message === null) return;
     if (message.type === 'hello' && message.nodeKey !== this.node.nodeKey) {
       this.foundStranger();
@@ -238,12 +258,6 @@ export class NodeLink {
       case 'hello':
         if (this.status === 'lost') this.status = 'suspect';
         this.beginSession(this.listener.onHello(message, connectStartedAtMs));
-        break;
-      case 'heartbeat':
-        this.listener.onHeartbeat(message, usage);
-        // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
-        if (this.hasSession && this.status !== 'lost')
-          this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
         break;
       case 'instance':
       case 'instances':
@@ -268,6 +282,31 @@ export class NodeLink {
       return null;
     }
   }
+
+  /** What has come and has had to wait. */
+  private takeWaiting(): void {
+    this.shares.heartbeats.flush(this.takeHeartbeat);
+    this.shares.reports.flush(this.takeReports);
+  }
+
+  private readonly answerPing = (data: string): void => {
+    if (this.socket?.readyState === WebSocket.OPEN)
+      this.socket.pong(Buffer.from(data, 'latin1'), undefined, () => undefined);
+  };
+
+  private readonly takeHeartbeat = (text: string): void => {
+    const { rest, usage } = withoutUsage(text);
+    const message = this.closed ? null : this.read(rest);
+    if (message?.type !== 'heartbeat') return;
+    try {
+      this.listener.onHeartbeat(message, usage);
+    } catch (error) {
+      this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
+    }
+    // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
+    if (this.hasSession && this.status !== 'lost')
+      this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
+  };
 
   private readonly takeReports = (text: string): void => {
     const message = this.closed ? null : this.read(text);
@@ -416,6 +455,15 @@ export class NodeLink {
   }
 
   private judge(): void {
+    if (this.closed || this.isToBeJudged) return;
+    this.isToBeJudged = true;
+    this.shares.judgements.put(() => {
+      this.isToBeJudged = false;
+      this.judgeNow();
+    });
+  }
+
+  private judgeNow(): void {
     if (this.closed) return;
     if (this.timer !== null) clearTimeout(this.timer);
     const nowMs = performance.now();
@@ -432,9 +480,9 @@ export class NodeLink {
       );
     }
     if (judgement.status === this.status) return;
-    // What it had told before is no word from beyond its verdict.
-    if (judgement.status === 'lost') this.inbox.flush(this.takeReports);
     this.status = judgement.status;
+    // What it had told before is no word from beyond its verdict.
+    if (judgement.status === 'lost') this.takeWaiting();
     if (judgement.status === 'suspect') applySuspicion(this.health, nowMs);
     const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;
     this.listener.onStatus(judgement.status, judgement.reason, {

@@ -23,7 +23,8 @@ import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import { Inbox } from './inbox';
 import type { Journal } from './journal';
-import { type LinkListener, NodeLink } from './nodeLink';
+import { Lane } from './lane';
+import { type LinkListener, type LinkShares, NodeLink } from './nodeLink';
 import { type ProbeResult, probeAgent } from './probe';
 import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
@@ -53,8 +54,13 @@ export class NodeRegistry {
   private journal: Journal | null = null;
   private readonly quarantineTimers = new Map<string, NodeJS.Timeout>();
   private lastSession = 0;
-  private readonly inbox = new Inbox();
+  private readonly shares: LinkShares = {
+    reports: new Inbox('common'),
+    heartbeats: new Inbox('urgent'),
+    judgements: new Lane('urgent'),
+  };
   private savingContacts: NodeJS.Timeout | null = null;
+  private lastTime = { ms: 0, text: new Date(0).toISOString() };
 
   constructor(
     private readonly state: State,
@@ -299,8 +305,8 @@ export class NodeRegistry {
         `Another agent (at ${existing.host}:${existing.port}) is node ${id}. Give the agent at ${where} a name of its own with --name.`,
       );
     }
-    const other = [...this.state.nodes.values()].find((node) => node.nodeKey === status.nodeKey && node.id !== id);
-    if (other !== undefined) {
+    for (const other of this.state.nodes.values()) {
+      if (other.nodeKey !== status.nodeKey || other.id === id) continue;
       throw new MorchError(
         'NODE_EXISTS',
         `The agent at ${where} is node ${other.id} already. To rename it: morch drain ${other.id}, stop it, forget the node, then register it as ${id}.`,
@@ -465,7 +471,7 @@ export class NodeRegistry {
       mayCommand: (status) => this.succession.heard(node.id, status, this.provesTerm(status)),
       onContact: () => {
         const nowMs = Date.now();
-        node.lastContactAt = new Date(nowMs).toISOString();
+        node.lastContactAt = this.timeOf(nowMs);
         if (nowMs - contactSavedAtMs < CONTACT_SAVED_MS) return;
         contactSavedAtMs = nowMs;
         this.state.saveNode(node);
@@ -479,9 +485,23 @@ export class NodeRegistry {
       },
       onStatus: (status, reason, facts) => this.judged(node, status, reason, facts),
     };
-    const link = new NodeLink(node, this.addressOf(node), this.state.term, this.policy, listener, this.inbox, this.log);
+    const link = new NodeLink(
+      node,
+      this.addressOf(node),
+      this.state.term,
+      this.policy,
+      listener,
+      this.shares,
+      this.log,
+    );
     this.links.set(node.id, link);
     link.start();
+  }
+
+  /** Many are heard in the same millisecond. */
+  private timeOf(ms: number): string {
+    if (this.lastTime.ms !== ms) this.lastTime = { ms, text: new Date(ms).toISOString() };
+    return this.lastTime.text;
   }
 
   /** @returns the session that begins with it */

@@ -9,6 +9,7 @@ import { pickProcess } from '../contract/workload';
 import type { BatchAnswer } from './agentClient';
 import { isUnwanted } from './core/intake';
 import { type InstanceRecord, originOf, type WorkloadRecord } from './core/model';
+import { Lane } from './lane';
 import type { Secrets } from './secrets/secrets';
 import { Slice } from './slice';
 import type { State } from './state';
@@ -101,6 +102,8 @@ export class Outbox {
   /** Nodes for which there is something to send, or to look at. */
   private readonly toFlush = new Set<string>();
   private flushing = false;
+  private readonly sending = new Lane('common');
+  private readonly answers = new Lane('common');
   private readonly held = new Set<string>();
   private heldTimer: NodeJS.Timeout | null = null;
   private readonly shared = new WeakMap<WorkloadRecord, { version: number; revision: number; text: string }>();
@@ -194,7 +197,7 @@ export class Outbox {
     this.toFlush.add(nodeId);
     if (this.flushing) return;
     this.flushing = true;
-    setImmediate(() => this.flushAll());
+    this.sending.later(() => this.flushAll());
   }
 
   /** As many nodes as it comes to in a turn; those whose starts are held back later. */
@@ -343,13 +346,15 @@ export class Outbox {
     for (const key of keys) queue.sent.add(key);
     try {
       const answers = await send().catch((error: unknown) => this.refusalOfAll<T>(keys, error));
-      for (const [at, answer] of answers.entries()) {
-        try {
-          onAnswer(answer, at);
-        } catch (error) {
-          this.log.error({ node: nodeId, err: error }, 'an answer could not be taken in');
+      await this.inTurn(() => {
+        for (const [at, answer] of answers.entries()) {
+          try {
+            onAnswer(answer, at);
+          } catch (error) {
+            this.log.error({ node: nodeId, err: error }, 'an answer could not be taken in');
+          }
         }
-      }
+      });
     } catch (error) {
       // What came of it is not known: asked again on the same node, until it answers or is lost.
       this.log.warn({ node: nodeId, err: error }, 'a command was not answered');
@@ -362,6 +367,16 @@ export class Outbox {
       endCount();
       if (queue.starts.size + queue.stops.size > 0) this.flush(nodeId);
     }
+  }
+
+  /** Hundreds may have answered at once. @param take must not throw; resolves when it is done */
+  private inTurn(take: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      this.answers.put(() => {
+        take();
+        resolve();
+      });
+    });
   }
 
   /** @returns ends it */

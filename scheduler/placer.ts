@@ -75,8 +75,8 @@ export class Placer {
     if (meta.rebuilding) return false;
     waiting.wakeUp(nowMs);
     if (waiting.fresh.size + waiting.parked.size === 0) return false;
-    this.#followNodes();
     const slice = new Slice(forMs);
+    if (this.#followNodes(slice)) return true;
     // Those that were refused came first; what has come since is not held up by them.
     const isMoreParked = this.#tryParked(new Slice(forMs / 2));
     while (waiting.fresh.size > 0) {
@@ -293,9 +293,15 @@ export class Placer {
     return shape;
   }
 
-  #followNodes(): void {
-    for (const id of this.state.changedNodes) this.#follow(id);
-    this.state.changedNodes.clear();
+  /** @returns whether there are more to look at: nothing is placed by what was */
+  #followNodes(slice: Slice): boolean {
+    const { changedNodes } = this.state;
+    for (const id of changedNodes) {
+      changedNodes.delete(id);
+      this.#follow(id);
+      if (slice.isOver) return changedNodes.size > 0;
+    }
+    return false;
   }
 
   #follow(id: string): void {

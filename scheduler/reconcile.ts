@@ -18,32 +18,40 @@ const LOOKED_AT_ONCE = 64;
 /** Of the event loop, while a request waits. */
 const ANSWER_MS = 5;
 
-/** Which instances there should be: marks what is to go or to be replaced; what is missing is made by fillWorkload. */
-export function reconcileWorkload(state: State, workload: WorkloadRecord): void {
+/**
+ * Which instances there should be: marks what is to go or to be replaced; what is missing is made by fillWorkload. Goes as far
+ * as it comes in the slice: what was changed of an instance has its workload visited again.
+ */
+export function reconcileWorkload(state: State, workload: WorkloadRecord, slice: Slice): void {
   if (!state.workloads.has(workload.uid)) return;
   if (workload.goal === 'stop') {
     const statuses = Object.keys(state.countsOf(workload)) as InstanceStatus[];
-    if (workload.purge && statuses.every(isTerminal)) purge(state, workload);
+    if (workload.purge && statuses.every(isTerminal)) purge(state, workload, slice);
     return;
   }
   if (workload.spec.kind === 'daemon') reconcileDaemon(state, workload);
-  else reconcileReplicas(state, workload);
-  replaceOutdated(state, workload);
+  else if (reconcileReplicas(state, workload, slice)) return;
+  replaceOutdated(state, workload, slice);
 }
 
 /** So that whoever changed a workload sees its instances; of very many the first. */
 export function reconcileForAnswer(state: State, workload: WorkloadRecord): void {
-  reconcileWorkload(state, workload);
-  if (state.workloadsToFill.has(workload)) fillWorkload(state, workload, new Slice(ANSWER_MS));
+  const slice = new Slice(ANSWER_MS);
+  reconcileWorkload(state, workload, slice);
+  if (state.workloadsToFill.has(workload)) fillWorkload(state, workload, slice);
 }
 
-function reconcileReplicas(state: State, workload: WorkloadRecord): void {
+/** @returns whether there may be more that are too many */
+function reconcileReplicas(state: State, workload: WorkloadRecord, slice: Slice): boolean {
   const { replicas = 1 } = workload.spec;
   for (const instance of state.instancesOf(workload).values()) {
     // Of a daemon that it was before, it has names of nodes.
-    if (!instance.surplus && !(Number(instance.slot) < replicas)) state.updateInstance(instance, { surplus: true });
+    if (instance.surplus || Number(instance.slot) < replicas) continue;
+    state.updateInstance(instance, { surplus: true });
+    if (slice.isOver) return true;
   }
   state.workloadsToFill.set(workload, 0);
+  return false;
 }
 
 function reconcileDaemon(state: State, workload: WorkloadRecord): void {
@@ -87,42 +95,52 @@ function wantedNodes(
 }
 
 /** Instances of an earlier revision: the live ones one at a time, the old tree gone first. */
-function replaceOutdated(state: State, workload: WorkloadRecord): void {
+function replaceOutdated(state: State, workload: WorkloadRecord, slice: Slice): void {
   let busy = false;
-  const outdated: InstanceRecord[] = [];
+  let next: InstanceRecord | null = null;
   for (const instance of state.instancesOf(workload).values()) {
     if (instance.surplus) continue;
     if (instance.replacing !== null) busy = true;
-    if (instance.revision < workload.revision) outdated.push(instance);
-    // Of another spec than the one it was refused a place with, perhaps.
-    else if (instance.node === null) state.waiting.lookAnew(instance);
-  }
-  outdated.sort((a, b) => a.slot.localeCompare(b.slot, 'en', { numeric: true }));
-  for (const instance of outdated) {
-    if (isTerminal(instance.status)) {
-      state.updateInstance(instance, {
-        status: 'pending',
-        statusReason: null,
-        ...FRESH,
-        revision: workload.revision,
-        preferredNode: instance.node,
-        node: null,
-        startedAt: null,
-      });
-    } else if (instance.node === null) {
-      // A copy that lingers on a lost node is of the earlier revision, and stays so if it comes back.
-      if (instance.lingersOn !== null) continue;
-      const { preferredNode } = instance;
-      state.updateInstance(instance, { ...FRESH, preferredNode, revision: workload.revision });
-    } else if (!busy && instance.replacing === null) {
-      busy = true;
-      state.updateInstance(instance, {
-        status: 'stopping',
-        statusReason: `to be started anew, version ${workload.version}`,
-        replacing: 'revision',
-      });
+    if (instance.revision >= workload.revision) {
+      // Of another spec than the one it was refused a place with, perhaps.
+      if (instance.node === null) state.waiting.lookAnew(instance);
+    } else if (isTerminal(instance.status) || instance.node === null) {
+      if (renew(state, instance, workload) && slice.isOver) return;
+    } else if (instance.replacing === null && (next === null || comesBefore(instance, next, workload))) {
+      next = instance;
     }
   }
+  if (busy || next === null) return;
+  state.updateInstance(next, {
+    status: 'stopping',
+    statusReason: `to be started anew, version ${workload.version}`,
+    replacing: 'revision',
+  });
+}
+
+function comesBefore({ slot: a }: InstanceRecord, { slot: b }: InstanceRecord, { spec }: WorkloadRecord): boolean {
+  return spec.kind === 'daemon' ? a.localeCompare(b, 'en', { numeric: true }) < 0 : Number(a) < Number(b);
+}
+
+/** Nothing of it runs: it is of the present revision at once. @returns whether it could be */
+function renew(state: State, instance: InstanceRecord, workload: WorkloadRecord): boolean {
+  if (isTerminal(instance.status)) {
+    state.updateInstance(instance, {
+      status: 'pending',
+      statusReason: null,
+      ...FRESH,
+      revision: workload.revision,
+      preferredNode: instance.node,
+      node: null,
+      startedAt: null,
+    });
+    return true;
+  }
+  // A copy that lingers on a lost node is of the earlier revision, and stays so if it comes back.
+  if (instance.lingersOn !== null) return false;
+  const { preferredNode } = instance;
+  state.updateInstance(instance, { ...FRESH, preferredNode, revision: workload.revision });
+  return true;
 }
 
 /** One step nearer to its end, for an instance that is not wanted any more. */
@@ -214,8 +232,13 @@ function endReason(state: State, workload: WorkloadRecord): string | null {
   return first?.statusReason ?? null;
 }
 
-function purge(state: State, workload: WorkloadRecord): void {
-  for (const instance of [...state.instancesOf(workload).values()]) state.removeInstance(instance);
+function purge(state: State, workload: WorkloadRecord, slice: Slice): void {
+  for (const instance of state.instancesOf(workload).values()) {
+    state.removeInstance(instance);
+    if (!slice.isOver) continue;
+    state.workloadsToVisit.add(workload);
+    return;
+  }
   state.removeWorkload(workload);
   emitAbout(state, 'workload.purged', workload, null);
 }

@@ -11,6 +11,7 @@ import {
   isTerminal,
   mayHoldProcess,
   NODE_TRANSITIONS,
+  type NodeStatus,
 } from '../contract/states';
 import {
   type InstanceRecord,
@@ -70,6 +71,7 @@ export class State {
   readonly workloadsToSettle = new Set<WorkloadRecord>();
   readonly instancesToVisit = new Set<InstanceRecord>();
 
+  readonly nodesByStatus = new Map<NodeStatus, number>();
   /** Of all instances on record. */
   readonly statusCounts: StatusCounts = {};
   /** Told how long each recovery took, in ms. */
@@ -341,13 +343,16 @@ export class State {
 
   setNodeStatus(node: NodeRecord, status: NodeRecord['status'], reason: string | null): void {
     assertTransition(NODE_TRANSITIONS, node.status, status, `node ${node.id}`);
+    this.countNode(node, -1);
     node.status = status;
+    this.countNode(node, 1);
     node.statusReason = reason;
     this.saveNode(node);
   }
 
   removeNode(node: NodeRecord): void {
     this.nodes.delete(node.id);
+    this.countNode(node, -1);
     this.drainingNodes.delete(node);
     this.changedNodes.add(node.id);
     this.lists.nodeIds.delete(node.id);
@@ -505,9 +510,14 @@ export class State {
 
   private indexNode(node: NodeRecord): void {
     this.nodes.set(node.id, node);
+    this.countNode(node, 1);
     this.lists.nodeIds.add(node.id);
     this.noteDrain(node);
     this.changedNodes.add(node.id);
+  }
+
+  private countNode({ status }: NodeRecord, sign: 1 | -1): void {
+    this.nodesByStatus.set(status, (this.nodesByStatus.get(status) ?? 0) + sign);
   }
 
   private noteKind(workload: WorkloadRecord): void {

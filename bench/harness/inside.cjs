@@ -12,6 +12,8 @@ const RESOLUTION_MS = 10;
 const TURN_MS = 1;
 /** Shorter ones are none to look at. */
 const TOLD_MS = 10;
+/** So many of the longest turns are written down with a profile. */
+const TURNS_TOLD = 5;
 const MARK = 'inside';
 
 if (require.main !== module && process.send !== undefined && process.env.MORCH_PARENT_WATCH === '1') answerParent();
@@ -33,7 +35,7 @@ function answerParent() {
   const acts = {
     /**
      * Since it was asked last. Times in ms; how much later than it should a timer fires, collections of garbage included;
-     * `turnCpuMax`: the most CPU time that the thread took from one look at the timers to the next, collections apart.
+     * `turnCpuMax`: the most CPU time that the thread took in one turn of the event loop, collections apart.
      */
     loop() {
       const late = (ns) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
@@ -43,7 +45,7 @@ function answerParent() {
         delayMax: late(delay.max),
         collectionMax: collections.longestMs,
         collectionTotal: collections.totalMs,
-        turnCpuMax: turns.longestMs(),
+        turnCpuMax: turns.take()[0]?.ownMs ?? 0,
         busyShare: performance.eventLoopUtilization(before).utilization,
         heapUsedBytes: process.memoryUsage().heapUsed,
       };
@@ -58,13 +60,17 @@ function answerParent() {
       profiler.connect();
       await post(profiler, 'Profiler.enable');
       await post(profiler, 'Profiler.start');
+      // What it took to begin is no turn of the part.
+      await new Promise((resolve) => setTimeout(resolve, 5 * TURN_MS));
+      turns.take();
     },
 
-    /** @param file a .cpuprofile, as browsers and editors show it */
+    /** @param file a .cpuprofile, as browsers and editors show it, with the longest turns beside */
     async stopProfile({ file }) {
+      const longest = turns.look().slice(0, TURNS_TOLD);
       const { profile } = await post(profiler, 'Profiler.stop');
       profiler.disconnect();
-      writeFileSync(file, JSON.stringify(profile));
+      writeFileSync(file, JSON.stringify({ ...profile, turns: longest }));
     },
   };
 
@@ -76,31 +82,48 @@ function answerParent() {
 
 /**
  * A timer that is due at once fires in each turn of the event loop that is long enough to matter: what the thread took on a
- * CPU since it fired last is the turn's, whatever else ran on the machine meanwhile.
+ * CPU since it fired last is the turn's, whatever else ran on the machine meanwhile. Where many timers are due it fires among
+ * them as well, so the loop's own count tells the turns apart. A turn is all that is done between two looks at the timers:
+ * of everything that could be read then, and of whatever was put off to this turn.
  */
 function watchTurns() {
   const file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r');
   const buffer = Buffer.alloc(64);
   const cpuMs = () => Number(buffer.toString('latin1', 0, readSync(file, buffer, 0, 64, 0)).split(' ', 1)[0]) / 1e6;
+  const look = () => ({
+    count: performance.nodeTiming.uvMetricsInfo.loopCount,
+    atMs: performance.now(),
+    atUs: Number(process.hrtime.bigint() / 1_000n),
+    cpuMs: cpuMs(),
+  });
   let turns = [];
   let collections = [];
-  let last = { atMs: performance.now(), cpuMs: cpuMs() };
+  let began = look();
   new PerformanceObserver((list) => {
     for (const { startTime, duration } of list.getEntries()) collections.push({ startTime, duration });
   }).observe({ entryTypes: ['gc'] });
   setInterval(() => {
-    const now = { atMs: performance.now(), cpuMs: cpuMs() };
-    if (now.cpuMs - last.cpuMs > TOLD_MS) turns.push({ from: last.atMs, to: now.atMs, cpuMs: now.cpuMs - last.cpuMs });
-    last = now;
+    if (performance.nodeTiming.uvMetricsInfo.loopCount === began.count) return;
+    const now = look();
+    if (now.cpuMs - began.cpuMs > TOLD_MS) turns.push({ began, ended: now });
+    began = now;
   }, TURN_MS).unref();
+
+  /** A collection is known by the time that it took, in which the thread may have waited for a CPU as it did in all of the turn. */
+  const told = ({ began, ended }) => {
+    const collectionMs = collections
+      .filter(({ startTime }) => startTime >= began.atMs && startTime < ended.atMs)
+      .reduce((sum, { duration }) => sum + duration, 0);
+    const allMs = ended.cpuMs - began.cpuMs;
+    const onCpu = Math.min(1, allMs / (ended.atMs - began.atMs));
+    return { fromUs: began.atUs, toUs: ended.atUs, allMs, collectionMs, ownMs: allMs - collectionMs * onCpu };
+  };
+  const longestFirst = () => turns.map(told).sort((a, b) => b.ownMs - a.ownMs);
   return {
-    longestMs() {
-      const collected = ({ from, to }) =>
-        collections.reduce(
-          (sum, { startTime, duration }) => (startTime >= from && startTime < to ? sum + duration : sum),
-          0,
-        );
-      const longest = turns.reduce((most, turn) => Math.max(most, turn.cpuMs - collected(turn)), 0);
+    /** Those since they were taken last, the longest first: { fromUs, toUs, allMs, collectionMs, ownMs } */
+    look: longestFirst,
+    take() {
+      const longest = longestFirst();
       turns = [];
       collections = [];
       return longest;

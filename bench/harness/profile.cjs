@@ -1,7 +1,7 @@
 'use strict';
 /**
  * Where a .cpuprofile says that the time went: by function and by file alone, by function of the product with all that it
- * calls, and what held up the event loop longest. Idle time is left out, and so is what looks at the part (inside.cjs).
+ * calls, and what the longest turns of the event loop did. Idle time is left out, and so is what looks at the part (inside.cjs).
  *
  *   node bench/harness/profile.cjs FILE.cpuprofile [LINES]
  */
@@ -10,30 +10,28 @@ const path = require('node:path');
 
 const LINES = 20;
 const IDLE = new Set(['(idle)', '(root)']);
-/** Happens within whatever is going on. */
-const WITHIN = new Set(['(garbage collector)', '(program)']);
-const STRETCHES = 3;
-/** Functions of the product that are named for each. */
-const STRETCH_LINES = 6;
+/** Functions that are named for each turn. */
+const TURN_LINES = 8;
 
-/** @returns each sample: how long it stands for, and what was on the stack, the innermost first, the root left out */
-function* samplesOf(file) {
-  const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'));
+/** @returns each sample: when it was taken, how long it stands for, and what was on the stack, the innermost first, the root left out */
+function* samplesOf({ nodes, samples, timeDeltas, startTime }) {
   const byId = new Map(nodes.map((node) => [node.id, { ...node, parent: null }]));
   for (const { id, children = [] } of nodes) for (const child of children) byId.get(child).parent = byId.get(id);
+  let atUs = startTime;
   for (const [at, id] of samples.entries()) {
     const chain = [];
     for (let one = byId.get(id); one.parent !== null; one = one.parent) chain.push(one);
-    yield { chain, us: Math.max(0, timeDeltas[at]) };
+    atUs += timeDeltas[at];
+    yield { chain, atUs, us: Math.max(0, timeDeltas[at]) };
   }
 }
 
 /** @returns { activeMs, totalMs, functions, files, product }: lists of { name, ms, share } with the share of the active time, largest first */
-function summarizeProfile(file) {
+function summarizeProfile(profile) {
   const [functions, files, product] = [new Map(), new Map(), new Map()];
   let totalUs = 0;
   let activeUs = 0;
-  for (const { chain, us } of samplesOf(file)) {
+  for (const { chain, us } of samplesOf(profile)) {
     totalUs += us;
     const [node] = chain;
     if (node === undefined || IDLE.has(node.callFrame.functionName)) continue;
@@ -50,44 +48,26 @@ function summarizeProfile(file) {
   return { activeMs: activeUs / 1e3, totalMs: totalUs / 1e3, ...lists };
 }
 
-/**
- * What ran without a pause and of one kind: immediates, what was read, timers. More than one turn of the event loop only where
- * each was followed by the next at once.
- *
- * @returns the longest: { kind, ms, collectionMs, product }, with the product's functions as above
- */
-function longestStretches(file, count = STRETCHES) {
-  const stretches = [];
-  let present = null;
-  for (const { chain, us } of samplesOf(file)) {
-    const kind = chain.at(-1)?.callFrame.functionName ?? '(root)';
-    if (WITHIN.has(kind)) {
-      if (present !== null) present.us += us;
-      if (present !== null) present.withinUs += us;
-      continue;
+/** @returns of each turn that was written down with the profile: { ownMs, collectionMs, kinds, product }, lists as above */
+function longestTurns(profile) {
+  const { turns = [] } = profile;
+  const samples = turns.length === 0 ? [] : [...samplesOf(profile)];
+  return turns.map(({ fromUs, toUs, ownMs, collectionMs }) => {
+    const [kinds, product] = [new Map(), new Map()];
+    for (const { chain, atUs, us } of samples) {
+      if (atUs < fromUs || atUs > toUs) continue;
+      add(kinds, chain.at(-1)?.callFrame.functionName ?? '(root)', us);
+      for (const name of new Set(chain.filter((one) => fileOf(one) !== '').map(nameOf))) add(product, name, us);
     }
-    if (present?.kind !== kind) {
-      present = { kind, us: 0, withinUs: 0, product: new Map() };
-      if (!IDLE.has(kind)) stretches.push(present);
-    }
-    present.us += us;
-    const own = chain.filter((one) => fileOf(one).startsWith('dist/'));
-    for (const name of new Set(own.map(nameOf))) add(present.product, name, us);
-  }
-  return stretches
-    .sort((a, b) => b.us - a.us)
-    .slice(0, count)
-    .map(({ kind, us, withinUs, product }) => ({
-      kind,
-      ms: us / 1e3,
-      collectionMs: withinUs / 1e3,
-      product: [...product].sort((a, b) => b[1] - a[1]).map(([name, ownUs]) => ({ name, ms: ownUs / 1e3 })),
-    }));
+    const ranked = (sums) => [...sums].sort((a, b) => b[1] - a[1]).map(([name, us]) => ({ name, ms: us / 1e3 }));
+    return { ownMs, collectionMs, kinds: ranked(kinds), product: ranked(product) };
+  });
 }
 
 /** @returns lines of text, so many of each list */
 function showProfile(file, count = LINES) {
-  const { activeMs, totalMs, functions, files, product } = summarizeProfile(file);
+  const profile = JSON.parse(readFileSync(file, 'utf8'));
+  const { activeMs, totalMs, functions, files, product } = summarizeProfile(profile);
   const list = (rows) =>
     rows
       .slice(0, count)
@@ -100,10 +80,10 @@ function showProfile(file, count = LINES) {
     ...list(files),
     '   functions of the product, with all that they call:',
     ...list(product),
-    '   longest stretches without a pause:',
-    ...longestStretches(file).flatMap((one) => [
-      `    ${one.ms.toFixed(0).padStart(7)} ms  ${one.kind}, ${one.collectionMs.toFixed(0)} ms of it garbage collection and the like`,
-      ...one.product.slice(0, STRETCH_LINES).map(({ name, ms }) => `      ${ms.toFixed(0).padStart(7)} ms  ${name}`),
+    '   longest turns of the event loop:',
+    ...longestTurns(profile).flatMap(({ ownMs, collectionMs, kinds, product: within }) => [
+      `    ${ownMs.toFixed(0).padStart(7)} ms of CPU, and ${collectionMs.toFixed(0)} ms of garbage collection; ${kinds.map(({ name, ms }) => `${name} ${ms.toFixed(0)}`).join(', ')}`,
+      ...within.slice(0, TURN_LINES).map(({ name, ms }) => `      ${ms.toFixed(0).padStart(7)} ms  ${name}`),
     ]),
   ];
 }
@@ -127,7 +107,7 @@ function nameOf(node) {
   return `${functionName === '' ? '(anonymous)' : functionName}${file === '' ? '' : ` ${file}:${lineNumber + 1}`}`;
 }
 
-module.exports = { longestStretches, showProfile, summarizeProfile };
+module.exports = { showProfile };
 
 if (require.main === module) {
   const [file, lines = LINES] = process.argv.slice(2);

@@ -53,6 +53,8 @@ export class BlackBox {
   readonly #usage = new UsageLog();
   /** By `generationKey`, oldest first. */
   readonly #entries = new Map<string, Entry>();
+  /** The same by instance. */
+  readonly #ofInstance = new Map<string, Set<Entry>>();
   #lastN = 0;
   #noted = new Map<string, Noted>();
   #writing: Promise<void> | null = null;
@@ -70,7 +72,7 @@ export class BlackBox {
     const blackBox = new BlackBox(store, state, journal, log);
     for await (const [, value] of store.range(prefixes.blackBoxOrder)) {
       const entry = value as Entry;
-      blackBox.#entries.set(generationKey(entry), entry);
+      blackBox.#enter(entry);
       blackBox.#lastN = entry.n;
     }
     // While the agents are asked what runs, a workload that is not known may be by and by.
@@ -172,14 +174,15 @@ export class BlackBox {
     let heard: readonly HeardUsage[] = [];
     let samples: ReturnType<typeof samplesIn> = new Map();
     while (this.#noted.size > 0) {
-      for (const [key, { id, record, usage }] of [...this.#noted].slice(0, WRITTEN_AT_ONCE)) {
+      let left = WRITTEN_AT_ONCE;
+      for (const [key, { id, record, usage }] of this.#noted) {
+        if (left-- === 0) break;
         this.#noted.delete(key);
         // Those of one node were noted together.
         if (heard !== usage) samples = samplesIn(usage);
         heard = usage;
         this.#put(id, { ...record, usage: samples.get(`${record.instance}/${id.generation}`) ?? [] });
       }
-      this.#prune();
       await this.journal.commit();
     }
   }
@@ -191,28 +194,33 @@ export class BlackBox {
     if (before !== undefined) this.#remove(before);
     this.#lastN += 1;
     const entry = { ...id, n: this.#lastN };
-    this.#entries.set(generationKey(id), entry);
+    this.#enter(entry);
+    this.#prune(entry);
     this.state.put(keys.blackBoxOrder(entry.n), entry);
     this.state.put(keys.blackBox(id), record);
   }
 
+  #enter(entry: Entry): void {
+    this.#entries.set(generationKey(entry), entry);
+    const key = instanceKey(entry);
+    const others = this.#ofInstance.get(key);
+    if (others === undefined) this.#ofInstance.set(key, new Set([entry]));
+    else others.add(entry);
+  }
+
   /** The oldest go: of an instance with too many, and of all. */
-  #prune(): void {
-    const perInstance = new Map<string, number>();
-    let kept = 0;
-    for (const entry of [...this.#entries.values()].reverse()) {
-      const count = perInstance.get(instanceKey(entry)) ?? 0;
-      if (count >= KEPT_PER_INSTANCE || kept >= KEPT_IN_ALL) {
-        this.#remove(entry);
-        continue;
-      }
-      perInstance.set(instanceKey(entry), count + 1);
-      kept += 1;
-    }
+  #prune(latest: Entry): void {
+    const [oldestOfIts] = this.#ofInstance.get(instanceKey(latest))!;
+    if (this.#ofInstance.get(instanceKey(latest))!.size > KEPT_PER_INSTANCE) this.#remove(oldestOfIts!);
+    const [oldest] = this.#entries.values();
+    if (this.#entries.size > KEPT_IN_ALL) this.#remove(oldest!);
   }
 
   #remove(entry: Entry): void {
     this.#entries.delete(generationKey(entry));
+    const others = this.#ofInstance.get(instanceKey(entry));
+    others?.delete(entry);
+    if (others?.size === 0) this.#ofInstance.delete(instanceKey(entry));
     this.state.delete(keys.blackBoxOrder(entry.n));
     this.state.delete(keys.blackBox(entry));
   }
@@ -221,9 +229,9 @@ export class BlackBox {
 
   /** @param slot of this instance only */
   has(uid: string, slot: string): boolean {
-    return [...this.#entries.values(), ...[...this.#noted.values()].map(({ id }) => id)].some(
-      (id) => id.uid === uid && id.slot === slot,
-    );
+    if (this.#ofInstance.has(instanceKey({ uid, slot }))) return true;
+    for (const { id } of this.#noted.values()) if (id.uid === uid && id.slot === slot) return true;
+    return false;
   }
 
   /**

@@ -27,7 +27,7 @@ export class NodeTable {
   instances = new Float64Array(32);
   /** Steps of 10 points; see placement.ts. */
   cpuStep = new Float64Array(32);
-  /** Place of its id among all, from 0. */
+  /** Place of its id among all, from 0: as `rankAll` found it. */
   rank = new Float64Array(32);
   /** Rises with whatever may let something fit that did not. */
   roomVersion = 0;
@@ -45,6 +45,8 @@ export class NodeTable {
   readonly #closed: (string | null)[] = [];
   readonly #described: Pick<Offer, 'labels' | 'features'>[] = [];
   readonly #sorted: string[] = [];
+  /** From this place on there are others than were ranked. */
+  #unrankedFrom = Number.POSITIVE_INFINITY;
 
   get size(): number {
     return this.#rows.size;
@@ -93,7 +95,7 @@ export class NodeTable {
     this.#free.push(row);
     const at = this.#placeOf(id);
     this.#sorted.splice(at, 1);
-    this.#rankFrom(at);
+    this.#unrankedFrom = Math.min(this.#unrankedFrom, at);
     this.describedVersion += 1;
     this.reasonVersion += 1;
   }
@@ -107,6 +109,12 @@ export class NodeTable {
     this.#stepOf(row);
     this.reasonVersion += 1;
     this.#noteChange(~row);
+  }
+
+  /** For whoever compares ranks, after another `describedVersion`: thousands of nodes come at once, and go. */
+  rankAll(): void {
+    for (let i = this.#unrankedFrom; i < this.#sorted.length; i++) this.rank[this.#rows.get(this.#sorted[i]!)!] = i;
+    this.#unrankedFrom = Number.POSITIVE_INFINITY;
   }
 
   #noteChange(change: number): void {
@@ -144,7 +152,7 @@ export class NodeTable {
     this.#rows.set(id, row);
     const at = this.#placeOf(id);
     this.#sorted.splice(at, 0, id);
-    this.#rankFrom(at);
+    this.#unrankedFrom = Math.min(this.#unrankedFrom, at);
     return row;
   }
 
@@ -157,10 +165,6 @@ export class NodeTable {
       else high = middle;
     }
     return low;
-  }
-
-  #rankFrom(at: number): void {
-    for (let i = at; i < this.#sorted.length; i++) this.rank[this.#rows.get(this.#sorted[i]!)!] = i;
   }
 
   #grow(row: number): void {

@@ -94,6 +94,7 @@ export class PlacementOrder {
       this.#places = new Int32Array(rows);
       this.#heap = new Int32Array(rows);
     }
+    table.rankAll();
     this.#eligible = new Uint32Array(table.open.length).fill(~0);
     table.labels.narrow(this.#eligible, asked.rules.constraints);
     table.features.narrow(

@@ -2,7 +2,8 @@
  * All that the store holds as one number: the sum of the checks of its records, kept up to date from write to write.
  * Every batch carries it, so that a store which has lost, changed or brought back anything is found out, however that
  * came about. For the sum, the check of each record must be known when it is replaced; they are kept in a hash table of
- * 12 bytes an entry instead of a Map of strings, which takes ten times that.
+ * 12 bytes an entry instead of a Map of strings, which takes ten times that. It is many small ones, so that none takes long
+ * to grow.
  *
  * A key is known by 64 bits of hash under a random seed. With a million keys the chance that two are mistaken for one,
  * and a sound store for a damaged one at its next opening, is 1 in 30 million.
@@ -13,7 +14,9 @@ import { randomInt } from 'node:crypto';
 const MODULUS = 2 ** 48;
 /** Numbers in one. */
 const SLOT = 3;
-const LEAST_SLOTS = 1_024;
+const LEAST_SLOTS = 16;
+/** Tables, a power of two. */
+const TABLES = 256;
 /** Of the slots in use, at most; beyond, probing becomes long. */
 const FILLED = 0.6;
 const ABSENT = -1;
@@ -37,10 +40,7 @@ export function addCheck(digest: Digest, check: number, sign: 1 | -1 = 1): void 
 
 export class Fingerprints {
   readonly #digest = emptyDigest();
-  /** Of each slot the two halves of a key's hash, both 0 where it is free, and the check of the key's record. */
-  #table: Uint32Array;
-  /** Of slots, a power of two, less one. */
-  #mask: number;
+  readonly #tables: Table[];
   readonly #seedHigh = randomInt(2 ** 32);
   readonly #seedLow = randomInt(2 ** 32);
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
@@ -48,10 +48,7 @@ export class Fingerprints {
 
   /** @param expected so many records at least; more find room, too */
   constructor(expected = 0) {
-    let slots = LEAST_SLOTS;
-    while (expected > FILLED * (slots - 1)) slots *= 2;
-    this.#mask = slots - 1;
-    this.#table = new Uint32Array(SLOT * slots);
+    this.#tables = Array.from({ length: TABLES }, () => new Table(expected / TABLES));
   }
 
   get digest(): Digest {
@@ -99,58 +96,81 @@ export class Fingerprints {
 
   /** @returns the check before, or ABSENT */
   #set(high: number, low: number, check: number): number {
-    const table = this.#table;
+    const former = this.#tables[high & (TABLES - 1)]!.set(high, low, check);
+    if (former !== ABSENT) addCheck(this.#digest, former, -1);
+    if (check !== ABSENT) addCheck(this.#digest, check);
+    return former;
+  }
+}
+
+class Table {
+  /** Of each slot the two halves of a key's hash, both 0 where it is free, and the check of the key's record. */
+  #slots: Uint32Array;
+  /** Of slots, a power of two, less one. */
+  #mask: number;
+  #count = 0;
+
+  constructor(expected: number) {
+    let slots = LEAST_SLOTS;
+    while (expected > FILLED * (slots - 1)) slots *= 2;
+    this.#mask = slots - 1;
+    this.#slots = new Uint32Array(SLOT * slots);
+  }
+
+  /** @returns the check before, or ABSENT */
+  set(high: number, low: number, check: number): number {
+    const slots = this.#slots;
     const at = this.#find(high, low);
-    const isFree = table[at] === 0 && table[at + 1] === 0;
-    const former = isFree ? ABSENT : table[at + 2]!;
-    if (!isFree) addCheck(this.#digest, former, -1);
+    const isFree = slots[at] === 0 && slots[at + 1] === 0;
+    const former = isFree ? ABSENT : slots[at + 2]!;
     if (check === ABSENT) {
       if (!isFree) this.#free(at);
       return former;
     }
-    addCheck(this.#digest, check);
-    table[at] = high;
-    table[at + 1] = low;
-    table[at + 2] = check;
-    if (this.#digest.count > FILLED * this.#mask) this.#grow();
+    slots[at] = high;
+    slots[at + 1] = low;
+    slots[at + 2] = check;
+    if (isFree) this.#count += 1;
+    if (this.#count > FILLED * this.#mask) this.#grow();
     return former;
   }
 
-  /** @returns where in the table the key is, or the free slot where it belongs */
+  /** @returns where the key is, or the free slot where it belongs */
   #find(high: number, low: number): number {
-    const table = this.#table;
+    const slots = this.#slots;
     let slot = low & this.#mask;
     for (;;) {
       const at = SLOT * slot;
-      if (table[at] === high && table[at + 1] === low) return at;
-      if (table[at] === 0 && table[at + 1] === 0) return at;
+      if (slots[at] === high && slots[at + 1] === low) return at;
+      if (slots[at] === 0 && slots[at + 1] === 0) return at;
       slot = (slot + 1) & this.#mask;
     }
   }
 
   /** Moves up those behind it that could not have the slot, so that no search ends before them (Knuth 6.4, R). */
   #free(at: number): void {
-    const table = this.#table;
+    const slots = this.#slots;
     let hole = at / SLOT;
     for (let next = hole; ; ) {
       next = (next + 1) & this.#mask;
       const from = SLOT * next;
-      if (table[from] === 0 && table[from + 1] === 0) break;
-      const home = table[from + 1]! & this.#mask;
+      if (slots[from] === 0 && slots[from + 1] === 0) break;
+      const home = slots[from + 1]! & this.#mask;
       if (((next - home) & this.#mask) < ((next - hole) & this.#mask)) continue;
-      table.copyWithin(SLOT * hole, from, from + SLOT);
+      slots.copyWithin(SLOT * hole, from, from + SLOT);
       hole = next;
     }
-    table.fill(0, SLOT * hole, SLOT * (hole + 1));
+    slots.fill(0, SLOT * hole, SLOT * (hole + 1));
+    this.#count -= 1;
   }
 
   #grow(): void {
-    const before = this.#table;
+    const before = this.#slots;
     this.#mask = 2 * this.#mask + 1;
-    this.#table = new Uint32Array(SLOT * (this.#mask + 1));
+    this.#slots = new Uint32Array(SLOT * (this.#mask + 1));
     for (let at = 0; at < before.length; at += SLOT) {
       if (before[at] === 0 && before[at + 1] === 0) continue;
-      this.#table.set(before.subarray(at, at + SLOT), this.#find(before[at]!, before[at + 1]!));
+      this.#slots.set(before.subarray(at, at + SLOT), this.#find(before[at]!, before[at + 1]!));
     }
   }
 }

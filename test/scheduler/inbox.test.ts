@@ -8,7 +8,7 @@ function dawdle(): void {
 }
 
 it('takes at once what comes alone', () => {
-  const inbox = new Inbox();
+  const inbox = new Inbox('common');
   const taken: string[] = [];
   const take = (text: string) => taken.push(text);
   inbox.put(take, 'a');
@@ -16,7 +16,7 @@ it('takes at once what comes alone', () => {
 });
 
 it('leaves to later turns what would take too long, in the order of each sender', async () => {
-  const inbox = new Inbox();
+  const inbox = new Inbox('common');
   const taken: string[] = [];
   const slow = (text: string) => {
     dawdle();
@@ -39,7 +39,7 @@ it('leaves to later turns what would take too long, in the order of each sender'
 });
 
 it('takes at once what waits of one that is about to be asked for something else', () => {
-  const inbox = new Inbox();
+  const inbox = new Inbox('common');
   const taken: string[] = [];
   const slow = (text: string) => {
     dawdle();

@@ -20,6 +20,7 @@ import { EventLog } from './events/feed';
 import { createEventSockets } from './events/webSocket';
 import { startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
+import { messagesOf } from './http/messages';
 import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { SchedulerMetrics } from './metrics';
@@ -124,7 +125,9 @@ export async function runScheduler(input: unknown): Promise<void> {
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
   const sockets = createEventSockets({ events, guard, audit, log });
   const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, metrics, log });
-  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, connections, tls });
+  const messages = messagesOf(app);
+  const { upgrade } = sockets;
+  const server = await startHttpServer({ host, port: options.port, app, messages, upgrade, connections, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();

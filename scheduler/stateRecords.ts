@@ -30,7 +30,8 @@ export class StateRecords implements RecordsReader {
   }
 
   take(key: string, text: string, start: number): void {
-    if (isOfState(key)) this.put(key, JSON.parse(text.slice(start)));
+    if (key.startsWith(prefixes.event)) this.history.addText(text.slice(start));
+    else if (isOfState(key)) this.put(key, JSON.parse(text.slice(start)));
   }
 
   private put(key: string, value: unknown): void {

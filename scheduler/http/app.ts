@@ -4,7 +4,6 @@
  * changes something, handler, answer or problem.
  */
 import express from 'express';
-import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
 import { endWhenStalled } from '../../access/connections';
 import { parseInput, problemOf } from '../../contract/errors';
@@ -133,6 +132,7 @@ function noteTime({ method, path }: Route, res: express.Response, { metrics }: H
 
 /** Method, path and status only: headers may hold secrets. */
 function requestLog({ log }: HttpContext): express.RequestHandler {
+  const { pinoHttp } = require('pino-http') as typeof import('pino-http');
   return pinoHttp({
     logger: log,
     genReqId: requestIdOf,

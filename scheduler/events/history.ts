@@ -1,8 +1,8 @@
 /** Which of the kept events are about which workload: in memory, made anew from the events at each start. */
 import type { MorchEvent } from '../../contract/events';
 
-/** As `State.emit` has it written. What stands before `data` are names and times: no text of a user can look like it. */
-const ABOUT_WORKLOAD = /^\{"seq":(\d{1,15}),[^{}]*"data":\{"uid":"([A-Za-z0-9-]+)"/;
+/** Of an event, as `State.emit` has it written. */
+const BEFORE_UID = ',"data":{"uid":"';
 
 interface Kept {
   readonly uid: string;
@@ -22,13 +22,20 @@ export class WorkloadHistory {
     if (typeof uid === 'string') this.note(seq, this.byUid.get(uid) ?? this.keep(uid));
   }
 
-  /** The same for the JSON of one, of which most need not be parsed for that. */
-  addText(json: string): void {
-    const [, seq, uid] = ABOUT_WORKLOAD.exec(json) ?? [];
-    const kept = uid === undefined ? undefined : this.byUid.get(uid);
-    // What the expression has found is a part of the whole text, which would be kept with it.
-    if (kept === undefined) this.add(JSON.parse(json) as MorchEvent);
-    else this.note(Number(seq), kept);
+  /**
+   * The same for the JSON of one, of which most need not be parsed for that.
+   *
+   * @param start where in the text it begins
+   */
+  addText(seq: number, text: string, start: number): void {
+    // What stands before `data` is of names, times and numbers: the second brace is its own.
+    const at = text.indexOf('{', start + 1) - BEFORE_UID.indexOf('{');
+    const from = at + BEFORE_UID.length;
+    const uid = text.startsWith(BEFORE_UID, at) ? text.slice(from, text.indexOf('"', from)) : '';
+    const kept = this.byUid.get(uid);
+    // A piece of the text would keep all of it, so a uid that is new is read from the value.
+    if (kept === undefined) this.add(JSON.parse(text.slice(start)) as MorchEvent);
+    else this.note(seq, kept);
   }
 
   private keep(uid: string): Kept {

@@ -29,7 +29,7 @@ it('tells of a workload what a look at all kept events would', () => {
             lastSeq += 1;
             kept.push({ seq: lastSeq, uid: one.told });
             if (lastSeq % 2 === 0) history.add(eventOf(lastSeq, one.told));
-            else history.addText(textOf(lastSeq, one.told));
+            else history.addText(lastSeq, `before${textOf(lastSeq, one.told)}`, 'before'.length);
           } else {
             firstSeq = Math.min(firstSeq + one.pruned, lastSeq + 1);
             history.prune(firstSeq);

@@ -12,6 +12,7 @@ import { NodeTokens } from './access/nodeTokens';
 import { provideTokenFiles } from './access/tokenFiles';
 import { TokenService } from './access/tokenService';
 import { Tokens } from './access/tokens';
+import { undici } from './agentClient';
 import { AuditLog } from './audit/log';
 import { AuditTrail } from './audit/trail';
 import { BlackBox } from './blackBox/blackBox';
@@ -36,6 +37,8 @@ import { type OpenedStore, openLevelStore } from './store/open';
 import type { ClusterTls } from './tls/clusterTls';
 import { NodeCertificates } from './tls/nodeCertificates';
 
+/** What commands to agents go by is loaded when those who have waited for the start are answered, and before the first command. */
+const UNDICI_LOADED_AFTER_MS = 500;
 /** How soon at most what an expired token has opened ends. */
 const TOKENS_LOOKED_AT_MS = 1_000;
 
@@ -145,7 +148,10 @@ export async function runScheduler(input: unknown): Promise<void> {
     'scheduler ready',
   );
 
+  const loading = setTimeout(undici, UNDICI_LOADED_AFTER_MS);
+
   await untilSignal();
+  clearTimeout(loading);
   log.info('scheduler stopping; agents and workloads go on');
   clearInterval(ending);
   loop.close();

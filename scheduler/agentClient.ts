@@ -1,5 +1,5 @@
 /** Where agents are, and commands to one over HTTP, over a small pool of connections. */
-import { type buildConnector, Pool } from 'undici';
+import type { buildConnector, Pool } from 'undici';
 import { z } from 'zod';
 import {
   type KeptInstance,
@@ -51,6 +51,9 @@ export function agentUrl(address: AgentAddress, scheme: 'http' | 'ws' = 'http'):
   return `${scheme}${address.tls === undefined ? '' : 's'}://${urlHost(address)}`;
 }
 
+/** It takes a while to load, which a start of the scheduler is not to wait for. */
+export const undici = () => require('undici') as typeof import('undici');
+
 /** For undici. */
 export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
   return connectorOf(tls === undefined ? null : () => tls.connection(), CONNECT_MS);
@@ -59,10 +62,17 @@ export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
 export type BatchAnswer<T> = { ok: true; value: T } | { ok: false; error: MorchError };
 
 export class AgentClient {
-  private readonly pool: Pool;
+  #pool: Pool | null = null;
 
-  constructor(readonly address: AgentAddress) {
-    this.pool = new Pool(agentUrl(address), { connections: 8, connect: connectorFor(address) });
+  constructor(readonly address: AgentAddress) {}
+
+  /** Made with the first command: few of a large fleet's nodes are told anything for hours. */
+  private get pool(): Pool {
+    this.#pool ??= new (undici().Pool)(agentUrl(this.address), {
+      connections: 8,
+      connect: connectorFor(this.address),
+    });
+    return this.#pool;
   }
 
   /** @param commands JSON of a `StartInstance` each. One answer per command, in their order. @throws MorchError NODE_UNREACHABLE when it is not known what came of them */
@@ -161,7 +171,7 @@ export class AgentClient {
   }
 
   async close(): Promise<void> {
-    await this.pool.destroy();
+    await this.#pool?.destroy();
   }
 }
 

@@ -45,6 +45,15 @@ export interface IdempotencyKey {
   bodyHash: string;
 }
 
+/** A workload as it was made. */
+export interface Submitted {
+  id: string;
+  version: number;
+  answer: JsonText<Workload>;
+  /** It was made by an earlier submission with the same key. */
+  replayed: boolean;
+}
+
 /** Where an instance's output may be found: each node that has held one of its generations, oldest first. */
 export interface LogSource {
   instanceId: string;
@@ -82,7 +91,7 @@ export interface SchedulerApi {
   workload(id: string): Workload;
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null };
   /** With a key that was used before: the same answer again (`replayed`), or IDEMPOTENCY_CONFLICT for another body. */
-  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<{ workload: Workload; replayed: boolean }>;
+  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<Submitted>;
   apply(id: string, input: SubmitInput, ifMatch?: number): Promise<{ created: boolean; workload: Workload }>;
   stop(id: string, purge: boolean, ifMatch?: number): Promise<Workload>;
   restart(id: string, ifMatch?: number): Promise<Workload>;

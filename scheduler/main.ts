@@ -12,6 +12,7 @@ import { NodeTokens } from './access/nodeTokens';
 import { provideTokenFiles } from './access/tokenFiles';
 import { TokenService } from './access/tokenService';
 import { Tokens } from './access/tokens';
+import { undici } from './agentClient';
 import { AuditLog } from './audit/log';
 import { AuditTrail } from './audit/trail';
 import { BlackBox } from './blackBox/blackBox';
@@ -20,6 +21,7 @@ import { EventLog } from './events/feed';
 import { createEventSockets } from './events/webSocket';
 import { startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
+import { messagesOf } from './http/messages';
 import { startHttpServer } from './http/server';
 import { Journal } from './journal';
 import { SchedulerMetrics } from './metrics';
@@ -35,6 +37,8 @@ import { type OpenedStore, openLevelStore } from './store/open';
 import type { ClusterTls } from './tls/clusterTls';
 import { NodeCertificates } from './tls/nodeCertificates';
 
+/** What commands to agents go by is loaded when those who have waited for the start are answered, and before the first command. */
+const UNDICI_LOADED_AFTER_MS = 500;
 /** How soon at most what an expired token has opened ends. */
 const TOKENS_LOOKED_AT_MS = 1_000;
 
@@ -124,7 +128,9 @@ export async function runScheduler(input: unknown): Promise<void> {
   if (!auth) log.warn('--no-auth: whoever reaches this port, pages in a browser aside, can run programs on every node');
   const sockets = createEventSockets({ events, guard, audit, log });
   const app = createApp({ api: service, events, guard, tokens: tokenService, trust: tls, audit, metrics, log });
-  const server = await startHttpServer({ host, port: options.port, app, upgrade: sockets.upgrade, connections, tls });
+  const messages = messagesOf(app);
+  const { upgrade } = sockets;
+  const server = await startHttpServer({ host, port: options.port, app, messages, upgrade, connections, tls });
   const ending = setInterval(() => guard.endGone(Date.now()), TOKENS_LOOKED_AT_MS);
   registry.start(loop, journal);
   loop.wake();
@@ -142,7 +148,10 @@ export async function runScheduler(input: unknown): Promise<void> {
     'scheduler ready',
   );
 
+  const loading = setTimeout(undici, UNDICI_LOADED_AFTER_MS);
+
   await untilSignal();
+  clearTimeout(loading);
   log.info('scheduler stopping; agents and workloads go on');
   clearInterval(ending);
   loop.close();

@@ -21,6 +21,7 @@ import type {
   ReadyCheck,
   SchedulerApi,
   SubmitInput,
+  Submitted,
   WorkloadFilter,
   WorkloadPage,
 } from './api';
@@ -51,12 +52,15 @@ import {
   orderedInstances,
   statusOf,
   summaryOf,
+  workloadJson,
   workloadView,
 } from './views';
 
 const METRICS_WITHIN_MS = 2_000;
 const IDEMPOTENCY_KEPT_MS = 24 * 3_600_000;
 const SECRET_USERS_TOLD = 100;
+/** With their workload; beyond them they are listed by themselves. */
+const INSTANCES_TOLD = 1_000;
 /** A list that has to look at many workloads looks at so many at a time as take this. */
 const LIST_TURN_MS = 5;
 
@@ -68,10 +72,7 @@ interface IdempotencyRecord {
 
 export class Service implements SchedulerApi {
   /** Submissions under way by their Idempotency-Key, so that two at once make one workload. */
-  private readonly submitting = new Map<
-    string,
-    { bodyHash: string; result: Promise<{ workload: Workload; replayed: boolean }> }
-  >();
+  private readonly submitting = new Map<string, { bodyHash: string; result: Promise<Submitted> }>();
 
   private readonly drills: Drills;
 
@@ -267,7 +268,8 @@ export class Service implements SchedulerApi {
       ids = lists.workloadIds.after(next.value);
       turnEndsMs = performance.now() + LIST_TURN_MS;
     }
-    const answer = new JsonText<WorkloadPage>(`{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`);
+    const text = `{"workloads":[${lines}],"nextCursor":${JSON.stringify(nextCursor)}}`;
+    const answer = new JsonText<WorkloadPage>(Buffer.from(text));
     if (isOfAll && isOfOneTurn) lists.keepPage(key, answer);
     return answer;
   }
@@ -286,7 +288,7 @@ export class Service implements SchedulerApi {
   }
 
   workload(id: string): Workload {
-    return workloadView(this.state, this.workloadRecord(id), { instances: 1_000 });
+    return this.view(this.workloadRecord(id));
   }
 
   listInstances(id: string, page: Page): { instances: Instance[]; nextCursor: string | null } {
@@ -296,39 +298,35 @@ export class Service implements SchedulerApi {
     return { instances: items.map((instance) => instanceView(this.state, instance)), nextCursor };
   }
 
-  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<{ workload: Workload; replayed: boolean }> {
-    if (idempotency === undefined) return this.create(input).then((workload) => ({ workload, replayed: false }));
+  submit(input: SubmitInput, idempotency?: IdempotencyKey): Promise<Submitted> {
+    if (idempotency === undefined) return this.create(input);
     const key = createHash('sha256').update(idempotency.key).digest('hex');
     const underWay = this.submitting.get(key);
     if (underWay !== undefined) {
       assertSameBody(underWay.bodyHash, idempotency);
-      return underWay.result.then(({ workload }) => ({ workload, replayed: true }));
+      return underWay.result.then((submitted) => ({ ...submitted, replayed: true }));
     }
     const result = this.submitOnce(input, key, idempotency).finally(() => this.submitting.delete(key));
     this.submitting.set(key, { bodyHash: idempotency.bodyHash, result });
     return result;
   }
 
-  private async submitOnce(
-    input: SubmitInput,
-    key: string,
-    idempotency: IdempotencyKey,
-  ): Promise<{ workload: Workload; replayed: boolean }> {
+  private async submitOnce(input: SubmitInput, key: string, idempotency: IdempotencyKey): Promise<Submitted> {
     const known = (await this.store.get(keys.idempotency(key))) as IdempotencyRecord | undefined;
     if (known !== undefined && Date.now() - known.atMs < IDEMPOTENCY_KEPT_MS) {
       assertSameBody(known.bodyHash, idempotency);
-      return { workload: known.workload, replayed: true };
+      const { id, version } = known.workload;
+      return { id, version, answer: new JsonText(JSON.stringify(known.workload)), replayed: true };
     }
-    const workload = await this.create(input, (answer) => {
-      const record: IdempotencyRecord = { bodyHash: idempotency.bodyHash, atMs: Date.now(), workload: answer };
+    return this.create(input, (workload) => {
+      const record: IdempotencyRecord = { bodyHash: idempotency.bodyHash, atMs: Date.now(), workload };
       this.state.put(keys.idempotency(key), record);
       return () => this.state.delete(keys.idempotency(key));
     });
-    return { workload, replayed: false };
   }
 
-  /** @param alsoStore gives what takes it back */
-  private async create(input: SubmitInput, alsoStore?: (answer: Workload) => () => void): Promise<Workload> {
+  /** @param alsoStore is given what is answered, gives what takes it back */
+  private async create(input: SubmitInput, alsoStore?: (answer: Workload) => () => void): Promise<Submitted> {
     this.assertChangeable();
     const id = input.id ?? this.freeId(input);
     const existing = this.state.workloadById(id);
@@ -343,10 +341,11 @@ export class Service implements SchedulerApi {
     if (existing !== undefined) this.applySpec(existing, spec, 'run');
     this.emit('workload.submitted', workload);
     reconcileForAnswer(this.state, workload);
-    const answer = this.view(workload);
-    const unstore = alsoStore?.(answer);
+    const { version } = workload;
+    const answer = workloadJson(this.state, workload, { instances: INSTANCES_TOLD });
+    const unstore = alsoStore?.(this.view(workload));
     await this.commitChange(workload, unstore);
-    return answer;
+    return { id, version, answer, replayed: false };
   }
 
   /**
@@ -652,7 +651,7 @@ export class Service implements SchedulerApi {
   }
 
   private view(workload: WorkloadRecord): Workload {
-    return workloadView(this.state, workload, { instances: 1_000 });
+    return workloadView(this.state, workload, { instances: INSTANCES_TOLD });
   }
 
   private workloadRecord(id: string): WorkloadRecord {

@@ -6,10 +6,10 @@ import type { MorchEvent } from '../contract/events';
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { WorkloadHistory } from './events/history';
 import type { OpenRecovery } from './recoveryLog';
-import { prefixes } from './store/keys';
+import { prefixes, seqOfEvent } from './store/keys';
 import type { RecordsReader } from './store/reading';
 import type { Store } from './store/store';
-import { instanceOf, SharedParts, type StoredInstance } from './storedInstance';
+import { instanceOf, parseStored, SharedParts, type StoredInstance } from './storedInstance';
 
 export class StateRecords implements RecordsReader {
   readonly last = prefixes.instance;
@@ -30,7 +30,9 @@ export class StateRecords implements RecordsReader {
   }
 
   take(key: string, text: string, start: number): void {
-    if (isOfState(key)) this.put(key, JSON.parse(text.slice(start)));
+    if (key.startsWith(prefixes.event)) this.history.addText(seqOfEvent(key), text, start);
+    else if (key.startsWith(prefixes.instance)) this.put(key, parseStored(text.slice(start)));
+    else if (isOfState(key)) this.put(key, JSON.parse(text.slice(start)));
   }
 
   private put(key: string, value: unknown): void {

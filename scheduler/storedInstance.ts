@@ -39,8 +39,10 @@ export class SharedParts {
 
   node(id: string): string {
     const known = this.nodes.get(id);
-    if (known === undefined) this.nodes.set(id, id);
-    return known ?? id;
+    if (known !== undefined) return known;
+    const own = ownText(id);
+    this.nodes.set(own, own);
+    return own;
   }
 
   placements(generation: number, node: string): InstanceRecord['placements'] {
@@ -66,6 +68,35 @@ export function storedInstance(instance: InstanceRecord): StoredInstance {
   return stored as StoredInstance;
 }
 
+/** An instance that runs as most do, in the order in which its fields are written. */
+const RUNNING =
+  /^\{"generation":(\d{1,15}),"run":(\d{1,15}),"rev":(\d{1,15}),"revision":(\d{1,15}),"status":"running","node":"([a-z0-9-]+)","pid":(\d{1,15}),"shimPid":(\d{1,15}),"startedAt":"([0-9TZ:.-]{24})","attempts":(\d{1,15})(?:,"reserved":\{"cpuMillis":(\d{1,15}),"memoryBytes":(\d{1,15})\})?\}$/;
+
+/** `JSON.parse`, at half its cost for most records. */
+export function parseStored(json: string): StoredInstance {
+  const match = RUNNING.exec(json);
+  if (match === null) return JSON.parse(json) as StoredInstance;
+  const [, generation, run, rev, revision, node, pid, shimPid, startedAt, attempts, cpuMillis, memoryBytes] = match;
+  return {
+    generation: Number(generation),
+    run: Number(run),
+    rev: Number(rev),
+    revision: Number(revision),
+    status: 'running',
+    node: node!,
+    pid: Number(pid),
+    shimPid: Number(shimPid),
+    startedAt: ownText(startedAt!),
+    attempts: Number(attempts),
+    reserved: memoryBytes === undefined ? NOTHING : { cpuMillis: Number(cpuMillis), memoryBytes: Number(memoryBytes) },
+  };
+}
+
+/** A piece of a long text keeps all of that in memory, and V8 makes no copy of it but from texts put together. */
+function ownText(piece: string): string {
+  return ` ${piece}`.slice(1);
+}
+
 /**
  * @param key     of the record
  * @param shared what many of them have alike
@@ -80,7 +111,7 @@ export function instanceOf(
   const at = key.indexOf('/', prefixes.instance.length);
   const uid = workload?.uid ?? key.slice(prefixes.instance.length, at);
   const slot = key.slice(at + 1);
-  const { generation = 0, exit = null, reserved } = stored;
+  const { generation = 0, exit = null, reserved = NOTHING } = stored;
   if (exit !== null) exit.oomKilled ??= false;
   const node = stored.node == null ? null : shared.node(stored.node);
   return {
@@ -102,7 +133,7 @@ export function instanceOf(
     startedAt: stored.startedAt ?? null,
     exit,
     attempts: stored.attempts ?? 0,
-    reserved: reserved === undefined ? NOTHING : sharedAmounts(reserved, workload?.spec.resources),
+    reserved: sharedAmounts(reserved, workload?.spec.resources),
     replacing: stored.replacing ?? null,
     surplus: stored.surplus ?? false,
     retryAtMs: stored.retryAtMs ?? 0,

@@ -2,9 +2,10 @@
 import type { Health, HealthSummary } from '../contract/health';
 import type { Amounts, Node, NodeDetail } from '../contract/node';
 import { mayHoldProcess, type NodeStatus, type WorkloadStatus } from '../contract/states';
-import type { Instance, Workload } from '../contract/workload';
+import type { Instance, Workload, WorkloadSpec } from '../contract/workload';
 import { type InstanceRecord, labelsOf, type NodeRecord, type WorkloadRecord } from './core/model';
 import { type StatusCounts, workloadStatusOf } from './core/workloadStatus';
+import { JsonText } from './jsonText';
 import { slotKey } from './pages';
 import { closedReason } from './placer';
 import type { State } from './state';
@@ -64,14 +65,27 @@ export function statusOf(state: State, workload: WorkloadRecord): WorkloadStatus
   return workloadStatusOf(workload.goal, countsToBe(state, workload), workload.spec.replicas).status;
 }
 
+/** What of a workload is not in its spec. */
+type Standing = Omit<Workload, keyof WorkloadSpec>;
+
 /** @param show how many instances to list; none when left out */
 export function workloadView(state: State, workload: WorkloadRecord, show?: { instances: number }): Workload {
+  return { ...workload.spec, ...standingOf(state, workload, show) };
+}
+
+/** The same as JSON: an object put together from two parts is slow to make, and slow to write. */
+export function workloadJson(state: State, workload: WorkloadRecord, show?: { instances: number }): JsonText<Workload> {
+  const spec = JSON.stringify(workload.spec);
+  const standing = JSON.stringify(standingOf(state, workload, show));
+  return new JsonText(`${spec.slice(0, -1)},${standing.slice(1)}`);
+}
+
+function standingOf(state: State, workload: WorkloadRecord, show?: { instances: number }): Standing {
   const counts = countsToBe(state, workload);
   const { status, reason } = workloadStatusOf(workload.goal, counts, workload.spec.replicas);
   const instances = state.instancesOf(workload);
   const only: InstanceRecord | undefined = instances.size === 1 ? instances.values().next().value : undefined;
-  const view: Workload = {
-    ...workload.spec,
+  const view: Standing = {
     uid: workload.uid,
     status,
     statusReason: only?.statusReason ?? reason,

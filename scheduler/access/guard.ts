@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { refusalOfBrowser } from '../../access/browser';
 import type { Connections } from '../../access/connections';
 import { RatesOfStrangers, RequestRate } from '../../access/requestRate';
-import { bearerOf } from '../../access/tokenText';
+import { bearerOf, parseToken } from '../../access/tokenText';
 import { type Access, ROLES, type Role, type TokenRole } from '../../contract/access';
 import { MorchError } from '../../contract/errors';
 import { SCHEDULER_ROUTES } from '../../contract/routes';
@@ -123,11 +123,12 @@ export class Guard {
     const text = bearerOf(headers);
     const certified = this.options.certificates.nodeOf(socket);
     if (text === undefined) return certified === undefined ? STRANGER : nodeCaller(certified);
-    const node = this.options.nodeTokens.nodeOf(text);
+    const parts = parseToken(text);
+    const node = this.options.nodeTokens.nodeOf(text, parts);
     if (node !== undefined && certified !== undefined && node !== certified)
       throw new MorchError('FORBIDDEN', `The certificate is of node ${certified}, the token of node ${node}.`);
     if (node !== undefined) return nodeCaller(node);
-    const { id, name, role } = this.options.tokens.verify(text, Date.now());
+    const { id, name, role } = this.options.tokens.verify(text, Date.now(), parts);
     return { kind: 'token', role, name, id };
   }
 }

@@ -30,9 +30,12 @@ export class NodeTokens {
     return this.texts.get(nodeId);
   }
 
-  /** @returns the node whose agent has that token */
-  nodeOf(text: string): string | undefined {
-    const nodeId = this.nodes.get(parseToken(text)?.id ?? '');
+  /**
+   * @param parts of the text, null when it is no token
+   * @returns the node whose agent has that token
+   */
+  nodeOf(text: string, parts = parseToken(text)): string | undefined {
+    const nodeId = this.nodes.get(parts?.id ?? '');
     const known = nodeId === undefined ? undefined : this.texts.get(nodeId);
     return known !== undefined && isSameText(known, text) ? nodeId : undefined;
   }

@@ -69,11 +69,11 @@ export class Tokens {
   }
 
   /**
+   * @param parts of the text, null when it is no token
    * @returns the token whose text it is
    * @throws MorchError UNAUTHENTICATED; only to who knows the secret does it tell more than that
    */
-  verify(text: string, nowMs: number): TokenRecord {
-    const parts = parseToken(text);
+  verify(text: string, nowMs: number, parts = parseToken(text)): TokenRecord {
     const record = parts === null ? undefined : this.records.get(parts.id);
     if (
       parts === null ||

@@ -1,29 +1,60 @@
 /** Which of the kept events are about which workload: in memory, made anew from the events at each start. */
 import type { MorchEvent } from '../../contract/events';
 
+/** Of an event, as `State.emit` has it written. */
+const BEFORE_UID = ',"data":{"uid":"';
+
+interface Kept {
+  readonly uid: string;
+  /** Ascending; half of them at most, the first ones, have been pruned. */
+  readonly seqs: number[];
+}
+
 export class WorkloadHistory {
-  /** Seqs by uid, ascending; half of them at most, the first ones, have been pruned. */
-  private readonly seqs = new Map<string, number[]>();
+  private readonly byUid = new Map<string, Kept>();
   /** Those of all, in the order of their seqs; the first `gone` have been pruned. */
-  private told: { seq: number; uid: string }[] = [];
+  private told: { seq: number; of: Kept }[] = [];
   private gone = 0;
   private firstSeq = 1;
 
   /** In the order of their seqs; those that are about no workload are left out. */
   add({ seq, data: { uid } }: Pick<MorchEvent, 'seq' | 'data'>): void {
-    if (typeof uid !== 'string') return;
-    const known = this.seqs.get(uid);
-    if (known === undefined) this.seqs.set(uid, [seq]);
-    else known.push(seq);
-    this.told.push({ seq, uid });
+    if (typeof uid === 'string') this.note(seq, this.byUid.get(uid) ?? this.keep(uid));
+  }
+
+  /**
+   * The same for the JSON of one, of which most need not be parsed for that.
+   *
+   * @param start where in the text it begins
+   */
+  addText(seq: number, text: string, start: number): void {
+    // What stands before `data` is of names, times and numbers: the second brace is its own.
+    const at = text.indexOf('{', start + 1) - BEFORE_UID.indexOf('{');
+    const from = at + BEFORE_UID.length;
+    const uid = text.startsWith(BEFORE_UID, at) ? text.slice(from, text.indexOf('"', from)) : '';
+    const kept = this.byUid.get(uid);
+    // A piece of the text would keep all of it, so a uid that is new is read from the value.
+    if (kept === undefined) this.add(JSON.parse(text.slice(start)) as MorchEvent);
+    else this.note(seq, kept);
+  }
+
+  private keep(uid: string): Kept {
+    const kept: Kept = { uid, seqs: [] };
+    this.byUid.set(uid, kept);
+    return kept;
+  }
+
+  private note(seq: number, of: Kept): void {
+    of.seqs.push(seq);
+    this.told.push({ seq, of });
   }
 
   /** Events before `firstSeq` are no longer kept. */
   prune(firstSeq: number): void {
     for (; this.gone < this.told.length; this.gone++) {
-      const { seq, uid } = this.told[this.gone]!;
+      const { seq, of } = this.told[this.gone]!;
       if (seq >= firstSeq) break;
-      this.pruneOne(uid, firstSeq);
+      this.pruneOne(of, firstSeq);
     }
     this.firstSeq = Math.max(this.firstSeq, firstSeq);
     // Not every time, because it moves all that are left.
@@ -32,16 +63,14 @@ export class WorkloadHistory {
     this.gone = 0;
   }
 
-  private pruneOne(uid: string, firstSeq: number): void {
-    const known = this.seqs.get(uid);
-    if (known === undefined) return;
-    if (known.at(-1)! < firstSeq) this.seqs.delete(uid);
-    else if (known[known.length >>> 1]! < firstSeq) known.splice(0, placeOf(known, firstSeq));
+  private pruneOne({ uid, seqs }: Kept, firstSeq: number): void {
+    if ((seqs.at(-1) ?? 0) < firstSeq) this.byUid.delete(uid);
+    else if (seqs[seqs.length >>> 1]! < firstSeq) seqs.splice(0, placeOf(seqs, firstSeq));
   }
 
   /** @returns seqs of its events after `seq`, `limit` at most */
   after(uid: string, seq: number, limit: number): number[] {
-    const known = this.seqs.get(uid) ?? [];
+    const known = this.byUid.get(uid)?.seqs ?? [];
     const at = placeOf(known, Math.max(seq + 1, this.firstSeq));
     return known.slice(at, at + limit);
   }

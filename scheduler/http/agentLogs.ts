@@ -1,7 +1,7 @@
 /** Asks agents for the output of their instances. A piece is what one node holds of one instance. */
-import { Agent, request } from 'undici';
+import type { Agent } from 'undici';
 import { DROPPED_BYTES_HEADER } from '../../contract/routes';
-import { type AgentAddress, type AgentTls, agentUrl, connectorFor, credentialsFor } from '../agentClient';
+import { type AgentAddress, type AgentTls, agentUrl, connectorFor, credentialsFor, undici } from '../agentClient';
 import type { LogSource } from '../api';
 
 export interface Piece {
@@ -45,11 +45,15 @@ const ANSWER_MS = 2_500;
 const BODY_MS = 30_000;
 
 /** For all that speak plain HTTP; a connection by TLS is to one node and no other. */
-const plain = new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+let plain: Agent | null = null;
 const byTls = new WeakMap<AgentTls, Agent>();
 
 function dispatcherOf(node: AgentAddress): Agent {
-  if (node.tls === undefined) return plain;
+  const { Agent } = undici();
+  if (node.tls === undefined) {
+    plain ??= new Agent({ connect: { timeout: 2_000 }, headersTimeout: ANSWER_MS });
+    return plain;
+  }
   const known = byTls.get(node.tls) ?? new Agent({ connect: connectorFor(node), headersTimeout: ANSWER_MS });
   byTls.set(node.tls, known);
   return known;
@@ -76,7 +80,7 @@ export async function askForPiece(
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   try {
-    const { statusCode, headers, body } = await request(
+    const { statusCode, headers, body } = await undici().request(
       `${agentUrl(node)}/instances/${encodeURIComponent(instanceId)}/logs?${parameters}`,
       {
         method,

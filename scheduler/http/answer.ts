@@ -14,7 +14,7 @@ type HeaderList = string[];
 const SAME_ALWAYS: HeaderList = Object.entries({ ...SECURITY_HEADERS, 'Cache-Control': 'no-store' }).flat();
 
 export function sendJson(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) {
-  const content = body instanceof JsonText ? body.bytes : JSON.stringify(body);
+  const content = body instanceof JsonText ? body.content : JSON.stringify(body);
   send(res, status, content, 'application/json; charset=utf-8', headers);
 }
 

@@ -4,7 +4,6 @@
  * changes something, handler, answer or problem.
  */
 import express from 'express';
-import { pinoHttp } from 'pino-http';
 import { z } from 'zod';
 import { endWhenStalled } from '../../access/connections';
 import { parseInput, problemOf } from '../../contract/errors';
@@ -50,7 +49,7 @@ const noParameters = z.strictObject({});
 type AnyHandler = (
   input: unknown,
   context: HttpContext,
-) => Promise<{ status: number; body: unknown; headers?: Record<string, string> } | undefined>;
+) => Promise<{ status: number; body: unknown; headers?: Record<string, string>; made?: { id: string } } | undefined>;
 
 export function createApp(context: HttpContext): express.Express {
   const app = express();
@@ -58,15 +57,12 @@ export function createApp(context: HttpContext): express.Express {
   app.disable('etag');
   app.set('query parser', 'simple');
   if (context.log.isLevelEnabled('debug')) app.use(requestLog(context));
-  app.use((req, res, next) => {
-    endWhenStalled(res);
-    context.guard.admit(req);
-    next();
-  });
   /** Of paths without an id: found at once, where Express tries one pattern after another. */
   const exact = new Map<string, express.RequestHandler>();
   app.use((req, res, next) => {
-    const found = exact.get(`${req.method} ${req.path}`);
+    endWhenStalled(res);
+    context.guard.admit(req);
+    const found = exact.get(`${req.method} ${pathOf(req.url)}`);
     if (found === undefined) next();
     else return found(req, res, next);
   });
@@ -83,6 +79,11 @@ export function createApp(context: HttpContext): express.Express {
   app.use(notFound);
   app.use(problems(context));
   return app;
+}
+
+function pathOf(url: string): string {
+  const end = url.indexOf('?');
+  return end === -1 ? url : url.slice(0, end);
 }
 
 const verbs = { GET: 'get', POST: 'post', PUT: 'put', DELETE: 'delete' } as const;
@@ -112,7 +113,7 @@ function serve(route: Route, handler: AnyHandler, context: HttpContext): express
       end?.({ status, code });
       throw error;
     }
-    end?.({ status: answer?.status ?? res.statusCode, what: madeBy(answer?.body) });
+    end?.({ status: answer?.status ?? res.statusCode, what: madeBy(answer?.made ?? answer?.body) });
     if (answer === undefined) return;
     if (answer.body === null) sendNothing(res, answer.status, answer.headers);
     else sendJson(res, answer.status, answer.body, answer.headers);
@@ -128,11 +129,12 @@ function endWithToken(caller: Caller, res: express.Response, { guard }: HttpCont
 
 function noteTime({ method, path }: Route, res: express.Response, { metrics }: HttpContext): void {
   const startedMs = performance.now();
-  res.once('finish', () => metrics.answered(method, path, res.statusCode, performance.now() - startedMs));
+  res.on('finish', () => metrics.answered(method, path, res.statusCode, performance.now() - startedMs));
 }
 
 /** Method, path and status only: headers may hold secrets. */
 function requestLog({ log }: HttpContext): express.RequestHandler {
+  const { pinoHttp } = require('pino-http') as typeof import('pino-http');
   return pinoHttp({
     logger: log,
     genReqId: requestIdOf,

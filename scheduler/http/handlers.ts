@@ -55,6 +55,8 @@ type Reply<A> = {
     status: S;
     body: A[S] extends z.ZodType ? z.output<A[S]> | JsonText<z.output<A[S]>> : null;
     headers?: Record<string, string>;
+    /** For the audit log, where the body is text. */
+    made?: { id: string };
   };
 }[keyof A & number];
 

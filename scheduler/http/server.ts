@@ -6,6 +6,7 @@ import { SECURITY_HEADERS } from '../../access/browser';
 import { type Connections, REQUEST_LIMITS, refusalOfParser } from '../../access/connections';
 import { headersOfStatus, MorchError, problemOf } from '../../contract/errors';
 import { HANDSHAKE_MS } from '../../pki/settings';
+import type { Messages } from './messages';
 
 export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
@@ -14,6 +15,8 @@ export interface HttpServerOptions {
   /** 0: any free one. */
   port: number;
   app: RequestListener;
+  /** What `app` is given; without: node:http's own. */
+  messages?: Messages;
   upgrade: UpgradeListener;
   connections: Pick<Connections, 'watch'>;
   /** Without: plain HTTP. */
@@ -42,8 +45,9 @@ const LIMITS = {
 
 /** @throws Error that names `--port` or `--host` when the address cannot be had */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { host, port, app, upgrade, connections, tls } = options;
-  const server = tls == null ? createServer(LIMITS) : createTlsServer({ ...LIMITS, ...tls.serverOptions });
+  const { host, port, app, messages, upgrade, connections, tls } = options;
+  const settings = { ...LIMITS, ...messages };
+  const server = tls == null ? createServer(settings) : createTlsServer({ ...settings, ...tls.serverOptions });
   if (server instanceof TlsServer) tls?.serve(server);
   connections.watch(server);
   server.on('request', app);

@@ -24,8 +24,9 @@ export const workloadHandlers: HandlersOf<
   },
 
   'POST /workloads': async ({ body, rawBody, req }, { api }) => {
-    const { workload } = await api.submit(body, idempotencyOf(req, rawBody));
-    return { status: 201, body: workload, headers: { ...tagged(workload), ...located(workload) } };
+    const submitted = await api.submit(body, idempotencyOf(req, rawBody));
+    const headers = { ...tagged(submitted), ...located(submitted) };
+    return { status: 201, body: submitted.answer, made: submitted, headers };
   },
 
   'GET /workloads/:id': ({ id }, { api }) => {
@@ -72,8 +73,8 @@ export const workloadHandlers: HandlersOf<
   'GET /workloads/:id/history': async ({ id, query }, { api }) => ({ status: 200, body: await api.history(id, query) }),
 };
 
-const tagged = (workload: Workload) => ({ ETag: etagOf(workload) });
-const located = (workload: Workload) => ({ Location: `/workloads/${workload.id}` });
+const tagged = (workload: Pick<Workload, 'version'>) => ({ ETag: etagOf(workload) });
+const located = (workload: Pick<Workload, 'id'>) => ({ Location: `/workloads/${workload.id}` });
 const numberOf = (ifMatch: number | 'any' | undefined) => (ifMatch === 'any' ? undefined : ifMatch);
 
 function labelOf(text: string | undefined): { key: string; value: string } | undefined {

@@ -43,6 +43,10 @@ export class Fingerprints {
   readonly #tables: Table[];
   readonly #seedHigh = randomInt(2 ** 32);
   readonly #seedLow = randomInt(2 ** 32);
+  /** Of the key seen last, up to its last `/`, and the halves of the hash there: keys in their order have it alike. */
+  #prefix = '';
+  #prefixHigh = this.#seedHigh;
+  #prefixLow = this.#seedLow;
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
   #undo: number[] | null = null;
 
@@ -79,9 +83,16 @@ export class Fingerprints {
   }
 
   #change(key: string, check: number): void {
-    let high = this.#seedHigh;
-    let low = this.#seedLow;
-    for (let i = 0; i < key.length; i++) {
+    const end = key.lastIndexOf('/') + 1;
+    const isKnown = end === this.#prefix.length && key.startsWith(this.#prefix);
+    let high = isKnown ? this.#prefixHigh : this.#seedHigh;
+    let low = isKnown ? this.#prefixLow : this.#seedLow;
+    for (let i = isKnown ? end : 0; i < key.length; i++) {
+      if (i === end) {
+        this.#prefix = key.slice(0, end);
+        this.#prefixHigh = high;
+        this.#prefixLow = low;
+      }
       const unit = key.charCodeAt(i);
       high = Math.imul(high ^ unit, 0x85ebca6b);
       high ^= high >>> 13;

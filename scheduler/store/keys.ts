@@ -47,6 +47,10 @@ export const prefixes = {
   batch: '!journal/',
 };
 
+export function seqOfEvent(key: string): number {
+  return Number(key.slice(prefixes.event.length));
+}
+
 /** Keys before it are the store's own, and not seen through its interface; all others begin with a letter. */
 export const FIRST_KEY = '"';
 

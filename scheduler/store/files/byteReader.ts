@@ -24,7 +24,10 @@ export class ByteReader {
   }
 
   byte(): number {
-    return this.bytes(1)[0]!;
+    if (this.#at === this.#bytes.length) throw new MalformedError('1 bytes are said to follow where 0 are left');
+    const byte = this.#bytes[this.#at]!;
+    this.#at += 1;
+    return byte;
   }
 
   /** Seven bits a byte, the least first; at most 2^53. */

@@ -3,6 +3,12 @@ import fc from 'fast-check';
 import { WorkloadHistory } from '../../../scheduler/events/history';
 
 const eventOf = (seq: number, uid: string | null) => ({ seq, data: uid === null ? {} : { uid } });
+/** As it stands in the store; of some the uid stands elsewhere. */
+const textOf = (seq: number, uid: string | null) => {
+  const reason = '"data":{"uid":"a"}';
+  const data = uid === null ? { reason } : seq % 3 === 0 ? { reason, uid } : { uid, reason };
+  return JSON.stringify({ seq, at: '2026-01-01T00:00:00.000Z', type: 'instance.started', workload: 'web', data });
+};
 
 it('tells of a workload what a look at all kept events would', () => {
   const act = fc.oneof(
@@ -22,7 +28,8 @@ it('tells of a workload what a look at all kept events would', () => {
           if ('told' in one) {
             lastSeq += 1;
             kept.push({ seq: lastSeq, uid: one.told });
-            history.add(eventOf(lastSeq, one.told));
+            if (lastSeq % 2 === 0) history.add(eventOf(lastSeq, one.told));
+            else history.addText(lastSeq, `before${textOf(lastSeq, one.told)}`, 'before'.length);
           } else {
             firstSeq = Math.min(firstSeq + one.pruned, lastSeq + 1);
             history.prune(firstSeq);

@@ -44,6 +44,18 @@ const BODIES: Record<string, unknown> = {
   'PUT /secrets/:id': { value: 'x' },
 };
 
+test('a request and its answer have the prototypes of Express before Express sees them', async () => {
+  const { server } = served.http;
+  const seen: unknown[][] = [];
+  const look = (req: object, res: object) => seen.push([req, res].map((one) => Object.getPrototypeOf(one)));
+  server.prependListener('request', look).on('request', look);
+  await send('GET', '/livez');
+  server.off('request', look).off('request', look);
+  const [before, after] = seen;
+  expect(after).toBeDefined();
+  expect(before!.map((prototype, at) => prototype === after![at])).toEqual([true, true]);
+});
+
 describe('every route', () => {
   const once = SCHEDULER_ROUTES.filter((route) => route.path !== '/events') as readonly Route[];
   it.each(once.map((route) => [`${route.method} ${route.path}`, route] as const))(

@@ -187,7 +187,10 @@ export function fakeApi(): FakeApi {
     },
     submit: (input, idempotency) => {
       api.idempotency = idempotency;
-      return act('submit', [input], () => ({ workload: WORKLOAD, replayed: false }));
+      return act('submit', [input], () => {
+        const { id, version } = WORKLOAD;
+        return { id, version, answer: new JsonText<Workload>(JSON.stringify(WORKLOAD)), replayed: false };
+      });
     },
     apply: (id, input, ifMatch) =>
       act('apply', [id, input, ifMatch], () => {

@@ -14,6 +14,7 @@ import { AuditTrail } from '../../../scheduler/audit/trail';
 import { EventLog } from '../../../scheduler/events/feed';
 import { createEventSockets } from '../../../scheduler/events/webSocket';
 import { createApp } from '../../../scheduler/http/app';
+import { messagesOf } from '../../../scheduler/http/messages';
 import { type HttpServer, startHttpServer } from '../../../scheduler/http/server';
 import { openMemoryStore } from '../../../scheduler/store/memory';
 import type { Store } from '../../../scheduler/store/store';
@@ -67,6 +68,7 @@ export async function serveFake(
     host: '127.0.0.1',
     port: 0,
     app,
+    messages: messagesOf(app),
     upgrade: eventSockets.upgrade,
     connections,
   });

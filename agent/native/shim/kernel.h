@@ -1,6 +1,6 @@
 // The kernel as the shim sees it: raw system calls, without a libc below them. Each returns what
-// the kernel returns, a negative errno on failure. No EINTR: all signals are blocked and read from
-// a descriptor.
+// the kernel returns, a negative errno on failure. No EINTR: all signals that do anything are
+// blocked and read from a descriptor.
 #pragma once
 
 #include <asm/unistd.h>

@@ -98,6 +98,9 @@ inline long faccessat(int directory, const char* path, int mode) {
 inline long renameat(int directory, const char* from, const char* to) {
   return call(__NR_renameat, directory, word(from), directory, word(to));
 }
+inline long mkdirat(int directory, const char* path, int mode) {
+  return call(__NR_mkdirat, directory, word(path), mode);
+}
 inline long unlinkat(int directory, const char* path) {
   return call(__NR_unlinkat, directory, word(path), 0);
 }

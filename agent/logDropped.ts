@@ -1,4 +1,5 @@
 /** How much of an instance's output could not be written, as its indexes and the ends of its runs tell. */
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { readOwnFile, writeDurably } from './files';
@@ -22,6 +23,9 @@ const NOTED_AT_MOST = 100;
 
 /** What runs dropped at their ends is in no index: it is noted. @throws when the disk is still full */
 export async function noteDropped(directory: string, runs: readonly RunDrops[]): Promise<void> {
+  await mkdir(directory, { mode: 0o700 }).catch((error) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
   // Beside logs that are elsewhere, by a link, nothing is noted.
   if ((await lstat(directory)).isSymbolicLink()) return;
   const noted = merge(await readNoted(directory), runs);

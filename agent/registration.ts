@@ -2,6 +2,7 @@
  * Makes the agent known to its scheduler: at the start, and again whenever no scheduler has been connected for a while
  * (it may have lost its records). Tries for ever; each kind of failure is said once.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { readPrivateFile } from '../access/privateFile';
@@ -17,7 +18,6 @@ import type { MemberTls } from './tls/member';
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 3_000;
 const UNHEARD_MS = 5_000;
-const LOOK_MS = 250;
 const ANSWER_WITHIN_MS = 10_000;
 
 export interface RegistrationMeans {
@@ -71,8 +71,9 @@ async function untilUnheard({ withoutSchedulerMs }: RegistrationMeans, stopping:
   const registeredAtMs = performance.now();
   while (!stopping.aborted) {
     const sinceMs = performance.now() - registeredAtMs;
-    if (Math.min(sinceMs, withoutSchedulerMs()) >= UNHEARD_MS) return;
-    await sleep(LOOK_MS);
+    const unheardMs = Math.min(sinceMs, withoutSchedulerMs());
+    if (unheardMs >= UNHEARD_MS) return;
+    await delay(UNHEARD_MS - unheardMs, undefined, { signal: stopping }).catch(() => {});
   }
 }
 

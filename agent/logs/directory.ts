@@ -72,12 +72,12 @@ export async function openIfThere(path: string): Promise<FileHandle | null> {
   }
 }
 
-/** Lists a directory again and again, and reads it only when something was added or removed. */
 /** What is told of a file or directory; null when it is not there. */
 export type LookAt = (path: string) => Promise<{ size: number; mtimeMs: number } | null>;
 
 const lookByItself: LookAt = (path) => unlessGone(lstat(path));
 
+/** Lists a directory again and again, and reads it only when something was added or removed. */
 export class LogDirectory {
   #numbers: LogNumbers = { stdout: [], stderr: [] };
   #listed = { changedAtMs: -1, atMs: 0 };
@@ -89,7 +89,13 @@ export class LogDirectory {
 
   async numbers(): Promise<LogNumbers> {
     const atMs = Date.now();
-    const changedAtMs = (await this.lookAt(this.path))?.mtimeMs ?? -1;
+    const found = await this.lookAt(this.path);
+    if (found === null) {
+      this.#numbers = { stdout: [], stderr: [] };
+      this.#listed = { changedAtMs: -1, atMs };
+      return this.#numbers;
+    }
+    const changedAtMs = found.mtimeMs;
     if (changedAtMs !== this.#listed.changedAtMs || this.#listed.atMs - changedAtMs < SETTLED_MS) {
       this.#numbers = logNumbersOf(await namesIn(this.path));
       this.#listed = { changedAtMs, atMs };

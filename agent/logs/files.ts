@@ -43,8 +43,8 @@ export class LogFiles {
   }
 
   /**
-   * Makes room for a run about to start, and tells where its output goes. Files beyond the limits are removed, except the
-   * newest of each stream. Not to be called while a run of the instance lives.
+   * Makes room for a run about to start, and tells where its output goes: into a directory that its shim makes when there is
+   * any. Files beyond the limits are removed, except the newest of each stream. Not to be called while a run of the instance lives.
    *
    * @throws MorchError STORE_UNWRITABLE
    */
@@ -52,8 +52,8 @@ export class LogFiles {
     const directory = this.directoryOf(owner);
     const limits = logLimitsWithDefaults(owner.logs);
     return storing(`make room for the output of ${logOwnerKey(owner)}`, this.#root, async () => {
-      const isNew = await this.paths.makeDirectory(directory);
-      const stored = isNew ? [] : await this.#stored(logOwnerKey(owner));
+      const [found] = await Promise.all([this.paths.lookAt(directory), this.paths.makeDirectory(this.#root)]);
+      const stored = found === null ? [] : await this.#stored(logOwnerKey(owner));
       const newest = (stream: LogStream) => stored.filter((log) => log.stream === stream).at(-1)?.number ?? 1;
       for (const stream of LOG_STREAMS) {
         const surplus = chooseSurplus(

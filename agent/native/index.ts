@@ -114,6 +114,13 @@ export interface LeasePage {
   close(): void;
 }
 
+/** See `Native.signal`. */
+export interface HandleSignal {
+  handle: number;
+  signal: number;
+  value?: number | undefined;
+}
+
 /** No path may hold a NUL byte. */
 export interface PathChange {
   what: keyof typeof CHANGE_LETTERS;
@@ -154,6 +161,13 @@ export interface Native {
    * @returns false once it has ended
    */
   signal(handle: number, signal: number, value?: number): boolean;
+  /**
+   * Signals many processes under handles, in this order, off the event loop: those that are woken want the CPU. What
+   * has ended is passed over.
+   *
+   * @returns for each 0 or its errno
+   */
+  signalAll(signals: readonly HandleSignal[]): Promise<Float64Array>;
   /**
    * Signals any process of this machine by pid and start time, through a pidfd; signal 0 only asks.
    * @returns false when it is gone or the pid is another process's; true for a zombie
@@ -209,6 +223,7 @@ interface Binding {
   watch(pid: number, startTicks: number): number | null;
   onExit(listener: ((exits: Float64Array) => void) | null): void;
   signal(handle: number, signal: number, value?: number): boolean;
+  signalAll(flat: Float64Array): Promise<Float64Array>;
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   findShims(dataDir: string): Promise<FoundShim[]>;
@@ -294,6 +309,7 @@ function wrap(binding: Binding): Native {
     onExit: (listener) => binding.onExit(listener === null ? null : (flat) => listener(unpackExits(flat))),
     signal: (handle, signal, value) =>
       attempt(() => binding.signal(handle, checkSignal(signal), value === undefined ? value : checkValue(value))),
+    signalAll: (signals) => binding.signalAll(packSignals(signals)),
     signalProcess: (pid, startTicks, signal) =>
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
@@ -352,6 +368,14 @@ function attempt<T>(call: () => T): T {
 function checkSignal(signal: number): number {
   if (!Number.isInteger(signal)) throw new NativeError('kill', constants.errno.EINVAL, `signal ${signal}`);
   return signal;
+}
+
+function packSignals(signals: readonly HandleSignal[]): Float64Array {
+  const flat = new Float64Array(signals.length * 3);
+  for (const [index, { handle, signal, value }] of signals.entries()) {
+    flat.set([handle, checkSignal(signal), value === undefined ? Number.NaN : checkValue(value)], index * 3);
+  }
+  return flat;
 }
 
 /** As `int si_value.sival_int` can carry it; the addon would cut it off in silence. */

@@ -10,7 +10,7 @@ import { constants } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Cgroups } from '../cgroups';
-import { type FoundShim, type Native, NativeError } from '../native/index';
+import { type FoundShim, type HandleSignal, type Native, NativeError } from '../native/index';
 import {
   type Adoption,
   type HostedRun,
@@ -58,6 +58,8 @@ export class ShimHost implements ProcessHost {
   readonly #byHandle = new Map<number, ShimRun>();
   readonly #scanner: NonceScanner;
   readonly #timer: NodeJS.Timeout;
+  /** Of this turn of the event loop. */
+  #toSignal: HandleSignal[] = [];
   #toLookAt: [number, ShimRun][] = [];
   #runsPerLook = RUNS_PER_LOOK;
   #notices: Notices | null = null;
@@ -278,7 +280,21 @@ export class ShimHost implements ProcessHost {
   #signal(handle: number | null, ...[signal, value]: Parameters<SignalShim>): void {
     if (handle === null) return;
     const grace = value === undefined ? undefined : Math.min(Math.max(0, value), LONGEST_GRACE_MS);
-    this.options.native.signal(handle, this.#signals[signal], grace);
+    if (this.#toSignal.length === 0) setImmediate(() => this.#sendSignals());
+    this.#toSignal.push({ handle, signal: this.#signals[signal], value: grace });
+  }
+
+  #sendSignals(): void {
+    const signals = this.#toSignal;
+    this.#toSignal = [];
+    this.options.native.signalAll(signals).then(
+      (errnos) => {
+        for (const [i, errno] of errnos.entries()) {
+          if (errno !== 0) this.options.log.error({ ...signals[i], errno }, 'a shim cannot be signalled');
+        }
+      },
+      (error) => this.options.log.error({ err: error }, 'the shims cannot be signalled'),
+    );
   }
 }
 

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from '../support/until';
@@ -90,6 +91,45 @@ describe('signal', () => {
       expect(() => native.signal(workload.handle, 0, value)).toThrow(invalid);
     }
     native.signal(workload.handle, SIGKILL);
+    await workload.exit;
+  });
+});
+
+describe('signalAll', () => {
+  test('sends them in their order, with their values, and passes over what has ended', async () => {
+    const ended = await workloads.start(['/bin/true']);
+    await ended.exit;
+    const file = join(workloads.directory, 'many-signals');
+    const receiver = await workloads.start([workloads.compile('print_signals'), file]);
+    const lines = () => readFileSync(file, { encoding: 'utf8', flag: 'a+' }).trim().split('\n');
+    await until(() => lines()[0]!.startsWith('ready'), { what: 'it is ready' });
+    const { handle } = receiver;
+    const errnos = await native.signalAll([
+      { handle, signal: numberOf('SIGTERM'), value: -7 },
+      { handle: ended.handle, signal: SIGKILL },
+      { handle: 2 ** 52, signal: SIGKILL },
+      { handle, signal: numberOf('SIGUSR1') },
+    ]);
+    expect([...errnos]).toEqual([0, 0, 0, 0]);
+    await until(() => lines().length === 3, { what: 'both were received' });
+    const from = `${process.pid} ${process.getuid!()}`;
+    // The kernel hands over what is pending by number, not by order.
+    expect(lines().slice(1).sort()).toEqual([`10 ${SI_USER} ${from} 0`, `15 ${SI_QUEUE} ${from} -7`]);
+    await native.signalAll([
+      { handle, signal: 0 },
+      { handle, signal: SIGKILL },
+    ]);
+    expect(await receiver.exit).toMatchObject({ signal: 'SIGKILL' });
+  });
+
+  test('tells the errno of each that the kernel refuses, and throws for what is no signal or value', async () => {
+    const workload = await workloads.start(['/bin/sleep', '60']);
+    const { handle } = workload;
+    const { EINVAL } = constants.errno;
+    expect([...(await native.signalAll([{ handle, signal: 1_000 }]))]).toEqual([EINVAL]);
+    expect(() => native.signalAll([{ handle, signal: Number.NaN }])).toThrow();
+    expect(() => native.signalAll([{ handle, signal: SIGKILL, value: 2 ** 31 }])).toThrow();
+    expect([...(await native.signalAll([{ handle, signal: SIGKILL }]))]).toEqual([0]);
     await workload.exit;
   });
 });

@@ -105,7 +105,9 @@ describe('a log disk', () => {
   });
 
   test('that is not there drops all', async () => {
-    const shim = await shims.sh('echo lost; exit 3', { plan: { logs: logsOn(join(shims.directory, 'nowhere')) } });
+    const shim = await shims.sh('echo lost; exit 3', {
+      plan: { logs: logsOn(join(shims.directory, 'nowhere', 'at-all')) },
+    });
     expect(await shim.ended).toBe(0);
     expect(await shim.recorded('exited')).toMatchObject({ code: 3, droppedBytes: 5 });
   });

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -70,6 +71,19 @@ describe('the output', () => {
     const shim = await shims.start(['true']);
     await ended(shim);
     expect(readdirSync(shim.directory)).toEqual(['run.1.ended']);
+  });
+
+  test('has a directory made for it when there is any, and not before', async () => {
+    const directory = join(shims.directory, 'later');
+    const go = join(shims.directory, 'go');
+    execFileSync('mkfifo', [go]);
+    const shim = withLogs(`read x < '${go}'; echo said`, { directory });
+    await shim.recorded('started');
+    expect(existsSync(directory)).toBe(false);
+    writeFileSync(go, 'x\n');
+    await ended(shim);
+    expect(statSync(directory).mode & 0o777).toBe(0o700);
+    expect(readFileSync(join(directory, 'stdout.1.log'), 'utf8')).toBe('said\n');
   });
 
   test('is kept byte for byte over rotations, each file ending with a line', async () => {

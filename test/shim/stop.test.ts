@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from '../support/until';
@@ -44,6 +45,17 @@ async function stopped(shim: Started, graceMs?: number): Promise<number> {
 function stopWith(signal: 'SIGTERM' | 'SIGINT' | 'SIGUSR1', graceMs: number) {
   return { plan: { stop: { signal, graceMs } } };
 }
+
+test('a shim blocks, and reads, every signal but SIGCONT, which would wake it for nothing', async () => {
+  const shim = await shims.start(['sleep', '1000']);
+  const status = readFileSync(`/proc/${shim.pid}/status`, 'utf8');
+  const blocked = BigInt(`0x${/^SigBlk:\s*(\w+)/m.exec(status)![1]!}`);
+  const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
+  const others = Array.from({ length: 64 }, (_, i) => i + 1).filter((n) => (blocked & (1n << BigInt(n - 1))) === 0n);
+  expect(others).toEqual([SIGKILL, SIGCONT, SIGSTOP]);
+  shim.stop();
+  await shim.ended;
+});
 
 describe('a stop', () => {
   test('sends the stop signal, and leaves it to the workload how it ends', async () => {

@@ -1,6 +1,6 @@
 // The kernel as the shim sees it: raw system calls, without a libc below them. Each returns what
-// the kernel returns, a negative errno on failure. No EINTR: all signals are blocked and read from
-// a descriptor.
+// the kernel returns, a negative errno on failure. No EINTR: all signals that do anything are
+// blocked and read from a descriptor.
 #pragma once
 
 #include <asm/unistd.h>
@@ -97,6 +97,9 @@ inline long faccessat(int directory, const char* path, int mode) {
 }
 inline long renameat(int directory, const char* from, const char* to) {
   return call(__NR_renameat, directory, word(from), directory, word(to));
+}
+inline long mkdirat(int directory, const char* path, int mode) {
+  return call(__NR_mkdirat, directory, word(path), mode);
 }
 inline long unlinkat(int directory, const char* path) {
   return call(__NR_unlinkat, directory, word(path), 0);

@@ -14,6 +14,7 @@ namespace morch::shim {
 namespace {
 
 constexpr int kFileMode = 0600;
+constexpr int kDirectoryMode = 0700;
 constexpr uint64_t kEntryEveryUs = 100'000;
 constexpr uint64_t kEntryAfterOtherUs = 1000;
 
@@ -56,8 +57,36 @@ size_t write_all(int file, const void* bytes, size_t length) {
 
 }  // namespace
 
+void LogDirectory::start(const char* path) {
+  size_t parent_length = 0;
+  for (size_t at = 0; path[at] != '\0'; ++at) {
+    if (path[at] == '/') parent_length = at;
+  }
+  Text<4096> parent;  // PATH_MAX
+  for (size_t at = 0; at <= parent_length; ++at) parent << path[at];
+  name_ << path + parent_length + 1;
+  parent_ = sys::openat(AT_FDCWD, parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int LogDirectory::provide() {
+  if (directory_ >= 0 || parent_ < 0) return directory_;
+  directory_ = open();
+  if (directory_ == -ENOENT) {
+    sys::mkdirat(parent_, name_.c_str(), kDirectoryMode);
+    directory_ = open();
+  }
+  if (directory_ < 0) return directory_;
+  sys::close(parent_);
+  parent_ = -1;
+  return directory_;
+}
+
+int LogDirectory::open() const {
+  return sys::openat(parent_, name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 void LogStream::start(const LogPlan* plan, const char* name, uint64_t first, int pipe,
-                      const int* directory) {
+                      LogDirectory* directory) {
   plan_ = plan;
   name_ = name;
   number_ = first;
@@ -136,11 +165,12 @@ size_t LogStream::cut(const uint8_t* bytes, uint64_t room) const {
 
 bool LogStream::open_files() {
   if (log_ >= 0) return true;
-  if (*directory_ < 0) return false;
-  remove_old();  // first: it may make the room
-  UniqueFd log(open_to_append(*directory_, file_name(name_, number_, ".log")));
+  const int directory = directory_->provide();
+  if (directory < 0) return false;
+  remove_old(directory);  // first: it may make the room
+  UniqueFd log(open_to_append(directory, file_name(name_, number_, ".log")));
   if (!log.valid()) return false;
-  UniqueFd index(open_to_append(*directory_, file_name(name_, number_, ".idx")));
+  UniqueFd index(open_to_append(directory, file_name(name_, number_, ".idx")));
   if (!index.valid()) return false;
   const long log_bytes = sys::lseek(log.get(), 0, SEEK_END);
   const long index_bytes = sys::lseek(index.get(), 0, SEEK_END);
@@ -167,10 +197,10 @@ void LogStream::close_files() {
   log_ = index_ = -1;
 }
 
-void LogStream::remove_old() const {
+void LogStream::remove_old(int directory) const {
   if (number_ <= plan_->files) return;
-  sys::unlinkat(*directory_, file_name(name_, number_ - plan_->files, ".log").c_str());
-  sys::unlinkat(*directory_, file_name(name_, number_ - plan_->files, ".idx").c_str());
+  sys::unlinkat(directory, file_name(name_, number_ - plan_->files, ".log").c_str());
+  sys::unlinkat(directory, file_name(name_, number_ - plan_->files, ".idx").c_str());
 }
 
 bool LogStream::needs_entry(uint64_t now_us) const {
@@ -209,8 +239,7 @@ void LogStream::drop(size_t bytes) {
 
 void Logs::start(const LogPlan& plan, const int pipes[2]) {
   plan_ = plan;
-  directory_ =
-      sys::openat(AT_FDCWD, plan.directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  directory_.start(plan.directory);
   streams_[0].start(&plan_, "stdout", plan.first[0], pipes[0], &directory_);
   streams_[1].start(&plan_, "stderr", plan.first[1], pipes[1], &directory_);
 }

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "kernel.h"
+#include "text.h"
 
 namespace morch::shim {
 
@@ -17,10 +18,26 @@ struct LogPlan {
   uint32_t run;
 };
 
+// Where the files lie. Made when there is something to write: most of what is started says nothing.
+class LogDirectory {
+ public:
+  void start(const char* path);
+  // Negative as long as it cannot be had.
+  int provide();
+
+ private:
+  int open() const;
+
+  int parent_ = -1;
+  int directory_ = -1;
+  Text<256> name_;  // NAME_MAX, with the NUL
+};
+
 // One stream. Its files are made when there is something to write.
 class LogStream {
  public:
-  void start(const LogPlan* plan, const char* name, uint64_t first, int pipe, const int* directory);
+  void start(const LogPlan* plan, const char* name, uint64_t first, int pipe,
+             LogDirectory* directory);
 
   int pipe() const { return pipe_; }  // negative once the workload has closed it
   uint64_t dropped_bytes() const { return dropped_bytes_; }
@@ -38,7 +55,7 @@ class LogStream {
   void append(const uint8_t* bytes, size_t length);
   bool open_files();
   void close_files();
-  void remove_old() const;
+  void remove_old(int directory) const;
   bool needs_entry(uint64_t now_us) const;
   bool write_entry(uint64_t now_us);
   void take_back_entry(uint64_t dropped_before);
@@ -47,7 +64,7 @@ class LogStream {
 
   const LogPlan* plan_;
   const char* name_;
-  const int* directory_;
+  LogDirectory* directory_;
   int pipe_ = -1;
   int log_ = -1;
   int index_ = -1;
@@ -78,8 +95,8 @@ class Logs {
 
  private:
   LogPlan plan_;
-  int directory_ = -1;
   LogStream streams_[2];
+  LogDirectory directory_;
 };
 
 }  // namespace morch::shim

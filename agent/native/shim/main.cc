@@ -11,11 +11,13 @@ namespace morch::shim {
 
 namespace {
 
-// From here on the agent may die.
+// From here on the agent may die. SIGCONT has nothing to tell but to the kernel: not blocked, it
+// continues a shim that somebody has stopped and does not wake one that waits, to which it is sent
+// to be on the safe side.
 void become_independent() {
-  constexpr uint64_t kAllSignals = ~uint64_t{0};
+  constexpr uint64_t kAllButCont = ~(uint64_t{1} << (SIGCONT - 1));
   sys::prctl(PR_SET_PDEATHSIG, 0);
-  sys::rt_sigprocmask(SIG_SETMASK, &kAllSignals);
+  sys::rt_sigprocmask(SIG_SETMASK, &kAllButCont);
 }
 
 // What the workload would inherit, or the shim could stumble over.

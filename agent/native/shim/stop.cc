@@ -43,17 +43,12 @@ void Stop::signal_new_ones() {
   if (no_children_) return;
   Descendants found;
   found.find();
-  if (marks_ == nullptr) {
-    void* marks = sys::mmap(kMarksBytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-    // Without: some get the signal twice.
-    if (!sys::failed(marks)) marks_ = static_cast<uint8_t*>(marks);
-  }
   // In one go, so that none of the group escapes by being made just now. The pid is the group's and
   // its leader's as long as the leader is not reaped.
   if (main_ != 0) sys::kill(-main_, signal_);
   for (size_t index = 0; index < found.size(); ++index) {
     const Process& process = found[index];
+    if (process.pid == main_) continue;  // in the group as long as it lives
     const bool is_new = mark(process);
     const bool had_it = main_ != 0 && process.group == main_;
     if (is_new && !had_it) found.send(index, signal_, SIGCONT);
@@ -64,7 +59,13 @@ void Stop::signal_new_ones() {
 
 // False when it was marked before.
 bool Stop::mark(const Process& process) {
-  if (marks_ == nullptr) return true;
+  if (marks_ == nullptr) {
+    void* marks = sys::mmap(kMarksBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    // Without: some get the signal twice.
+    if (sys::failed(marks)) return true;
+    marks_ = static_cast<uint8_t*>(marks);
+  }
   uint8_t& byte = marks_[static_cast<size_t>(process.pid) / 8];
   const auto bit = static_cast<uint8_t>(1u << process.pid % 8);
   const bool marked = (byte & bit) != 0 && process.start_ticks <= marked_at_ticks_;

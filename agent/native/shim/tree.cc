@@ -14,7 +14,7 @@ namespace morch::shim {
 
 namespace {
 
-constexpr size_t kFirstCapacity = 512;
+constexpr size_t kManyCapacity = 512;
 
 // The scratch room in two: the lists of /proc directories, and of children, which are read while a
 // directory is.
@@ -100,7 +100,7 @@ void send_to(const UniqueFd& pidfd, pid_t pid, int signal) {
 }  // namespace
 
 Descendants::~Descendants() {
-  if (list_ != nullptr) sys::munmap(list_, capacity_ * sizeof(Process));
+  if (list_ != few_) sys::munmap(list_, capacity_ * sizeof(Process));
 }
 
 void Descendants::find() {
@@ -108,35 +108,36 @@ void Descendants::find() {
   add_children_of(sys::getpid(), 1, -1);
   for (size_t index = 0; index < size_; ++index) {
     const Process parent = list_[index];
-    ProcessStat stat;
-    if (!read_process_stat(parent.pid, &stat) || stat.state == 'Z') continue;
-    if (stat.start_ticks != parent.start_ticks) continue;
     const size_t before = size_;
-    add_children_of(parent.pid, stat.threads, static_cast<int32_t>(index));
+    add_children_of(parent.pid, parent.threads, static_cast<int32_t>(index));
     // It was this process all the time, so they are its children; else they may be a stranger's.
-    if (!is_as_found(parent)) size_ = before;
+    const bool is_direct = parent.parent < 0;
+    if (size_ > before && !is_direct && !is_as_found(parent)) size_ = before;
   }
   scratch::used(boot_ms());
 }
 
-void Descendants::add_children_of(pid_t pid, uint64_t threads, int32_t index) {
+void Descendants::add_children_of(pid_t pid, uint32_t threads, int32_t index) {
   for_each_child(pid, threads, [&](pid_t child) {
     ProcessStat stat;
     if (!read_process_stat(child, &stat) || stat.parent != pid) return;
-    add({child, stat.group, index, stat.start_ticks});
+    add({child, stat.group, index, static_cast<uint32_t>(stat.threads), stat.start_ticks});
   });
 }
 
 // False when there is no memory for it.
 bool Descendants::add(const Process& process) {
   if (size_ == capacity_) {
-    const size_t capacity = capacity_ == 0 ? kFirstCapacity : capacity_ * 2;
-    void* list = list_ == nullptr ? sys::mmap(capacity * sizeof(Process), PROT_READ | PROT_WRITE,
-                                              MAP_PRIVATE | MAP_ANONYMOUS, -1)
-                                  : sys::mremap(list_, capacity_ * sizeof(Process),
-                                                capacity * sizeof(Process), MREMAP_MAYMOVE);
+    const bool was_few = list_ == few_;
+    const size_t capacity = was_few ? kManyCapacity : capacity_ * 2;
+    void* list = was_few ? sys::mmap(capacity * sizeof(Process), PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1)
+                         : sys::mremap(list_, capacity_ * sizeof(Process),
+                                       capacity * sizeof(Process), MREMAP_MAYMOVE);
     if (sys::failed(list)) return false;
-    list_ = static_cast<Process*>(list);
+    auto* processes = static_cast<Process*>(list);
+    for (size_t index = 0; was_few && index < size_; ++index) processes[index] = few_[index];
+    list_ = processes;
     capacity_ = capacity;
   }
   list_[size_++] = process;

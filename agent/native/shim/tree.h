@@ -14,6 +14,7 @@ struct Process {
   pid_t pid;
   pid_t group;
   int32_t parent;  // index in the list; negative: the shim
+  uint32_t threads;
   uint64_t start_ticks;
 };
 
@@ -21,7 +22,7 @@ struct Process {
 // lose their parent may be missing: whoever needs all looks again.
 class Descendants {
  public:
-  Descendants() = default;
+  Descendants() {}
   Descendants(const Descendants&) = delete;
   Descendants& operator=(const Descendants&) = delete;
   ~Descendants();
@@ -35,13 +36,16 @@ class Descendants {
   void send(size_t index, int signal, int then = 0) const;
 
  private:
-  void add_children_of(pid_t pid, uint64_t threads, int32_t index);
+  void add_children_of(pid_t pid, uint32_t threads, int32_t index);
   bool add(const Process& process);
   bool is_as_found(const Process& process) const;
 
-  Process* list_ = nullptr;
+  static constexpr size_t kFew = 8;
+
+  Process few_[kFew];  // most trees are no larger
+  Process* list_ = few_;
   size_t size_ = 0;
-  size_t capacity_ = 0;
+  size_t capacity_ = kFew;
 };
 
 struct KilledChildren {

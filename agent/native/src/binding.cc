@@ -3,6 +3,7 @@
 // unless a comment says otherwise. agent/native/index.ts is the only caller and gives the types.
 #include <napi.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -73,6 +74,7 @@ class Addon : public Napi::Addon<Addon> {
                              InstanceMethod("watch", &Addon::watch),
                              InstanceMethod("onExit", &Addon::on_exit),
                              InstanceMethod("signal", &Addon::signal),
+                             InstanceMethod("signalAll", &Addon::signal_all),
                              InstanceMethod("signalProcess", &Addon::signal_process),
                              InstanceMethod("findByNonce", &Addon::find_by_nonce),
                              InstanceMethod("findShims", &Addon::find_shims),
@@ -218,6 +220,28 @@ class Addon : public Napi::Addon<Addon> {
     return answer(
         engine_->registry().signal(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()),
                                    info[1].As<Napi::Number>().Int32Value(), value));
+  }
+
+  // signalAll(flat: Float64Array): Promise<Float64Array>; of each: handle, signal, value or NaN
+  Napi::Value signal_all(const Napi::CallbackInfo& info) {
+    const auto flat = info[0].As<Napi::Float64Array>();
+    std::vector<double> asked(flat.Data(), flat.Data() + flat.ElementLength());
+    Napi::Promise::Deferred deferred = open_promise();
+    engine_->signal([mailbox = mailbox_, deferred, asked = std::move(asked),
+                     registry = &engine_->registry()] {  // signal thread
+      std::vector<double> results;
+      for (size_t at = 0; at + 2 < asked.size(); at += 3) {
+        std::optional<int> value;
+        if (!std::isnan(asked[at + 2])) value = static_cast<int>(asked[at + 2]);
+        const Result<bool> sent = registry->signal(static_cast<uint64_t>(asked[at]),
+                                                   static_cast<int>(asked[at + 1]), value);
+        results.push_back(sent.ok() ? 0 : sent.failure().error);
+      }
+      mailbox->reply([deferred, results = std::move(results)](Addon& addon) {
+        deferred.Resolve(numbers(addon.env_, results));
+      });
+    });
+    return deferred.Promise();
   }
 
   Napi::Value signal_process(const Napi::CallbackInfo& info) {

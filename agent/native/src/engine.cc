@@ -57,30 +57,11 @@ Result<std::unique_ptr<Engine>> Engine::start() {
 Engine::~Engine() {
   inspections_.close();
   if (inspector_.joinable()) inspector_.join();
-  look_ups_.close();
-  if (look_up_thread_.joinable()) look_up_thread_.join();
-  changes_.close();
-  if (disk_thread_.joinable()) disk_thread_.join();
+  look_ups_.stop();
+  changes_.stop();
+  signals_.stop();
   pool_.stop();
   reaper_.reset();  // asks the pool until it has ended
-}
-
-void Engine::look_up(std::function<void()> job) {
-  std::call_once(first_look_up_, [this] {
-    look_up_thread_ = start_thread("morch-users", [this] {
-      while (auto next = look_ups_.pop()) (*next)();
-    });
-  });
-  look_ups_.push(std::move(job));
-}
-
-void Engine::change(std::function<void()> job) {
-  std::call_once(first_change_, [this] {
-    disk_thread_ = start_thread("morch-disk", [this] {
-      while (auto next = changes_.pop()) (*next)();
-    });
-  });
-  changes_.push(std::move(job));
 }
 
 void Engine::run_inspector() {

@@ -13,6 +13,7 @@
 #include "sampler.h"
 #include "spawn_pool.h"
 #include "task_queue.h"
+#include "worker.h"
 
 namespace morch {
 
@@ -30,12 +31,15 @@ class Engine {
   void inspect(std::function<void(Sampler&)> job) { inspections_.push(std::move(job)); }
 
   // Runs `job`, which may wait for the name service of the machine, on the look-up thread: nothing
-  // else has to wait for it. The thread starts with the first. Any thread.
-  void look_up(std::function<void()> job);
+  // else has to wait for it. Any thread.
+  void look_up(std::function<void()> job) { look_ups_.run(std::move(job)); }
 
-  // Runs `job`, which may wait for the disk, on the disk thread, one after the other. The thread
-  // starts with the first. Any thread.
-  void change(std::function<void()> job);
+  // Runs `job`, which may wait for the disk, on the disk thread, one after the other. Any thread.
+  void change(std::function<void()> job) { changes_.run(std::move(job)); }
+
+  // Runs `job`, which wakes other processes that then want the CPU, on the signal thread. Any
+  // thread.
+  void signal(std::function<void()> job) { signals_.run(std::move(job)); }
 
  private:
   friend std::default_delete<Engine>;
@@ -48,12 +52,9 @@ class Engine {
   SpawnPool pool_;
   TaskQueue<std::function<void(Sampler&)>> inspections_;
   std::thread inspector_;
-  TaskQueue<std::function<void()>> look_ups_;
-  std::once_flag first_look_up_;
-  std::thread look_up_thread_;
-  TaskQueue<std::function<void()>> changes_;
-  std::once_flag first_change_;
-  std::thread disk_thread_;
+  Worker look_ups_{"morch-users"};
+  Worker changes_{"morch-disk"};
+  Worker signals_{"morch-signals"};
 };
 
 }  // namespace morch

@@ -12,8 +12,8 @@ namespace {
 // takes opening a file per thread. Once found, they are read on every sample.
 constexpr uint32_t kThreadScanEvery = 4;
 
-// Looks without a change after which as many calls are skipped as ever: 2^n - 1.
-constexpr uint32_t kUnchangedCounted = 4;
+// Looks without a change after which as many calls are skipped as ever: 4^n - 1.
+constexpr uint32_t kUnchangedCounted = 2;
 
 }  // namespace
 
@@ -33,7 +33,7 @@ bool ProcessTree::sample(uint64_t now, TreeUsage* usage) {
   const bool changed =
       usage->cpu_ticks != latest_.cpu_ticks || usage->rss_pages != latest_.rss_pages;
   unchanged_ = changed ? 0 : std::min(unchanged_ + 1, kUnchangedCounted);
-  to_skip_ = (1U << unchanged_) - 1;
+  to_skip_ = (1U << 2 * unchanged_) - 1;
   latest_ = *usage;
   return true;
 }

@@ -81,13 +81,16 @@ std::optional<Registry::Ended> Registry::take_ended(uint64_t handle) {
 }
 
 Result<bool> Registry::signal(uint64_t handle, int signal, std::optional<int> value) const {
-  const std::lock_guard<std::mutex> guard(lock_);
-  const auto found = by_handle_.find(handle);
-  if (found == by_handle_.end() || has_ended(found->second->pidfd)) return false;
-  const WatchedProcess& process = *found->second;
-  if (sys::pidfd_send_signal(process.pidfd.get(), signal, value) == 0) return true;
+  const std::shared_ptr<WatchedProcess> process = [&]() -> std::shared_ptr<WatchedProcess> {
+    const std::lock_guard<std::mutex> guard(lock_);
+    const auto found = by_handle_.find(handle);
+    return found == by_handle_.end() ? nullptr : found->second;
+  }();
+  // Without the lock: whom the signal wakes may take this thread's CPU at once.
+  if (process == nullptr || has_ended(process->pidfd)) return false;
+  if (sys::pidfd_send_signal(process->pidfd.get(), signal, value) == 0) return true;
   if (errno == ESRCH) return false;
-  return Failure{"pidfd_send_signal", errno, "pid " + std::to_string(process.pid)};
+  return Failure{"pidfd_send_signal", errno, "pid " + std::to_string(process->pid)};
 }
 
 bool Registry::owns(pid_t pid) const {

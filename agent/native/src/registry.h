@@ -1,5 +1,5 @@
-// The processes under watch, our children and others, and the epoll set that watches them; one lock
-// keeps a signal from racing with the reaper.
+// The processes under watch, our children and others, and the epoll set that watches them. A signal
+// goes through a pidfd, which the process's end does not make another's.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ class Registry {
   // still alive, or unknown. Reaper thread only.
   std::optional<Ended> take_ended(uint64_t handle);
 
-  // Signals the process, with `value` by SI_QUEUE. False once it has ended. JavaScript threads.
+  // Signals the process, with `value` by SI_QUEUE. False once it has ended. Any thread.
   Result<bool> signal(uint64_t handle, int signal, std::optional<int> value) const;
 
   // Whether a process of this pid is under watch, and therefore waited for by take_ended. Reaper

@@ -3,7 +3,7 @@ import type { Loss } from '../contract/drill';
 import { isUnwanted } from './core/intake';
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { choosePlacement, explainRejections } from './core/placement';
-import { askedBy, candidateOf, countPerNode } from './placer';
+import { askedBy, candidateOf } from './placer';
 import type { State } from './state';
 
 export function previewLoss(state: State, node: NodeRecord): Loss[] {
@@ -12,7 +12,7 @@ export function previewLoss(state: State, node: NodeRecord): Loss[] {
   const countsOf = (workload: WorkloadRecord): Map<string, number> => {
     let perNode = counts.get(workload.uid);
     if (perNode === undefined) {
-      perNode = countPerNode(state, workload);
+      perNode = state.countOnce(workload);
       counts.set(workload.uid, perNode);
     }
     return perNode;

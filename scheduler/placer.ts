@@ -257,7 +257,7 @@ export class Placer {
       const node = this.state.nodes.get(only);
       return node === undefined ? [] : [candidateOf(this.state, node)];
     }
-    const counts = countPerNode(this.state, workload);
+    const counts = this.state.countOnce(workload);
     return [...this.state.nodes.values()].map((node) => ({
       ...candidateOf(this.state, node),
       workloadInstanceCount: counts.get(node.id) ?? 0,
@@ -349,7 +349,7 @@ export function chooseElsewhere(
   workload: WorkloadRecord,
   promised: ReadonlyMap<string, Amounts>,
 ): Placement {
-  const perNode = countPerNode(state, workload);
+  const perNode = state.countOnce(workload);
   const candidates = [...state.nodes.values()].map((node) => {
     const candidate = candidateOf(state, node);
     const more = promised.get(node.id) ?? { cpuMillis: 0, memoryBytes: 0 };
@@ -408,14 +408,6 @@ export function candidateOf(state: State, node: NodeRecord): Candidate {
     instanceCount: state.instancesOn(node.id).size,
     workloadInstanceCount: 0,
   };
-}
-
-export function countPerNode(state: State, workload: WorkloadRecord): Map<string, number> {
-  const perNode = new Map<string, number>();
-  for (const { node, status } of state.instancesOf(workload).values()) {
-    if (node !== null && !isTerminal(status)) perNode.set(node, (perNode.get(node) ?? 0) + 1);
-  }
-  return perNode;
 }
 
 /** Why nothing is placed on a node now, a cordon apart; null when it takes placements. */

@@ -213,11 +213,17 @@ export class State {
   countByNode(workload: WorkloadRecord): ReadonlyMap<string, number> {
     let counted = this.liveByNode.get(workload.uid);
     if (counted === undefined) {
-      counted = new Map();
-      for (const { node, status } of this.instancesOf(workload).values()) {
-        if (node !== null && !isTerminal(status)) counted.set(node, (counted.get(node) ?? 0) + 1);
-      }
+      counted = this.countOnce(workload);
       this.liveByNode.set(workload.uid, counted);
+    }
+    return counted;
+  }
+
+  /** The same as it is now, for the caller to change. */
+  countOnce(workload: WorkloadRecord): Map<string, number> {
+    const counted = new Map<string, number>();
+    for (const { node, status } of this.instancesOf(workload).values()) {
+      if (node !== null && !isTerminal(status)) counted.set(node, (counted.get(node) ?? 0) + 1);
     }
     return counted;
   }

@@ -37,10 +37,12 @@ export class AuditTrail {
    * @throws MorchError AUDIT_UNWRITABLE
    */
   async begin(asked: Asked): Promise<(outcome: Outcome) => void> {
-    const of = await this.log.record(draftOf(asked));
+    const draft = draftOf(asked);
+    const of = await this.log.record(draft);
+    const { who, from, method, path } = draft;
     return ({ status, code, what = null }) => {
-      const result = { status, ...(code === undefined ? {} : { code }), of };
-      this.log.note({ ...draftOf({ ...asked, what }), result });
+      const result = code === undefined ? { status, of } : { status, code, of };
+      this.log.note({ at: new Date().toISOString(), who, from, method, path, what, result });
     };
   }
 

@@ -53,6 +53,8 @@ const REFRESH_LEASE_EVERY_MS = 1_000;
  * run again. What stays busy for longer than that is optimized all the same.
  */
 const INTERRUPT_BUDGET = 1_000_000;
+/** The new generation stays as large as it is when the agent has been loaded: a burst would double it, for memory that is kept long after. */
+const SEMI_SPACE_GROWTH_FACTOR = 1;
 
 /**
  * Runs an agent until SIGTERM or SIGINT, then exits the process with 0; with `onExit: stop`, once everything it ran is gone.
@@ -62,6 +64,7 @@ const INTERRUPT_BUDGET = 1_000_000;
  */
 export async function runAgent(options: unknown): Promise<void> {
   setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`);
+  setFlagsFromString(`--semi-space-growth-factor=${SEMI_SPACE_GROWTH_FACTOR}`);
   const checked = parseAgentOptions(options);
   const log = pino(
     { level: process.env.MORCH_LOG_LEVEL ?? 'info', base: { part: 'agent', node: checked.name } },

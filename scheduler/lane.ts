@@ -6,8 +6,6 @@ import { performance } from 'node:perf_hooks';
 
 /** For one lane, before another has its turn. */
 const LANE_MS = 4;
-/** So many turns in a row a share may be passed over for one that comes first. */
-const PASSED_OVER_AT_MOST = 3;
 
 export class Share {
   /** Lanes in which something waits, the next one first. */
@@ -16,23 +14,12 @@ export class Share {
   #spentMs = 0;
   #isWorking = false;
   #turn: NodeJS.Immediate | null = null;
-  #passedOver = 0;
 
-  /**
-   * @param turnMs in one turn of the event loop: what is under way when it is over is the last
-   * @param first while something of it waits, this one does next to nothing
-   */
-  constructor(
-    private readonly turnMs: number,
-    private readonly first: Share | null = null,
-  ) {}
+  /** @param turnMs in one turn of the event loop: what is under way when it is over is the last */
+  constructor(private readonly turnMs: number) {}
 
   get isSpent(): boolean {
-    return this.#spentMs >= this.turnMs || this.isPassedOver;
-  }
-
-  private get isPassedOver(): boolean {
-    return this.first !== null && this.first.#waiting.size > 0;
+    return this.#spentMs >= this.turnMs;
   }
 
   work(work: () => void): void {
@@ -63,13 +50,6 @@ export class Share {
   /** What was done at once in this turn counts, but something of what waits is done in each. */
   #nextTurn(): void {
     this.#turn = null;
-    if (this.isPassedOver && this.#passedOver < PASSED_OVER_AT_MOST) {
-      this.#passedOver += 1;
-      this.#spentMs = 0;
-      if (this.#waiting.size > 0) this.#comeAgain();
-      return;
-    }
-    this.#passedOver = 0;
     try {
       this.#takeTurns();
     } finally {
@@ -95,9 +75,8 @@ export class Share {
   }
 }
 
-/** Of each kind of work. Agents start nothing for a scheduler that acknowledges late. */
-const HEARTBEATS = new Share(25);
-const SHARES = { heartbeats: HEARTBEATS, judgements: new Share(10), common: new Share(8, HEARTBEATS) };
+/** Verdicts and pings do not wait for what users want. */
+const SHARES = { links: new Share(10), common: new Share(8) };
 export type ShareName = keyof typeof SHARES;
 
 export class Lane {

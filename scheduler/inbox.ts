@@ -1,6 +1,6 @@
 /**
- * What agents tell, a share of each turn of the event loop: thousands of messages may come in one, and others are not to wait
- * for them all. Each sender's are taken in their order.
+ * What agents tell, a share of each turn of the event loop: thousands of messages may come in one, and heartbeats, answers and
+ * requests are not to wait for them all. Each sender's are taken in their order.
  */
 import { Lane, type ShareName } from './lane';
 

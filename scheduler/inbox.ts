@@ -1,8 +1,8 @@
 /**
- * What agents tell, a share of each turn of the event loop: thousands of messages may come in one, and others are not to wait
- * for them all. Each sender's are taken in their order.
+ * What agents tell, a share of each turn of the event loop: thousands of messages may come in one, and heartbeats, answers and
+ * requests are not to wait for them all. Each sender's are taken in their order.
  */
-import { Lane } from './lane';
+import { Lane, type ShareName } from './lane';
 
 type Take = (text: string) => void;
 
@@ -11,8 +11,8 @@ export class Inbox {
   readonly #waiting = new Map<Take, string[]>();
   readonly #lane: Lane;
 
-  constructor(urgency: ConstructorParameters<typeof Lane>[0]) {
-    this.#lane = new Lane(urgency);
+  constructor(share: ShareName) {
+    this.#lane = new Lane(share);
   }
 
   /** It is taken at once, if there is time left in this turn; `take` must not throw. */

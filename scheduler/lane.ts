@@ -51,14 +51,22 @@ export class Share {
   #nextTurn(): void {
     this.#turn = null;
     try {
-      for (const lane of [...this.#waiting]) {
-        this.#waiting.delete(lane);
-        lane.workOn(this.#spentMs + LANE_MS);
-        if (this.isSpent) break;
-      }
+      this.#takeTurns();
     } finally {
       this.#spentMs = 0;
       if (this.#waiting.size > 0) this.#comeAgain();
+    }
+  }
+
+  #takeTurns(): void {
+    const lanes = [...this.#waiting];
+    for (const lane of lanes) lane.beginTurn();
+    for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift()) {
+      // Whoever has had its turn comes last, in the next one as well.
+      this.#waiting.delete(lane);
+      if (lane.workOn(this.#spentMs + LANE_MS)) lanes.push(lane);
+      if (lane.isWaiting) this.#waiting.add(lane);
+      if (this.isSpent) return;
     }
   }
 
@@ -67,19 +75,20 @@ export class Share {
   }
 }
 
-/** Of what leases and verdicts hang on. */
-const URGENT = new Share(25);
-/** Of all else. */
-const COMMON = new Share(8);
+/** Verdicts and pings do not wait for what users want. */
+const SHARES = { links: new Share(10), common: new Share(8) };
+export type ShareName = keyof typeof SHARES;
 
 export class Lane {
   #works: (() => void)[] = [];
   /** How many of them are done. */
   #done = 0;
+  /** How many of the next ones are for this turn. */
+  #left = 0;
   readonly #share: Share;
 
-  constructor(urgency: 'urgent' | 'common') {
-    this.#share = urgency === 'urgent' ? URGENT : COMMON;
+  constructor(share: ShareName) {
+    this.#share = SHARES[share];
   }
 
   /** At once, if nothing waits in this lane and there is time left in this turn. @param work must not throw */
@@ -94,19 +103,29 @@ export class Lane {
     this.#share.enlist(this);
   }
 
-  /** Some of what waits, in its order; the rest has another turn, and so has what is put off meanwhile. */
-  workOn(untilSpentMs: number): void {
-    const end = this.#works.length;
-    while (this.#done < end) {
+  get isWaiting(): boolean {
+    return this.#done < this.#works.length;
+  }
+
+  /** What is put off from here on has a later one. */
+  beginTurn(): void {
+    this.#left = this.#works.length - this.#done;
+  }
+
+  /** Some of what waits, in its order. @returns whether more of it is for this turn */
+  workOn(untilSpentMs: number): boolean {
+    while (this.#left > 0) {
       const work = this.#works[this.#done]!;
       this.#done += 1;
+      this.#left -= 1;
       this.#share.work(work);
       if (this.#share.isSpent || this.#share.spentMs >= untilSpentMs) break;
     }
-    if (this.#done < this.#works.length) this.#share.enlist(this);
     // Not every time, because it moves all that are left.
-    if (this.#done <= this.#works.length / 2) return;
-    this.#works = this.#works.slice(this.#done);
-    this.#done = 0;
+    if (this.#done > this.#works.length / 2) {
+      this.#works = this.#works.slice(this.#done);
+      this.#done = 0;
+    }
+    return this.#left > 0;
   }
 }

@@ -79,7 +79,7 @@ export interface LinkListener {
 /** What all links have of the event loop, in which thousands may hear of something, or have to judge, at the same moment. */
 export interface LinkShares {
   reports: Inbox;
-  heartbeats: Inbox;
+  pings: Inbox;
   judgements: Lane;
 }
 
@@ -207,12 +207,12 @@ export class NodeLink {
       }
     });
     socket.on('ping', (data) => {
-      if (this.socket === socket) this.shares.heartbeats.put(this.answerPing, data.toString('latin1'));
+      if (this.socket === socket) this.shares.pings.put(this.answerPing, data.toString('latin1'));
     });
     socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
     socket.on('close', (code, reason) => {
       if (this.socket !== socket) return;
-      this.takeWaiting();
+      this.shares.reports.flush(this.takeReports);
       this.socket = null;
       if (code >= 4_000)
         this.log.error({ node: this.node.id, code, reason: String(reason) }, 'the agent refuses this scheduler');
@@ -223,7 +223,7 @@ export class NodeLink {
   }
 
   private disconnect(): void {
-    this.takeWaiting();
+    this.shares.reports.flush(this.takeReports);
     const socket = this.socket;
     this.socket = null;
     socket?.terminate();
@@ -233,12 +233,6 @@ export class NodeLink {
   }
 
   private receive(text: string, connectStartedAtMs: number): void {
-    if (text.startsWith(HEARTBEAT)) {
-      this.noteContact();
-      this.shares.heartbeats.put(this.takeHeartbeat, text);
-      this.judgeContact();
-      return;
-    }
     if (text.startsWith(REPORT) && this.hasSession) {
       this.noteContact();
       this.shares.reports.put(this.takeReports, text);
@@ -246,8 +240,9 @@ export class NodeLink {
       return;
     }
     // What was told before comes first.
-    this.takeWaiting();
-    const message = this.read(text);
+    if (!text.startsWith(HEARTBEAT)) this.shares.reports.flush(this.takeReports);
+    const { rest, usage } = withoutUsage(text);
+    const message = this.read(rest);
     if (message === null) return;
     if (message.type === 'hello' && message.nodeKey !== this.node.nodeKey) {
       this.foundStranger();
@@ -258,6 +253,12 @@ export class NodeLink {
       case 'hello':
         if (this.status === 'lost') this.status = 'suspect';
         this.beginSession(this.listener.onHello(message, connectStartedAtMs));
+        break;
+      case 'heartbeat':
+        this.listener.onHeartbeat(message, usage);
+        // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
+        if (this.hasSession && this.status !== 'lost')
+          this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
         break;
       case 'instance':
       case 'instances':
@@ -283,29 +284,9 @@ export class NodeLink {
     }
   }
 
-  /** What has come and has had to wait. */
-  private takeWaiting(): void {
-    this.shares.heartbeats.flush(this.takeHeartbeat);
-    this.shares.reports.flush(this.takeReports);
-  }
-
   private readonly answerPing = (data: string): void => {
     if (this.socket?.readyState === WebSocket.OPEN)
       this.socket.pong(Buffer.from(data, 'latin1'), undefined, () => undefined);
-  };
-
-  private readonly takeHeartbeat = (text: string): void => {
-    const { rest, usage } = withoutUsage(text);
-    const message = this.closed ? null : this.read(rest);
-    if (message?.type !== 'heartbeat') return;
-    try {
-      this.listener.onHeartbeat(message, usage);
-    } catch (error) {
-      this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
-    }
-    // The agent's lease goes on with this: not before the inventory is in, and never after the verdict.
-    if (this.hasSession && this.status !== 'lost')
-      this.send({ type: 'ack', n: message.n, mark: this.identity.mark, proof: this.identity.proof });
   };
 
   private readonly takeReports = (text: string): void => {
@@ -482,7 +463,7 @@ export class NodeLink {
     if (judgement.status === this.status) return;
     this.status = judgement.status;
     // What it had told before is no word from beyond its verdict.
-    if (judgement.status === 'lost') this.takeWaiting();
+    if (judgement.status === 'lost') this.shares.reports.flush(this.takeReports);
     if (judgement.status === 'suspect') applySuspicion(this.health, nowMs);
     const { lastContactMs, windowStartMs, suspectSinceMs } = this.health;
     this.listener.onStatus(judgement.status, judgement.reason, {

@@ -56,8 +56,8 @@ export class NodeRegistry {
   private lastSession = 0;
   private readonly shares: LinkShares = {
     reports: new Inbox('common'),
-    heartbeats: new Inbox('urgent'),
-    judgements: new Lane('urgent'),
+    pings: new Inbox('links'),
+    judgements: new Lane('links'),
   };
   private savingContacts: NodeJS.Timeout | null = null;
   private lastTime = { ms: 0, text: new Date(0).toISOString() };

@@ -33,9 +33,12 @@ test('one event tells of all instances that wait for a secret, and all start whe
     ({ instances }) => instances!.filter((i) => i.statusReason?.startsWith('secret db is not')).length === 20,
   );
   expect(cluster.starts).toEqual([]);
-  expect(cluster.events.filter(({ type }) => type === 'instance.unplaceable')).toHaveLength(1);
+  const told = () => cluster.events.filter(({ type }) => type === 'instance.unplaceable').length;
+  // Events are told when they are durable.
+  await until(() => told() > 0, { what: 'an event tells of it' });
   await cluster.service.setSecret('db', Buffer.from('x'));
   await untilWeb('runs', ({ counts }) => counts.running === 20);
+  expect(told()).toBe(1);
   expect(cluster.service.workload('web').attempts).toBe(1);
 });
 

@@ -79,7 +79,22 @@ describe('sample of a tree', () => {
     await end(workload);
   });
 
-  test('of what does nothing is seldom a new one, and each time again once it does something', async () => {
+  test('of few is a new one each time, whatever they do', async () => {
+    const workload = await workloads.sh('sleep 60');
+    await until(async () => (await sampleOf(workload.handle)).rssBytes > 0, { what: 'it is measured' });
+    const looks = new Set<number>();
+    for (let n = 0; n < 10; n += 1) {
+      const before = (await sampleOf(workload.handle)).lookedAtTicks;
+      await until(async () => (await sampleOf(workload.handle)).lookedAtTicks > before, { what: 'time passes' });
+      looks.add((await native.sample()).cpuTotalTicks - (await sampleOf(workload.handle)).lookedAtTicks);
+    }
+    // The clock may have gone on by a tick between the two.
+    expect(Math.max(...looks)).toBeLessThanOrEqual(2);
+    await end(workload);
+  });
+
+  test('of what does nothing beside many is seldom a new one, and each time again once it does something', async () => {
+    const others = await Promise.all(Array.from({ length: 127 }, () => workloads.sh('exec sleep 60')));
     const fifo = join(workloads.directory, 'go');
     const workload = await workloads.sh(`mkfifo '${fifo}'; echo made; (read x < '${fifo}'; ${BUSY}) & wait`);
     await until(() => workload.stdout() === 'made\n', { what: 'it waits' });
@@ -104,7 +119,7 @@ describe('sample of a tree', () => {
       what: 'each time is a new look',
       timeoutMs: 10_000,
     });
-    await end(workload);
+    await end(workload, ...others);
   });
 
   test('finds children made by other threads than the main one', async () => {

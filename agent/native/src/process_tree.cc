@@ -17,7 +17,7 @@ constexpr uint32_t kUnchangedCounted = 2;
 
 }  // namespace
 
-bool ProcessTree::sample(uint64_t now, TreeUsage* usage) {
+bool ProcessTree::sample(uint64_t now, uint32_t most_skipped, TreeUsage* usage) {
   if (to_skip_ > 0) {
     --to_skip_;
     *usage = latest_;
@@ -33,7 +33,7 @@ bool ProcessTree::sample(uint64_t now, TreeUsage* usage) {
   const bool changed =
       usage->cpu_ticks != latest_.cpu_ticks || usage->rss_pages != latest_.rss_pages;
   unchanged_ = changed ? 0 : std::min(unchanged_ + 1, kUnchangedCounted);
-  to_skip_ = (1U << 2 * unchanged_) - 1;
+  to_skip_ = std::min((1U << 2 * unchanged_) - 1, most_skipped);
   latest_ = *usage;
   return true;
 }

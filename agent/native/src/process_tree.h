@@ -28,9 +28,9 @@ class ProcessTree {
 
   // Nothing of the root's own counts: it is a shim. CPU ticks never fall from one call to the next.
   // A tree that used no CPU and no other memory since it was looked at before is looked at ever
-  // more seldom, on every sixteenth call at last: most processes do nothing most of the time, and
-  // looking at one takes opening four files. False when the root is found to be gone.
-  bool sample(uint64_t now, TreeUsage* usage);
+  // more seldom, `most_skipped` calls and 15 apart at most: most processes do nothing most of the
+  // time, and looking at one takes opening four files. False when the root is found to be gone.
+  bool sample(uint64_t now, uint32_t most_skipped, TreeUsage* usage);
 
  private:
   // A process below the root.

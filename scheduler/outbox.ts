@@ -21,12 +21,15 @@ const CALLS_AT_ONCE = 4;
 /** Of all nodes together; one that is not answered in time counts no more, so that nodes that hang hold up no others. */
 const CALLS_IN_ALL = 256;
 const CALL_COUNTS_MS = 500;
-/** While many instances wait for a place, starts are held back for more of the same node: so long for each that waits, */
-const HELD_MS_EACH = 0.01;
+/** While many instances wait for a place, starts are held back for more of the same node: for a tenth of what all will take, */
+const HELD_MS_EACH = 0.1;
 /** and no longer. */
-const HELD_AT_MOST_MS = 5_000;
-/** How often those held back are looked at. */
+const HELD_AT_MOST_MS = 10_000;
+/** Where something is among them that has run before. */
+const RECOVERY_HELD_AT_MOST_MS = 3_000;
+/** How often those held back are looked at, at most, and in the time that they are held at present. */
 const HELD_LOOK_MS = 50;
+const HELD_LOOKS = 20;
 /** Of the event loop, in one turn. */
 const SEND_MS = 4;
 const RETRY_MS = 500;
@@ -91,8 +94,9 @@ class NodeQueue {
   /** What has ended, but must be known to its agent until no start of it can arrive any more. */
   readonly held = new Map<string, GenerationId>();
   calls = 0;
-  /** Since when it has starts to send. */
+  /** Since when it has starts to send, and how long the first of them may wait for others. */
   startsSinceMs = 0;
+  heldAtMostMs = HELD_AT_MOST_MS;
 }
 
 const generationKey = (t: GenerationId): string => `${t.uid}/${t.slot}/${t.generation}`;
@@ -130,7 +134,11 @@ export class Outbox {
       const queue = this.queueOf(node);
       const key = `start ${generationKey(instance)}`;
       if (queue.sent.has(key)) return;
-      if (queue.starts.size === 0) queue.startsSinceMs = performance.now();
+      if (queue.starts.size === 0) {
+        queue.startsSinceMs = performance.now();
+        queue.heldAtMostMs = HELD_AT_MOST_MS;
+      }
+      if (instance.status === 'recovering') queue.heldAtMostMs = RECOVERY_HELD_AT_MOST_MS;
       queue.starts.set(key, { instance, generation: instance.generation });
       this.flush(node);
     } else if (instance.status === 'stopping' && (isUnwanted(instance, workload) || instance.replacing !== null)) {
@@ -204,8 +212,8 @@ export class Outbox {
   private flushAll(): void {
     this.flushing = false;
     const slice = new Slice(SEND_MS);
-    const heldMs = Math.min(HELD_AT_MOST_MS, HELD_MS_EACH * this.state.placesToCome);
-    const readyBeforeMs = performance.now() - heldMs;
+    const nowMs = performance.now();
+    const heldMs = HELD_MS_EACH * this.state.placesToCome;
     for (const nodeId of this.toFlush) {
       if (this.closed) return;
       // The next answer goes on.
@@ -217,20 +225,23 @@ export class Outbox {
       this.toFlush.delete(nodeId);
       const queue = this.queues.get(nodeId);
       if (queue === undefined) continue;
-      const { starts, stops, startsSinceMs } = queue;
+      const { starts, stops, startsSinceMs, heldAtMostMs } = queue;
       const mayWait = stops.size === 0 && starts.size > 0 && starts.size < BATCH;
-      if (mayWait && startsSinceMs > readyBeforeMs) this.holdBack(nodeId);
+      if (mayWait && nowMs - startsSinceMs < Math.min(heldMs, heldAtMostMs)) this.holdBack(nodeId, heldMs);
       else this.flushNode(nodeId, queue);
     }
   }
 
-  private holdBack(nodeId: string): void {
+  private holdBack(nodeId: string, heldMs: number): void {
     this.held.add(nodeId);
-    this.heldTimer ??= setTimeout(() => {
-      this.heldTimer = null;
-      for (const id of this.held) this.flush(id);
-      this.held.clear();
-    }, HELD_LOOK_MS);
+    this.heldTimer ??= setTimeout(
+      () => {
+        this.heldTimer = null;
+        for (const id of this.held) this.flush(id);
+        this.held.clear();
+      },
+      Math.max(HELD_LOOK_MS, Math.min(heldMs, RECOVERY_HELD_AT_MOST_MS) / HELD_LOOKS),
+    );
   }
 
   private flushNode(nodeId: string, queue: NodeQueue): void {

@@ -31,3 +31,14 @@ it('takes what cannot be read for nothing', () => {
     expect(usage.of(web)).toBeNull();
   }
 });
+
+it('tells the same of each of many instances of a node, however many are asked for', () => {
+  const usage = new InstanceUsage();
+  const told = Array.from({ length: 100 }, (_, at) => [`web.${at}`, 1, at, at * 4_096]);
+  usage.heard('n1', JSON.stringify(told));
+  for (let at = 99; at >= 0; at -= 1) {
+    const instance = { id: `web.${at}`, generation: 1, node: 'n1' };
+    expect(usage.of(instance)).toEqual({ cpuPercent: at, memoryBytes: at * 4_096 });
+    expect(usage.of({ ...instance, generation: 11 })).toBeNull();
+  }
+});

@@ -36,7 +36,7 @@ export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 export const isRoot = process.getuid?.() === 0;
 
-/** For what takes a real kernel, and not qemu-user with descriptors and arguments of its own. */
+/** For what takes a real kernel, and not qemu-user with descriptors, arguments and a signal mask of its own. */
 export const testUnemulated = isEmulated ? test.skip : test;
 
 /** `test` where this is root; else skipped, with the reason in its name. */

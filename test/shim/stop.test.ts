@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from '../support/until';
-import { isAlive, killQuietly, type Started, testAsRoot, treeOf, useShims } from './shim';
+import { isAlive, killQuietly, type Started, testAsRoot, testUnemulated, treeOf, useShims } from './shim';
 
 const shims = useShims();
 
@@ -46,7 +46,7 @@ function stopWith(signal: 'SIGTERM' | 'SIGINT' | 'SIGUSR1', graceMs: number) {
   return { plan: { stop: { signal, graceMs } } };
 }
 
-test('a shim blocks, and reads, every signal but SIGCONT, which would wake it for nothing', async () => {
+testUnemulated('a shim blocks, and reads, every signal but SIGCONT, which would wake it for nothing', async () => {
   const shim = await shims.start(['sleep', '1000']);
   const status = readFileSync(`/proc/${shim.pid}/status`, 'utf8');
   const blocked = BigInt(`0x${/^SigBlk:\s*(\w+)/m.exec(status)![1]!}`);

@@ -176,10 +176,15 @@ export class AgentClient {
 }
 
 function answerOf<T>(result: unknown, schema: z.ZodType<T>): BatchAnswer<T> | null {
-  const problem = problemSchema.safeParse(result);
-  if (problem.success) return { ok: false, error: errorOfProblem(problem.data) };
+  const problem = mayBeProblem(result) ? problemSchema.safeParse(result) : null;
+  if (problem?.success) return { ok: false, error: errorOfProblem(problem.data) };
   const answer = schema.safeParse(result);
   return answer.success ? { ok: true, value: answer.data } : null;
+}
+
+/** Most answers are none, and what zod finds wrong with each of them costs more than all else that is done with it. */
+function mayBeProblem(result: unknown): boolean {
+  return typeof result === 'object' && result !== null && 'code' in result;
 }
 
 function problemError(body: unknown, status: number): MorchError {

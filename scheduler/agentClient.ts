@@ -11,7 +11,7 @@ import {
 import type { DrillCommand } from '../contract/drill';
 import { errorOfProblem, MorchError, type Problem, problemSchema } from '../contract/errors';
 import { connectorOf } from '../pki/connector';
-import type { ConnectionTls } from '../pki/settings';
+import { connectionOf, type NodeConnection } from './tls/nodeConnection';
 
 /** For a connection to an agent, TLS included. */
 const CONNECT_MS = 2_000;
@@ -29,9 +29,9 @@ export interface AgentAddress {
 /** How an agent that speaks TLS is known, and what it knows its scheduler by. One for each node. */
 export interface AgentTls {
   /** Asked for each connection: certificates change. */
-  connection(): ConnectionTls;
+  connection(): NodeConnection;
   /** Of a connection made with them, to resume. */
-  keepSession(session: Buffer, begun: ConnectionTls): void;
+  keepSession(session: Uint8Array, begun: Pick<NodeConnection, 'cert'>): void;
 }
 
 export function isSameAddress(a: AgentAddress, b: AgentAddress): boolean {
@@ -56,7 +56,7 @@ export const undici = () => require('undici') as typeof import('undici');
 
 /** For undici. */
 export function connectorFor({ tls }: AgentAddress): buildConnector.connector {
-  return connectorOf(tls === undefined ? null : () => tls.connection(), CONNECT_MS);
+  return connectorOf(tls === undefined ? null : () => connectionOf(tls.connection()), CONNECT_MS);
 }
 
 export type BatchAnswer<T> = { ok: true; value: T } | { ok: false; error: MorchError };

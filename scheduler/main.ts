@@ -36,6 +36,7 @@ import { StateRecords } from './stateRecords';
 import { type OpenedStore, openLevelStore } from './store/open';
 import type { ClusterTls } from './tls/clusterTls';
 import { NodeCertificates } from './tls/nodeCertificates';
+import { WireThread } from './wires/thread';
 
 /** What commands to agents go by is loaded when those who have waited for the start are answered, and before the first command. */
 const UNDICI_LOADED_AFTER_MS = 500;
@@ -105,7 +106,8 @@ export async function runScheduler(input: unknown): Promise<void> {
   );
   const metrics = new SchedulerMetrics(state, () => service.readyChecks());
   const blackBox = await BlackBox.load(store, state, journal, log);
-  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, { tokens, nodeTokens, certificates }, log);
+  const access = { tokens, nodeTokens, certificates };
+  const registry = new NodeRegistry(state, policy, leaseMs, blackBox, access, new WireThread(), log);
   const loop = new ControlLoop(state, journal, registry, leaseMs, blackBox, secrets, log);
   // The epoch is durable before any agent hears of it.
   await journal.commit();

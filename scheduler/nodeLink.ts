@@ -5,7 +5,6 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
-import WebSocket from 'ws';
 import {
   type AgentMessage,
   type AgentStatus,
@@ -19,7 +18,7 @@ import {
   type WorkloadsMessage,
 } from '../contract/agentApi';
 import type { NodeStatus } from '../contract/states';
-import { type AgentAddress, agentUrl, credentialsFor, isSameAddress } from './agentClient';
+import { type AgentAddress, isSameAddress } from './agentClient';
 import {
   applyAnswer,
   applyDisconnect,
@@ -37,8 +36,9 @@ import {
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import type { Inbox } from './inbox';
 import type { Lane } from './lane';
-import { type ProbeResult, Prober, probeAgent } from './probe';
 import type { MayCommand } from './succession';
+import type { ProbeResult } from './wires/probe';
+import { probeOnce, type Wire, type WireProber, type Wires } from './wires/wires';
 
 /** Of all nodes together: when many are silent at once, packets that get lost are not what it is. */
 const COMPANIONS_AT_MOST = 256;
@@ -79,14 +79,13 @@ export interface LinkListener {
 /** What all links have of the event loop, in which thousands may hear of something, or have to judge, at the same moment. */
 export interface LinkShares {
   reports: Inbox;
-  pings: Inbox;
   judgements: Lane;
 }
 
 export class NodeLink {
   private readonly health: NodeHealth;
-  private readonly prober = new Prober();
-  private socket: WebSocket | null = null;
+  private readonly prober: WireProber;
+  private wire: Wire | null = null;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
   /** When the present connection was begun, or last said something. */
@@ -116,10 +115,12 @@ export class NodeLink {
     },
     private readonly policy: HealthPolicy,
     private readonly listener: LinkListener,
-    /** Of all nodes. */
+    /** Of all nodes, like what follows. */
+    private readonly wires: Wires,
     private readonly shares: LinkShares,
     private readonly log: Logger,
   ) {
+    this.prober = wires.prober();
     this.health = initialHealth(performance.now());
     this.status = node.status;
   }
@@ -138,13 +139,13 @@ export class NodeLink {
 
   /** Begins anew, with what this scheduler is by now: another session, another inventory. */
   reconnect(): void {
-    if (this.socket !== null) this.disconnect();
+    if (this.wire !== null) this.disconnect();
     this.connect();
   }
 
   /** Another scheduler commands: nothing more is said to the agent until it may be commanded again. */
   release(): void {
-    if (this.socket !== null) this.disconnect();
+    if (this.wire !== null) this.disconnect();
   }
 
   /** Called when the agent has made itself heard by other ways: look at it now. */
@@ -170,63 +171,43 @@ export class NodeLink {
   close(): void {
     this.closed = true;
     if (this.timer !== null) clearTimeout(this.timer);
-    this.socket?.terminate();
-    this.socket = null;
+    this.wire?.end();
+    this.wire = null;
     this.prober.close();
   }
 
   private send(message: SchedulerMessage): void {
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
-    // Bytes are masked in place, beside their head, and leave in one write; a text leaves in two.
-    this.socket.send(Buffer.from(JSON.stringify(message)), { binary: false }, () => undefined);
+    this.wire?.send(JSON.stringify(message));
   }
 
   private connect(): void {
-    if (this.closed || this.socket !== null) return;
+    if (this.closed || this.wire !== null) return;
     const { clusterId, epoch, id, mark, proof } = this.identity;
     const query = new URLSearchParams({ clusterId, epoch: String(epoch), term: id, mark: String(mark), proof });
     const connectStartedAtMs = performance.now();
-    const socket = new WebSocket(`${agentUrl(this.address, 'ws')}/events?${query}`, {
-      ...this.address.tls?.connection(),
-      headers: credentialsFor(this.address),
-      handshakeTimeout: this.policy.probeTimeoutMs,
-      perMessageDeflate: false,
-      // To write costs more than to read, and thousands may ask at once.
-      autoPong: false,
-      maxPayload: 256 * 2 ** 20,
-    });
-    this.socket = socket;
     this.hasSession = false;
     this.heardAtMs = connectStartedAtMs;
-    socket.on('message', (data) => {
-      if (this.socket !== socket) return;
-      try {
-        this.receive(String(data), connectStartedAtMs);
-      } catch (error) {
-        this.log.error({ node: this.node.id, err: error }, 'a message of the agent could not be taken in');
-      }
-    });
-    socket.on('ping', (data) => {
-      if (this.socket === socket) this.shares.pings.put(this.answerPing, data.toString('latin1'));
-    });
-    socket.on('error', (error) => this.log.debug({ node: this.node.id, err: error }, 'event connection failed'));
-    socket.on('close', (code, reason) => {
-      if (this.socket !== socket) return;
-      this.shares.reports.flush(this.takeReports);
-      this.socket = null;
-      if (code >= 4_000)
-        this.log.error({ node: this.node.id, code, reason: String(reason) }, 'the agent refuses this scheduler');
-      applyDisconnect(this.health, performance.now());
-      this.listener.onDisconnected();
-      this.judge();
+    const log = { node: this.node.id };
+    this.wire = this.wires.open(this.address, `/events?${query}`, this.policy.probeTimeoutMs, {
+      onMessage: (text) => {
+        try {
+          this.receive(text, connectStartedAtMs);
+        } catch (error) {
+          this.log.error({ ...log, err: error }, 'a message of the agent could not be taken in');
+        }
+      },
+      onError: (error) => this.log.debug({ ...log, error }, 'event connection failed'),
+      onClose: (code, reason) => {
+        if (code >= 4_000) this.log.error({ ...log, code, reason }, 'the agent refuses this scheduler');
+        this.disconnect();
+      },
     });
   }
 
   private disconnect(): void {
     this.shares.reports.flush(this.takeReports);
-    const socket = this.socket;
-    this.socket = null;
-    socket?.terminate();
+    this.wire?.end();
+    this.wire = null;
     applyDisconnect(this.health, performance.now());
     this.listener.onDisconnected();
     this.judge();
@@ -284,11 +265,6 @@ export class NodeLink {
     }
   }
 
-  private readonly answerPing = (data: string): void => {
-    if (this.socket?.readyState === WebSocket.OPEN)
-      this.socket.pong(Buffer.from(data, 'latin1'), undefined, () => undefined);
-  };
-
   private readonly takeReports = (text: string): void => {
     const message = this.closed ? null : this.read(text);
     if (message?.type !== 'instance' && message?.type !== 'instances') return;
@@ -341,11 +317,11 @@ export class NodeLink {
 
   /** The event connection is there, but nothing has come over it for too long although the agent answers. */
   private get isConnectionDead(): boolean {
-    return this.socket !== null && performance.now() - this.heardAtMs >= 2 * this.policy.silentAfterMs;
+    return this.wire !== null && performance.now() - this.heardAtMs >= 2 * this.policy.silentAfterMs;
   }
 
   /** @param overKept as the sweep does while all is well */
-  private async probe(overKept = this.status === 'healthy' && this.socket !== null): Promise<ProbeResult> {
+  private async probe(overKept = this.status === 'healthy' && this.wire !== null): Promise<ProbeResult> {
     const startedAtMs = performance.now();
     applyProbeStart(this.health, startedAtMs);
     const decisive = isDecisive(this.health, startedAtMs, this.policy);
@@ -389,7 +365,7 @@ export class NodeLink {
   private accompany(startedAtMs: number): () => void {
     const one = async (leftMs: number): Promise<void> => {
       companions += 1;
-      const result = this.recognise(await probeAgent(this.address, leftMs));
+      const result = this.recognise(await probeOnce(this.wires, this.address, leftMs));
       companions -= 1;
       if (this.closed || result.kind !== 'answered') return;
       applyAnswer(this.health, performance.now());
@@ -421,7 +397,7 @@ export class NodeLink {
   private answered(status: AgentStatus): void {
     const may = this.listener.mayCommand(status);
     if (this.isConnectionDead) this.disconnect();
-    if (this.socket !== null) return;
+    if (this.wire !== null) return;
     if (may === 'yes') this.connect();
     else if (may === 'later') setTimeout(() => this.nudge(), ASK_AGAIN_MS).unref();
   }
@@ -471,8 +447,8 @@ export class NodeLink {
       suspectForMs: suspectSinceMs === null ? null : Math.round(nowMs - suspectSinceMs),
     });
     if (judgement.status === 'lost') {
-      this.socket?.terminate();
-      this.socket = null;
+      this.wire?.end();
+      this.wire = null;
     }
   }
 }

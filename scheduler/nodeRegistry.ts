@@ -25,12 +25,13 @@ import { Inbox } from './inbox';
 import type { Journal } from './journal';
 import { Lane } from './lane';
 import { type LinkListener, type LinkShares, NodeLink } from './nodeLink';
-import { type ProbeResult, probeAgent } from './probe';
 import { Rebuild } from './rebuild';
 import { recordVerdict } from './recoveryLog';
 import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 import { Succession } from './succession';
+import type { ProbeResult } from './wires/probe';
+import { probeOnce, type Wires } from './wires/wires';
 
 /** How long a registration waits for the new node's inventory before it answers. */
 const JOIN_WAIT_MS = 2_000;
@@ -56,7 +57,6 @@ export class NodeRegistry {
   private lastSession = 0;
   private readonly shares: LinkShares = {
     reports: new Inbox('common'),
-    pings: new Inbox('links'),
     judgements: new Lane('links'),
   };
   private savingContacts: NodeJS.Timeout | null = null;
@@ -69,6 +69,7 @@ export class NodeRegistry {
     private readonly leaseMs: number,
     private readonly blackBox: Pick<BlackBox, 'heardTails' | 'heardUsage' | 'forgetNode'>,
     access: NodeAccess,
+    private readonly wires: Wires,
     private readonly log: Logger,
   ) {
     this.admission = new Admission(access, state.nodes);
@@ -126,7 +127,7 @@ export class NodeRegistry {
     if (this.savingContacts !== null) clearTimeout(this.savingContacts);
     this.brake.close();
     this.rebuild.close();
-    await Promise.all([...this.clients.values()].map((client) => client.close()));
+    await Promise.all([this.wires.close(), ...[...this.clients.values()].map((client) => client.close())]);
   }
 
   senderOf(nodeId: string): AgentClient | null {
@@ -191,7 +192,8 @@ export class NodeRegistry {
     const claim = { where, agentToken: token };
     // Whom it may not speak for is said before anything at that address is asked.
     if (input.name !== undefined) this.admission.demand({ ...claim, id: input.name }, caller);
-    const probe = await probeAgent(this.admission.addressOfNewcomer(input), this.policy.probeTimeoutMs);
+    const address = this.admission.addressOfNewcomer(input);
+    const probe = await probeOnce(this.wires, address, this.policy.probeTimeoutMs);
     if (probe.kind !== 'answered') {
       const refusal = refusalOfProbe(probe, where, token !== undefined);
       this.log.warn(
@@ -491,6 +493,7 @@ export class NodeRegistry {
       this.state.term,
       this.policy,
       listener,
+      this.wires,
       this.shares,
       this.log,
     );

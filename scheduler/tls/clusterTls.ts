@@ -14,8 +14,9 @@ import { type Credential, issueForRequest } from '../../pki/issue';
 import { SCHEDULER } from '../../pki/names';
 import { type CertificateFiles, loadOwn, readFlag, watchOwn } from '../../pki/ownCertificate';
 import { startRenewal, validityOf } from '../../pki/renew';
-import { type ConnectionTls, TLS_SETTINGS } from '../../pki/settings';
-import { certificatesOf, hashOf, identityCheck, subjectOf } from '../../pki/trust';
+import { TLS_SETTINGS } from '../../pki/settings';
+import { certificatesOf, hashOf, subjectOf } from '../../pki/trust';
+import type { NodeConnection } from './nodeConnection';
 
 /** Of its files. */
 const NAME = 'scheduler';
@@ -83,18 +84,13 @@ export class ClusterTls {
   }
 
   /**
-   * For a connection to a node's agent, which must prove that it is that node's.
+   * To a node's agent, which must prove that it is that node's.
    *
-   * @param isRevoked asked of the certificate that it shows
+   * @param countsFromMs of its certificates those count that were issued from then on (epoch ms)
    */
-  connectionTo(id: string, isRevoked: (certificate: X509Certificate) => boolean): ConnectionTls {
-    return {
-      ...TLS_SETTINGS,
-      ca: this.bundle,
-      cert: this.credential.certificate,
-      key: this.credential.key,
-      checkServerIdentity: identityCheck({ kind: 'node', id }, [this.authorityCertificate], isRevoked),
-    };
+  connectionTo(node: string, countsFromMs: number): NodeConnection {
+    const { certificate: cert, key } = this.credential;
+    return { node, authority: this.authority.certificate, countsFromMs, ca: this.bundle, cert, key };
   }
 
   /** @throws MorchError INVALID_INPUT for what is no request. @returns PEM */

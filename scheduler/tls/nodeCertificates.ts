@@ -9,12 +9,12 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { MorchError } from '../../contract/errors';
-import { BACKDATED_MS } from '../../pki/renew';
 import type { AgentTls } from '../agentClient';
 import type { State } from '../state';
 import { keys, prefixes } from '../store/keys';
 import type { Store } from '../store/store';
 import type { ClusterTls } from './clusterTls';
+import { issuedAtMs } from './nodeConnection';
 import { NodeTls } from './nodeTls';
 
 /** What is needed of the cluster's TLS; null: this scheduler speaks plain HTTP. */
@@ -75,8 +75,7 @@ export class NodeCertificates {
   toNode(id: string): AgentTls | undefined {
     const { tls } = this;
     if (tls === null) return undefined;
-    const isRevoked = (certificate: X509Certificate) => !this.counts(id, issuedAtMs(certificate));
-    const known = this.connections.get(id) ?? new NodeTls(() => tls.connectionTo(id, isRevoked));
+    const known = this.connections.get(id) ?? new NodeTls(() => tls.connectionTo(id, this.countsFrom(id)));
     this.connections.set(id, known);
     return known;
   }
@@ -98,7 +97,11 @@ export class NodeCertificates {
   }
 
   private counts(node: string, issuedAtMs: number): boolean {
-    return issuedAtMs >= (this.fromMs.get(node) ?? 0);
+    return issuedAtMs >= this.countsFrom(node);
+  }
+
+  private countsFrom(node: string): number {
+    return this.fromMs.get(node) ?? 0;
   }
 
   private countFrom(node: string, fromMs: number): void {
@@ -114,11 +117,6 @@ export class NodeCertificates {
     if (certificate === undefined || node === null) return null;
     return { node, issuedAtMs: issuedAtMs(certificate), untilMs: Date.parse(certificate.validTo) };
   }
-}
-
-/** To the second. */
-function issuedAtMs({ validFrom }: X509Certificate): number {
-  return Date.parse(validFrom) + BACKDATED_MS;
 }
 
 export function noTls(): MorchError {

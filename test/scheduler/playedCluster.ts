@@ -15,6 +15,7 @@ import { Service } from '../../scheduler/service';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
 import type { Store } from '../../scheduler/store/store';
+import { OwnWires } from '../../scheduler/wires/wires';
 import { OPEN_VAULT, openAccess, PROOFS } from './openAccess';
 import { PlayedAgent } from './playedAgent';
 
@@ -61,7 +62,15 @@ export class PlayedCluster {
     const blackBox = await BlackBox.load(store, state, journal, log);
     const secrets = await Secrets.load(store, state, OPEN_VAULT);
     const loop: ControlLoop = new ControlLoop(state, journal, links as never, LEASE_MS, blackBox, secrets, log);
-    const registry = new NodeRegistry(state, HEALTH_PROFILES.default, LEASE_MS, blackBox, openAccess(), log);
+    const registry = new NodeRegistry(
+      state,
+      HEALTH_PROFILES.default,
+      LEASE_MS,
+      blackBox,
+      openAccess(),
+      new OwnWires(),
+      log,
+    );
     const service = new Service(state, journal, loop, registry, blackBox, secrets, { unwritable: null }, store, 0);
     const cluster: PlayedCluster = new PlayedCluster(state, loop, service, journal);
     for (const id of nodeIds) {

@@ -8,6 +8,7 @@ import { NodeRegistry } from '../../scheduler/nodeRegistry';
 import { Secrets } from '../../scheduler/secrets/secrets';
 import { State } from '../../scheduler/state';
 import { openMemoryStore } from '../../scheduler/store/memory';
+import { OwnWires } from '../../scheduler/wires/wires';
 import { until } from '../support/until';
 import { ADMIN, OPEN_VAULT, openAccess, PROOFS } from './openAccess';
 import { Switchboard } from './switchboard';
@@ -31,7 +32,7 @@ beforeEach(async () => {
     () => loop.wake(),
   );
   const blackBox = await BlackBox.load(store, state, journal, log);
-  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, openAccess(), log);
+  registry = new NodeRegistry(state, POLICY, POLICY.leaseMs, blackBox, openAccess(), new OwnWires(), log);
   const secrets = await Secrets.load(store, state, OPEN_VAULT);
   const loop: ControlLoop = new ControlLoop(state, journal, registry, POLICY.leaseMs, blackBox, secrets, log);
   registry.start(loop, journal);

@@ -7,15 +7,15 @@ import os from 'node:os';
 import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { pino } from 'pino';
-import WebSocket from 'ws';
 import { makeRequest } from '../../../pki/issue';
 import { TLS_SETTINGS } from '../../../pki/settings';
 import { type AgentAddress, AgentClient } from '../../../scheduler/agentClient';
 import { askForPiece } from '../../../scheduler/http/agentLogs';
-import { probeAgent } from '../../../scheduler/probe';
 import { openMemoryStore } from '../../../scheduler/store/memory';
 import { ClusterTls } from '../../../scheduler/tls/clusterTls';
 import { NodeCertificates } from '../../../scheduler/tls/nodeCertificates';
+import { OwnWires, probeOnce } from '../../../scheduler/wires/wires';
+import { KINDS } from '../wires/kinds';
 
 const HOUR_MS = 3_600_000;
 const NOT_AN_AGENT = { kind: 'strange', error: 'did not answer as an agent does' };
@@ -84,15 +84,24 @@ const addressOf = (server: Server, node: string): AgentAddress => ({
   tls: certificates.toNode(node),
 });
 
-test('a probe resumes the session of the one before: a handshake without signatures', async () => {
-  const address = addressOf(await serve(await issue('n1')), 'n1');
-  for (let n = 0; n < 3; n += 1) expect(await probeAgent(address, 2_000)).toMatchObject(NOT_AN_AGENT);
-  expect(resumed).toEqual([false, true, true]);
-});
+test.each(KINDS)(
+  'a probe resumes the session of the one before, a handshake without signatures: %s',
+  async (_, make) => {
+    const wires = make();
+    const address = addressOf(await serve(await issue('n1')), 'n1');
+    for (let n = 0; n < 3; n += 1) {
+      const prober = wires.prober();
+      expect(await prober.probe(address, 2_000, false)).toMatchObject(NOT_AN_AGENT);
+      prober.close();
+    }
+    expect(resumed).toEqual([false, true, true]);
+    await wires.close();
+  },
+);
 
 test('a probe is refused when the agent of another node answers', async () => {
   const address = addressOf(await serve(await issue('n2')), 'n1');
-  expect(await probeAgent(address, 2_000)).toMatchObject({
+  expect(await probeOnce(new OwnWires(), address, 2_000)).toMatchObject({
     kind: 'refused',
     error: expect.stringContaining('the certificate is of node:n2'),
   });
@@ -103,14 +112,16 @@ describe.each(['TLSv1.2', 'TLSv1.3'])('by %s, a certificate that was revoked', (
 
   test('is not believed any more, also in the session that was begun with it', async () => {
     const address = addressOf(await serve(await issue('n1', { agoMs: HOUR_MS }), versions), 'n1');
-    expect(await probeAgent(address, 2_000)).toMatchObject(NOT_AN_AGENT);
-    expect(await probeAgent(address, 2_000)).toMatchObject(NOT_AN_AGENT);
+    expect(await probeOnce(new OwnWires(), address, 2_000)).toMatchObject(NOT_AN_AGENT);
+    expect(await probeOnce(new OwnWires(), address, 2_000)).toMatchObject(NOT_AN_AGENT);
     expect(resumed).toEqual([false, true]);
     certificates.revoke('n1');
     heard = [];
     // Whoever has the node's address from before, and whoever asks for it anew.
-    expect(await probeAgent(address, 2_000)).toMatchObject(REVOKED);
-    expect(await probeAgent({ ...address, tls: certificates.toNode('n1') }, 2_000)).toMatchObject(REVOKED);
+    expect(await probeOnce(new OwnWires(), address, 2_000)).toMatchObject(REVOKED);
+    expect(await probeOnce(new OwnWires(), { ...address, tls: certificates.toNode('n1') }, 2_000)).toMatchObject(
+      REVOKED,
+    );
     expect(heard).toEqual([]);
   });
 });
@@ -127,7 +138,7 @@ test('whoever shows the certificate that another has replaced is sent nothing, w
   const former = await serve(await issue('n1', { isFirst: true, agoMs: HOUR_MS }));
   const present = await serve(await issue('n1', { isFirst: true }));
   const address = addressOf(former, 'n1');
-  expect(await probeAgent(address, 2_000)).toMatchObject(REVOKED);
+  expect(await probeOnce(new OwnWires(), address, 2_000)).toMatchObject(REVOKED);
   const client = new AgentClient(address);
   await expect(client.start([], 2_000)).rejects.toThrow('it was revoked');
   await expect(client.kept({ clusterId: 'c', epoch: 1 }, 2_000)).rejects.toThrow('it was revoked');
@@ -135,22 +146,27 @@ test('whoever shows the certificate that another has replaced is sent nothing, w
   const piece = { node: { ...address, reachable: true }, instanceId: 'web', uid: 'u', slot: '0' };
   const answer = await askForPiece(piece as never, { stream: 'both' } as never, AbortSignal.timeout(5_000));
   expect(answer).toEqual({ kind: 'unreachable' });
-  const socket = new WebSocket(`wss://127.0.0.1:${address.port}/events`, {
-    ...address.tls!.connection(),
-    headers: { authorization: `Bearer ${address.token}` },
-  });
-  const [error] = await once(socket, 'error').catch((thrown) => [thrown]);
-  expect(String(error)).toContain('it was revoked');
+  for (const [, make] of KINDS) {
+    const wires = make();
+    expect(await wires.prober().probe(address, 2_000, true)).toMatchObject(REVOKED);
+    const errors: string[] = [];
+    const closed = new Promise((onClose) =>
+      wires.open(address, '/events', 2_000, { onMessage: () => {}, onError: (error) => errors.push(error), onClose }),
+    );
+    await closed;
+    expect(errors).toEqual([expect.stringContaining('it was revoked')]);
+    await wires.close();
+  }
   expect(heard).toEqual([]);
 
-  expect(await probeAgent(addressOf(present, 'n1'), 2_000)).toMatchObject(NOT_AN_AGENT);
+  expect(await probeOnce(new OwnWires(), addressOf(present, 'n1'), 2_000)).toMatchObject(NOT_AN_AGENT);
   expect(heard).toEqual([expect.stringContaining('the-new-token')]);
 });
 
 test('a certificate that its node has renewed itself goes on to count', async () => {
   await issue('n1', { isFirst: true, agoMs: HOUR_MS });
   const renewed = await issue('n1');
-  expect(await probeAgent(addressOf(await serve(renewed), 'n1'), 2_000)).toMatchObject(NOT_AN_AGENT);
+  expect(await probeOnce(new OwnWires(), addressOf(await serve(renewed), 'n1'), 2_000)).toMatchObject(NOT_AN_AGENT);
 });
 
 test('what was revoked stays so when the scheduler starts anew', async () => {
@@ -166,5 +182,5 @@ test('what was revoked stays so when the scheduler starts anew', async () => {
     },
   };
   certificates = await NodeCertificates.load(kept as never, { put: () => {} }, tls, []);
-  expect(await probeAgent(addressOf(former, 'n1'), 2_000)).toMatchObject(REVOKED);
+  expect(await probeOnce(new OwnWires(), addressOf(former, 'n1'), 2_000)).toMatchObject(REVOKED);
 });

@@ -2,8 +2,9 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
-import { Prober, probeAgent } from '../../scheduler/probe';
-import { until } from '../support/until';
+import { Prober } from '../../../scheduler/wires/probe';
+import { OwnWires, probeOnce } from '../../../scheduler/wires/wires';
+import { until } from '../../support/until';
 
 const STATUS = {
   name: 'n1',
@@ -143,7 +144,7 @@ test('whoever speaks no HTTP is strange', async () => {
   });
   await once(babbler.listen(0, '127.0.0.1'), 'listening');
   const { port } = babbler.address() as AddressInfo;
-  expect((await probeAgent({ host: '127.0.0.1', port }, MS)).kind).toBe('strange');
+  expect((await probeOnce(new OwnWires(), { host: '127.0.0.1', port }, MS)).kind).toBe('strange');
   babbler.close();
 });
 

@@ -5,9 +5,10 @@
 import net from 'node:net';
 import { performance } from 'node:perf_hooks';
 import tls from 'node:tls';
-import { type AgentStatus, agentStatusSchema } from '../contract/agentApi';
-import type { SystemFailure } from '../contract/errors';
-import { type AgentAddress, isSameAddress, urlHost } from './agentClient';
+import { type AgentStatus, agentStatusSchema } from '../../contract/agentApi';
+import type { SystemFailure } from '../../contract/errors';
+import { type AgentAddress, isSameAddress, urlHost } from '../agentClient';
+import { connectionOf } from '../tls/nodeConnection';
 
 /** More is no status. */
 const ANSWER_BYTES = 1024 ** 2;
@@ -22,11 +23,6 @@ export type ProbeResult =
   | { kind: 'timedOut'; error: string; latencyMs: number }
   /** It answered, but not as an agent does. `needsToken`: it does not take the one that is known, if one is. */
   | { kind: 'strange'; error: string; needsToken?: boolean; latencyMs: number };
-
-/** Over a connection of its own. Never rejects. */
-export function probeAgent(address: AgentAddress, timeoutMs: number): Promise<ProbeResult> {
-  return new Connection(address).ask(address, timeoutMs, false);
-}
 
 /** Asks one agent again and again, over a connection that is kept for a while: opening one is most of what a probe costs. */
 export class Prober {
@@ -145,9 +141,9 @@ class Connection {
 
 function connectTo({ host, port, tls: secured }: AgentAddress): net.Socket {
   if (secured === undefined) return net.connect({ host, port, noDelay: true });
-  const settings = secured.connection();
-  const socket = tls.connect({ host, port, ...settings });
-  return socket.on('session', (session) => secured.keepSession(session, settings));
+  const begun = secured.connection();
+  const socket = tls.connect({ host, port, ...connectionOf(begun) });
+  return socket.on('session', (session) => secured.keepSession(session, begun));
 }
 
 function requestTo(address: AgentAddress, keep: boolean): string {

@@ -1,0 +1,134 @@
+/** The thread of the connections to agents: does what thread.ts says, and tells it what comes of it. */
+import { parentPort } from 'node:worker_threads';
+import type { AgentAddress, AgentTls } from '../agentClient';
+import type { NodeConnection } from '../tls/nodeConnection';
+import { BATCHES_AT_MOST, NEWS_IN_BATCH, type PlainAddress, type WireCommand, type WireNews } from './messages';
+import { Prober } from './probe';
+import { OwnWire } from './wires';
+
+/** While more of what agents said waits to be taken in, nothing more is read of whoever says something. */
+const WAITING_AT_MOST_CHARS = 16 * 2 ** 20;
+
+const port = parentPort!;
+const wires = new Map<number, OwnWire>();
+const probers = new Map<number, { prober: Prober; tls: ResumedTls | undefined }>();
+const paused = new Set<OwnWire>();
+let waiting: WireNews[] = [];
+let waitingChars = 0;
+/** Batches that have not been taken in. */
+let underWay = 0;
+let isDue = false;
+
+/** The other thread decides what each connection is begun with, and keeps the sessions. */
+class ResumedTls implements AgentTls {
+  constructor(
+    readonly id: number,
+    public begun: NodeConnection,
+  ) {}
+
+  connection(): NodeConnection {
+    return this.begun;
+  }
+
+  keepSession(session: Uint8Array, { cert }: Pick<NodeConnection, 'cert'>): void {
+    tell({ kind: 'session', tls: this.id, session, cert });
+  }
+}
+
+port.on('message', (commands: WireCommand[]) => {
+  for (const command of commands) obey(command);
+});
+
+function obey(command: WireCommand): void {
+  switch (command.kind) {
+    case 'open':
+      open(command);
+      return;
+    case 'send':
+      wires.get(command.wire)?.send(command.text);
+      return;
+    case 'end':
+      drop(command.wire)?.end();
+      return;
+    case 'probe':
+      void probe(command);
+      return;
+    case 'endProber':
+      probers.get(command.prober)?.prober.close();
+      probers.delete(command.prober);
+      return;
+    case 'taken':
+      underWay -= 1;
+      tellWaiting();
+      return;
+  }
+}
+
+function open({ wire, address, path, handshakeMs }: WireCommand & { kind: 'open' }): void {
+  const own = new OwnWire(addressOf(address, undefined), path, handshakeMs, {
+    onMessage: (text) => {
+      tell({ kind: 'message', wire, text });
+      if (waitingChars <= WAITING_AT_MOST_CHARS) return;
+      paused.add(own);
+      own.pause();
+    },
+    onError: (message) => tell({ kind: 'error', wire, message }),
+    onClose: (code, reason) => {
+      drop(wire);
+      tell({ kind: 'close', wire, code, reason });
+    },
+  });
+  wires.set(wire, own);
+}
+
+function drop(wire: number): OwnWire | undefined {
+  const own = wires.get(wire);
+  wires.delete(wire);
+  if (own !== undefined) paused.delete(own);
+  return own;
+}
+
+async function probe({ probe, prober, address, timeoutMs, overKept }: WireCommand & { kind: 'probe' }): Promise<void> {
+  const asking = probers.get(prober) ?? { prober: new Prober(), tls: undefined };
+  probers.set(prober, asking);
+  const to = addressOf(address, asking.tls);
+  asking.tls = to.tls;
+  tell({ kind: 'probed', probe, result: await asking.prober.probe(to, timeoutMs, overKept) });
+}
+
+/** @param before of the same prober: a kept connection is known by it */
+function addressOf(
+  { host, port, token, tls }: PlainAddress,
+  before: ResumedTls | undefined,
+): AgentAddress & { tls: ResumedTls | undefined } {
+  if (tls === undefined) return { host, port, token, tls };
+  const known = before?.id === tls.id ? before : new ResumedTls(tls.id, tls.begun);
+  known.begun = tls.begun;
+  return { host, port, token, tls: known };
+}
+
+function tell(news: WireNews): void {
+  waiting.push(news);
+  if (news.kind === 'message') waitingChars += news.text.length;
+  if (isDue) return;
+  isDue = true;
+  setImmediate(() => {
+    isDue = false;
+    tellWaiting();
+  });
+}
+
+/** As much as may be under way. */
+function tellWaiting(): void {
+  let told = 0;
+  for (; underWay < BATCHES_AT_MOST && told < waiting.length; underWay += 1) {
+    const batch = waiting.slice(told, told + NEWS_IN_BATCH);
+    told += batch.length;
+    for (const news of batch) if (news.kind === 'message') waitingChars -= news.text.length;
+    port.postMessage(batch);
+  }
+  if (told > 0) waiting = waiting.slice(told);
+  if (waitingChars > WAITING_AT_MOST_CHARS / 2) return;
+  for (const own of paused) own.resume();
+  paused.clear();
+}

@@ -27,6 +27,7 @@ export function judgeReport(
     // It was taken for lost and waited for, with nothing new to tell.
     const isWaitedFor = instance.status === 'recovering' || instance.fenced;
     if (isWaitedFor && report.rev === instance.rev) return 'current';
+    if (isEcho(instance, report)) return 'old';
     // A generation is `stopping` before and after its main process has ended, with one rev.
     return report.rev > instance.rev || (report.rev === instance.rev && report.status === 'stopping')
       ? 'current'
@@ -35,6 +36,12 @@ export function judgeReport(
   // Not placed elsewhere yet: its node was lost with it, or was forgotten, and is back. No other node's word ends a fence.
   if (instance.node === null && isHeldBy(instance, nodeId)) return 'current';
   return 'stale';
+}
+
+/** The stop that was asked for has begun, with nothing else to tell: not worth a write for each of thousands. */
+function isEcho({ status, fenced, run, pid, exit }: InstanceRecord, report: InstanceReport): boolean {
+  const isStopping = status === 'stopping' && report.status === 'stopping' && !fenced;
+  return isStopping && report.run === run && report.pid === pid && report.exit?.at === exit?.at;
 }
 
 /** Of one that is placed nowhere: a fenced one without a node may come back by any. */

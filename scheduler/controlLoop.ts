@@ -18,7 +18,14 @@ import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
 import { Lane } from './lane';
-import { type GenerationId, Outbox, type OutboxListener, type SentStart, type StopTarget } from './outbox';
+import {
+  type GenerationId,
+  Outbox,
+  type OutboxLinks,
+  type OutboxListener,
+  type SentStart,
+  type StopTarget,
+} from './outbox';
 import { Placer } from './placer';
 import { endFence, fillWorkload, reconcileInstance, reconcileWorkload, settleWorkload } from './reconcile';
 import type { Secrets } from './secrets/secrets';
@@ -27,8 +34,7 @@ import type { State } from './state';
 import { steadyNowMs } from './steadyClock';
 
 /** What the loop needs of the nodes' links. */
-export interface NodeLinks {
-  senderOf(nodeId: string): ConstructorParameters<typeof Outbox>[1] extends (id: string) => infer S ? S : never;
+export interface NodeLinks extends OutboxLinks {
   forget(nodeId: string, instances: GenerationId[]): void;
 }
 
@@ -72,7 +78,7 @@ export class ControlLoop implements OutboxListener {
     for (const instance of state.instances.values())
       if (instance.fenced) this.fences.raise(instance, fenceEndsMs(performance.now() + leaseMs, leaseMs));
     this.placer = new Placer(state, secrets);
-    this.outbox = new Outbox(state, (id) => links.senderOf(id), secrets, this, log);
+    this.outbox = new Outbox(state, links, secrets, this, log);
   }
 
   /** Asks for a pass; many requests of one tick make one. */
@@ -278,7 +284,9 @@ export class ControlLoop implements OutboxListener {
       });
       return;
     }
-    this.log.warn({ node: nodeId, instance: instance.id, err: error }, 'the agent refused a start');
+    // Thousands, from agents whose acknowledgements are late.
+    const level = error.code === 'STALE_SESSION' ? 'debug' : 'warn';
+    this.log[level]({ node: nodeId, instance: instance.id, err: error }, 'the agent refused a start');
     if (error.code === 'STILL_ALIVE' || error.code === 'STALE_SESSION') {
       // What ran before still holds its place there, or the session is to be renewed: asked again, never started elsewhere.
       const retryMs = error.code === 'STALE_SESSION' ? STALE_RETRY_MS : REFUSED_RETRY_MS;

@@ -34,6 +34,7 @@ import {
   type NodeHealth,
 } from './core/health';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
+import { isHeartbeat, withoutUsage } from './heartbeatText';
 import type { Inbox } from './inbox';
 import type { Lane } from './lane';
 import type { MayCommand } from './succession';
@@ -46,10 +47,8 @@ const COMPANIONS_AT_MOST = 256;
 let companions = 0;
 const STALL_TOLD_EVERY_MS = 100;
 let stallToldAtMs = Number.NEGATIVE_INFINITY;
-const HEARTBEAT = '{"type":"heartbeat"';
 /** Begins what is told of one instance, and of several. */
 const REPORT = '{"type":"instance';
-const USAGE = ',"usage":[';
 /** Whom an agent obeys that is commanded by an earlier scheduler, which may be gone already. */
 const ASK_AGAIN_MS = 250;
 
@@ -221,7 +220,7 @@ export class NodeLink {
       return;
     }
     // What was told before comes first.
-    if (!text.startsWith(HEARTBEAT)) this.shares.reports.flush(this.takeReports);
+    if (!isHeartbeat(text)) this.shares.reports.flush(this.takeReports);
     const { rest, usage } = withoutUsage(text);
     const message = this.read(rest);
     if (message === null) return;
@@ -451,14 +450,4 @@ export class NodeLink {
       this.wire = null;
     }
   }
-}
-
-/**
- * What all instances of a node use is most of a heartbeat, and hardly ever asked for: it is not parsed. An agent puts it last;
- * within the strings of JSON a quote is escaped, so that these characters are what they seem.
- */
-function withoutUsage(text: string): { rest: string; usage: string | null } {
-  const at = text.startsWith(HEARTBEAT) ? text.indexOf(USAGE) : -1;
-  if (at < 0 || !text.endsWith(']}')) return { rest: text, usage: null };
-  return { rest: `${text.slice(0, at)}}`, usage: text.slice(at + USAGE.length - 1, -1) };
 }

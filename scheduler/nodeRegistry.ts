@@ -18,7 +18,7 @@ import { type AgentAddress, AgentClient, isSameAddress } from './agentClient';
 import type { BlackBox } from './blackBox/blackBox';
 import { Brake } from './brake';
 import type { ControlLoop } from './controlLoop';
-import type { HealthPolicy } from './core/healthPolicy';
+import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
 import { Inbox } from './inbox';
@@ -44,6 +44,8 @@ const LINKED_AT_ONCE = 32;
 
 export class NodeRegistry {
   private readonly links = new Map<string, NodeLink>();
+  /** Nodes by what proves an agent to be theirs. */
+  private readonly idsByKey = new Map<string, string>();
   private closed = false;
   private readonly clients = new Map<string, AgentClient>();
   private readonly healthyWaiters = new Map<string, Set<() => void>>();
@@ -100,6 +102,7 @@ export class NodeRegistry {
     this.journal = journal;
     const leaseEndsAtMs = performance.now() + this.leaseMs;
     for (const node of this.state.nodes.values()) {
+      this.idsByKey.set(node.nodeKey, node.id);
       // It counts as renewed now.
       this.state.runtimeOf(node.id).leaseEndsAtMs = leaseEndsAtMs;
       // Nothing has been heard in this term yet; a node that was lost stays so until it is heard.
@@ -133,6 +136,12 @@ export class NodeRegistry {
   senderOf(nodeId: string): AgentClient | null {
     const node = this.state.nodes.get(nodeId);
     return node === undefined || node.status === 'lost' ? null : this.clientOf(node);
+  }
+
+  /** With half of the time left that it may execute starts in: they have to get there. */
+  isAcknowledged(nodeId: string): boolean {
+    const acknowledgedAtMs = this.state.runtimeOf(nodeId).leaseEndsAtMs - this.policy.leaseMs;
+    return performance.now() - acknowledgedAtMs < startWithinMs(this.policy) / 2;
   }
 
   clientOf(node: NodeRecord): AgentClient {
@@ -307,13 +316,12 @@ export class NodeRegistry {
         `Another agent (at ${existing.host}:${existing.port}) is node ${id}. Give the agent at ${where} a name of its own with --name.`,
       );
     }
-    for (const other of this.state.nodes.values()) {
-      if (other.nodeKey !== status.nodeKey || other.id === id) continue;
-      throw new MorchError(
-        'NODE_EXISTS',
-        `The agent at ${where} is node ${other.id} already. To rename it: morch drain ${other.id}, stop it, forget the node, then register it as ${id}.`,
-      );
-    }
+    const known = this.idsByKey.get(status.nodeKey);
+    if (known === undefined || known === id) return;
+    throw new MorchError(
+      'NODE_EXISTS',
+      `The agent at ${where} is node ${known} already. To rename it: morch drain ${known}, stop it, forget the node, then register it as ${id}.`,
+    );
   }
 
   private join(id: string, input: RegisterNode, status: AgentStatus): NodeRecord {
@@ -336,6 +344,7 @@ export class NodeRegistry {
     };
     this.admission.note(node, input);
     this.state.addNode(node);
+    this.idsByKey.set(node.nodeKey, id);
     this.state.meta.joined = true;
     this.state.saveMeta();
     this.emit('node.joined', node, { host: node.host, port: node.port });
@@ -349,7 +358,9 @@ export class NodeRegistry {
     node.port = input.port;
     const isOther = node.nodeKey !== status.nodeKey;
     if (isOther) {
+      this.idsByKey.delete(node.nodeKey);
       node.nodeKey = status.nodeKey;
+      this.idsByKey.set(node.nodeKey, node.id);
       this.loop!.nodeGone(node, 'another agent is its node now');
     }
     this.admission.note(node, input);
@@ -413,6 +424,7 @@ export class NodeRegistry {
   forgetNode(node: NodeRecord): void {
     this.links.get(node.id)?.close();
     this.links.delete(node.id);
+    this.idsByKey.delete(node.nodeKey);
     void this.clients.get(node.id)?.close();
     this.clients.delete(node.id);
     this.emit('node.forgotten', node);

@@ -77,6 +77,12 @@ interface Sender {
   stop(instances: StopBatch['instances'], timeoutMs: number): Promise<BatchAnswer<unknown>[]>;
 }
 
+export interface OutboxLinks {
+  senderOf(nodeId: string): Sender | null;
+  /** Its agent was acknowledged so lately that it executes starts. */
+  isAcknowledged(nodeId: string): boolean;
+}
+
 /** The start has not been answered, nor has the agent told of it. */
 export function awaitsStart(i: InstanceRecord): boolean {
   return i.node !== null && i.rev < 0 && (i.status === 'starting' || i.status === 'recovering');
@@ -117,7 +123,7 @@ export class Outbox {
 
   constructor(
     private readonly state: State,
-    private readonly senderOf: (nodeId: string) => Sender | null,
+    private readonly links: OutboxLinks,
     private readonly secrets: Pick<Secrets, 'valuesOf'>,
     private readonly listener: OutboxListener,
     private readonly log: Logger,
@@ -208,7 +214,7 @@ export class Outbox {
     this.sending.later(() => this.flushAll());
   }
 
-  /** As many nodes as it comes to in a turn; those whose starts are held back later. */
+  /** As many nodes as it comes to in a turn; those whose starts are held back, or would be refused now, later. */
   private flushAll(): void {
     this.flushing = false;
     const slice = new Slice(SEND_MS);
@@ -226,8 +232,9 @@ export class Outbox {
       const queue = this.queues.get(nodeId);
       if (queue === undefined) continue;
       const { starts, stops, startsSinceMs, heldAtMostMs } = queue;
-      const mayWait = stops.size === 0 && starts.size > 0 && starts.size < BATCH;
-      if (mayWait && nowMs - startsSinceMs < Math.min(heldMs, heldAtMostMs)) this.holdBack(nodeId, heldMs);
+      const isForMore = starts.size < BATCH && nowMs - startsSinceMs < Math.min(heldMs, heldAtMostMs);
+      const mayWait = stops.size === 0 && starts.size > 0;
+      if (mayWait && (isForMore || !this.links.isAcknowledged(nodeId))) this.holdBack(nodeId, heldMs);
       else this.flushNode(nodeId, queue);
     }
   }
@@ -246,7 +253,7 @@ export class Outbox {
 
   private flushNode(nodeId: string, queue: NodeQueue): void {
     while (!this.closed && queue.calls < CALLS_AT_ONCE) {
-      const sender = this.state.runtimeOf(nodeId).session === null ? null : this.senderOf(nodeId);
+      const sender = this.state.runtimeOf(nodeId).session === null ? null : this.links.senderOf(nodeId);
       if (sender === null) {
         // The next inventory has everything looked at again.
         queue.starts.clear();

@@ -30,6 +30,6 @@ export type WireNews =
   /** To be kept for that `AgentTls`, with the certificate that it was begun with. */
   | { kind: 'session'; tls: number; session: Uint8Array; cert: string };
 
-/** Batches that may be under way to the scheduler's thread, and how much is in one: what it takes in a turn is bounded by them. */
-export const BATCHES_AT_MOST = 8;
+/** What may be under way to the scheduler's thread: in batches, so many of them. What waits beyond that can still be outdone. */
+export const BATCHES_AT_MOST = 32;
 export const NEWS_IN_BATCH = 64;

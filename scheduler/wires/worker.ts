@@ -1,6 +1,7 @@
 /** The thread of the connections to agents: does what thread.ts says, and tells it what comes of it. */
 import { parentPort } from 'node:worker_threads';
 import type { AgentAddress, AgentTls } from '../agentClient';
+import { isOutdone } from '../heartbeatText';
 import type { NodeConnection } from '../tls/nodeConnection';
 import { BATCHES_AT_MOST, NEWS_IN_BATCH, type PlainAddress, type WireCommand, type WireNews } from './messages';
 import { Prober } from './probe';
@@ -10,7 +11,7 @@ import { OwnWire } from './wires';
 const WAITING_AT_MOST_CHARS = 16 * 2 ** 20;
 
 const port = parentPort!;
-const wires = new Map<number, OwnWire>();
+const wires = new Map<number, Open>();
 const probers = new Map<number, { prober: Prober; tls: ResumedTls | undefined }>();
 const paused = new Set<OwnWire>();
 let waiting: WireNews[] = [];
@@ -18,6 +19,12 @@ let waitingChars = 0;
 /** Batches that have not been taken in. */
 let underWay = 0;
 let isDue = false;
+
+interface Open {
+  own: OwnWire;
+  /** The last that was heard of it, as long as it waits. */
+  last: (WireNews & { kind: 'message' }) | null;
+}
 
 /** The other thread decides what each connection is begun with, and keeps the sessions. */
 class ResumedTls implements AgentTls {
@@ -45,7 +52,7 @@ function obey(command: WireCommand): void {
       open(command);
       return;
     case 'send':
-      wires.get(command.wire)?.send(command.text);
+      wires.get(command.wire)?.own.send(command.text);
       return;
     case 'end':
       drop(command.wire)?.end();
@@ -66,23 +73,34 @@ function obey(command: WireCommand): void {
 
 function open({ wire, address, path, handshakeMs }: WireCommand & { kind: 'open' }): void {
   const own = new OwnWire(addressOf(address, undefined), path, handshakeMs, {
-    onMessage: (text) => {
-      tell({ kind: 'message', wire, text });
-      if (waitingChars <= WAITING_AT_MOST_CHARS) return;
-      paused.add(own);
-      own.pause();
-    },
+    onMessage: (text) => hear(wire, text),
     onError: (message) => tell({ kind: 'error', wire, message }),
     onClose: (code, reason) => {
       drop(wire);
       tell({ kind: 'close', wire, code, reason });
     },
   });
-  wires.set(wire, own);
+  wires.set(wire, { own, last: null });
+}
+
+/** Heartbeats that wait are not taken in one by one: of a busy scheduler the last ones would be heard ever later. */
+function hear(wire: number, text: string): void {
+  const open = wires.get(wire)!;
+  if (open.last !== null && isOutdone(open.last.text, text)) {
+    waitingChars += text.length - open.last.text.length;
+    open.last.text = text;
+    return;
+  }
+  open.last = { kind: 'message', wire, text };
+  waitingChars += text.length;
+  tell(open.last);
+  if (waitingChars <= WAITING_AT_MOST_CHARS) return;
+  paused.add(open.own);
+  open.own.pause();
 }
 
 function drop(wire: number): OwnWire | undefined {
-  const own = wires.get(wire);
+  const own = wires.get(wire)?.own;
   wires.delete(wire);
   if (own !== undefined) paused.delete(own);
   return own;
@@ -109,7 +127,6 @@ function addressOf(
 
 function tell(news: WireNews): void {
   waiting.push(news);
-  if (news.kind === 'message') waitingChars += news.text.length;
   if (isDue) return;
   isDue = true;
   setImmediate(() => {
@@ -124,11 +141,17 @@ function tellWaiting(): void {
   for (; underWay < BATCHES_AT_MOST && told < waiting.length; underWay += 1) {
     const batch = waiting.slice(told, told + NEWS_IN_BATCH);
     told += batch.length;
-    for (const news of batch) if (news.kind === 'message') waitingChars -= news.text.length;
+    for (const news of batch) if (news.kind === 'message') leaves(news);
     port.postMessage(batch);
   }
   if (told > 0) waiting = waiting.slice(told);
   if (waitingChars > WAITING_AT_MOST_CHARS / 2) return;
   for (const own of paused) own.resume();
   paused.clear();
+}
+
+function leaves(news: WireNews & { kind: 'message' }): void {
+  waitingChars -= news.text.length;
+  const open = wires.get(news.wire);
+  if (open?.last === news) open.last = null;
 }

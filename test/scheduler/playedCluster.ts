@@ -57,6 +57,7 @@ export class PlayedCluster {
     };
     const links = {
       senderOf: connected,
+      isAcknowledged: () => true,
       forget: (id: string, keys: Parameters<PlayedAgent['forget']>[0]) => connected(id)?.forget(keys),
     };
     const blackBox = await BlackBox.load(store, state, journal, log);

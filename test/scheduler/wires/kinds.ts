@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { WireThread } from '../../../scheduler/wires/thread';
 import { OwnWires, type Wires } from '../../../scheduler/wires/wires';
 
-const PROGRAM = join(__dirname, '../../../dist/scheduler/wires/worker.js');
+export const PROGRAM = join(__dirname, '../../../dist/scheduler/wires/worker.js');
 
 export const KINDS: [string, () => Wires][] = [
   ['in the same thread', () => new OwnWires()],

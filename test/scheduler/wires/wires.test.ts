@@ -5,11 +5,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { AgentAddress } from '../../../scheduler/agentClient';
+import { BATCHES_AT_MOST, type WireCommand, type WireNews } from '../../../scheduler/wires/messages';
 import type { Wire, WireListener, Wires } from '../../../scheduler/wires/wires';
 import { until } from '../../support/until';
-import { KINDS } from './kinds';
+import { KINDS, PROGRAM } from './kinds';
 
 const MS = 2_000;
 const DIST = join(__dirname, '../../../dist/scheduler/wires');
@@ -132,6 +134,39 @@ describe.each(KINDS)('%s', (_, make) => {
     agent.close();
     expect(connections).toHaveLength(2);
   });
+});
+
+test('of the heartbeats of an agent that wait to be taken in, the last one is left', async () => {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  await once(server, 'listening');
+  const worker = new Worker(PROGRAM);
+  const heard: string[] = [];
+  let batches = 0;
+  worker.on('message', (batch: WireNews[]) => {
+    batches += 1;
+    for (const news of batch) if (news.kind === 'message') heard.push(news.text);
+  });
+  const connected = once(server, 'connection');
+  const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port, token: undefined, tls: undefined };
+  worker.postMessage([{ kind: 'open', wire: 1, address, path: '/', handshakeMs: MS }] satisfies WireCommand[]);
+  const [socket] = await connected;
+  for (let sent = 1; batches < BATCHES_AT_MOST; sent += 1) {
+    socket.send('a report');
+    await until(() => heard.length === sent, { what: 'it is told', everyMs: 1 });
+  }
+  const beat = (n: number, more = '') => `{"type":"heartbeat","n":${n}${more}}`;
+  const told = [beat(1), beat(2), 'a report', beat(3), beat(4, ',"usage":[]'), beat(5), beat(6)];
+  heard.length = 0;
+  for (const text of told) socket.send(text);
+  socket.close();
+  await once(socket, 'close');
+  expect(heard).toEqual([]);
+  const taken = Array.from({ length: BATCHES_AT_MOST }, () => ({ kind: 'taken' }) as const);
+  worker.postMessage(taken satisfies WireCommand[]);
+  await until(() => heard.length >= 4, { what: 'what waited is told' });
+  expect(heard).toEqual([beat(2), 'a report', beat(4, ',"usage":[]'), beat(6)]);
+  await worker.terminate();
+  server.close();
 });
 
 test('a scheduler whose thread of wires has ended ends as well', async () => {

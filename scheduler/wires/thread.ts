@@ -11,7 +11,7 @@ import type { ProbeResult } from './probe';
 import type { Wire, WireListener, WireProber, Wires } from './wires';
 
 export class WireThread implements Wires {
-  private readonly worker: Worker;
+  private worker: Worker | null = null;
   private closed = false;
   private lastId = 0;
   private readonly listeners = new Map<number, WireListener>();
@@ -23,17 +23,7 @@ export class WireThread implements Wires {
   private readonly lane = new Lane('links');
 
   /** @param program compiled; of tests, which run the sources, from elsewhere */
-  constructor(program = join(__dirname, 'worker.js')) {
-    this.worker = new Worker(program);
-    this.worker.on('message', (batch: WireNews[]) => this.takeBatch(batch));
-    // Without it no agent is heard any more: the scheduler ends, and is started again by whoever watches it.
-    this.worker.on('error', (error) => {
-      throw error;
-    });
-    this.worker.on('exit', (code) => {
-      if (!this.closed) throw new Error(`the thread of the connections to agents ended with code ${code}`);
-    });
-  }
+  constructor(private readonly program = join(__dirname, 'worker.js')) {}
 
   open(address: AgentAddress, path: string, handshakeMs: number, listener: WireListener): Wire {
     const wire = this.nextId();
@@ -61,7 +51,21 @@ export class WireThread implements Wires {
 
   async close(): Promise<void> {
     this.closed = true;
-    await this.worker.terminate();
+    await this.worker?.terminate();
+  }
+
+  /** Begun when there is something to do: a scheduler that starts has more urgent work for its processors. */
+  private begin(): Worker {
+    const worker = new Worker(this.program);
+    worker.on('message', (batch: WireNews[]) => this.takeBatch(batch));
+    // Without it no agent is heard any more: the scheduler ends, and is started again by whoever watches it.
+    worker.on('error', (error) => {
+      throw error;
+    });
+    worker.on('exit', (code) => {
+      if (!this.closed) throw new Error(`the thread of the connections to agents ended with code ${code}`);
+    });
+    return worker;
   }
 
   private nextId(): number {
@@ -89,7 +93,10 @@ export class WireThread implements Wires {
   }
 
   private tellAll(): void {
-    if (!this.closed) this.worker.postMessage(this.commands);
+    if (!this.closed) {
+      this.worker ??= this.begin();
+      this.worker.postMessage(this.commands);
+    }
     this.commands = [];
   }
 

@@ -170,7 +170,7 @@ test('of the heartbeats of an agent that wait to be taken in, the last one is le
 });
 
 test('a scheduler whose thread of wires has ended ends as well', async () => {
-  const program = `new (require(${JSON.stringify(join(DIST, 'thread.js'))}).WireThread)(${JSON.stringify(join(DIST, 'nothing.js'))}); setInterval(() => {}, 1000)`;
+  const program = `new (require(${JSON.stringify(join(DIST, 'thread.js'))}).WireThread)(${JSON.stringify(join(DIST, 'nothing.js'))}).prober().close(); setInterval(() => {}, 1000)`;
   await expect(promisify(execFile)(process.execPath, ['-e', program])).rejects.toMatchObject({
     code: 1,
     stderr: expect.stringContaining('nothing.js'),

@@ -153,6 +153,12 @@ export class NodeLink {
     this.judge();
   }
 
+  /** Nothing that was missed until now counts. */
+  noteStall(): void {
+    this.stalled(performance.now());
+    this.judge();
+  }
+
   /** A probe at the user's request; counts like any other. */
   async probeNow(): Promise<ProbeResult> {
     return this.probe(false);

@@ -100,6 +100,9 @@ export class NodeRegistry {
   start(loop: ControlLoop, journal: Journal): void {
     this.loop = loop;
     this.journal = journal;
+    this.wires.watch(this.policy.stallMs, () => {
+      for (const link of this.links.values()) link.noteStall();
+    });
     const leaseEndsAtMs = performance.now() + this.leaseMs;
     for (const node of this.state.nodes.values()) {
       this.idsByKey.set(node.nodeKey, node.id);

@@ -18,6 +18,7 @@ export type WireCommand =
   | { kind: 'end'; wire: number }
   | { kind: 'probe'; probe: number; prober: number; address: PlainAddress; timeoutMs: number; overKept: boolean }
   | { kind: 'endProber'; prober: number }
+  | { kind: 'watch'; stallMs: number }
   /** A batch of news has been taken in: another one may be sent. */
   | { kind: 'taken' };
 
@@ -27,6 +28,8 @@ export type WireNews =
   | { kind: 'error'; wire: number; message: string }
   | { kind: 'close'; wire: number; code: number; reason: string }
   | { kind: 'probed'; probe: number; result: ProbeResult }
+  /** The thread of the wires stood still until now. */
+  | { kind: 'stalled' }
   /** To be kept for that `AgentTls`, with the certificate that it was begun with. */
   | { kind: 'session'; tls: number; session: Uint8Array; cert: string };
 

@@ -21,6 +21,7 @@ export class WireThread implements Wires {
   /** Of this turn. */
   private commands: WireCommand[] = [];
   private readonly lane = new Lane('links');
+  private onStall = (): void => {};
 
   /** @param program compiled; of tests, which run the sources, from elsewhere */
   constructor(private readonly program = join(__dirname, 'worker.js')) {}
@@ -47,6 +48,11 @@ export class WireThread implements Wires {
       },
       close: () => this.tell({ kind: 'endProber', prober }),
     };
+  }
+
+  watch(stallMs: number, onStall: () => void): void {
+    this.onStall = onStall;
+    this.tell({ kind: 'watch', stallMs });
   }
 
   async close(): Promise<void> {
@@ -126,6 +132,9 @@ export class WireThread implements Wires {
         resolve?.(news.result);
         return;
       }
+      case 'stalled':
+        this.onStall();
+        return;
       case 'session':
         this.tlsById.get(news.tls)?.deref()?.keepSession(news.session, news);
         return;

@@ -33,6 +33,8 @@ export interface Wires {
   /** @param path with its query. `handshakeMs`: until it is open */
   open(address: AgentAddress, path: string, handshakeMs: number, listener: WireListener): Wire;
   prober(): WireProber;
+  /** @param onStall told when their own thread has stood still for so long, before anything of what it missed */
+  watch(stallMs: number, onStall: () => void): void;
   close(): Promise<void>;
 }
 
@@ -53,6 +55,9 @@ export class OwnWires implements Wires {
   prober(): WireProber {
     return new Prober();
   }
+
+  /** Whoever is in this thread notices. */
+  watch(): void {}
 
   async close(): Promise<void> {}
 }

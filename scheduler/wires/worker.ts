@@ -1,4 +1,5 @@
 /** The thread of the connections to agents: does what thread.ts says, and tells it what comes of it. */
+import { performance } from 'node:perf_hooks';
 import { parentPort } from 'node:worker_threads';
 import type { AgentAddress, AgentTls } from '../agentClient';
 import { isOutdone } from '../heartbeatText';
@@ -64,6 +65,9 @@ function obey(command: WireCommand): void {
       probers.get(command.prober)?.prober.close();
       probers.delete(command.prober);
       return;
+    case 'watch':
+      watch(command.stallMs);
+      return;
     case 'taken':
       underWay -= 1;
       tellWaiting();
@@ -123,6 +127,17 @@ function addressOf(
   const known = before?.id === tls.id ? before : new ResumedTls(tls.id, tls.begun);
   known.begun = tls.begun;
   return { host, port, token, tls: known };
+}
+
+/** Its timer is due before those of the probes that time out meanwhile. */
+function watch(stallMs: number): void {
+  const everyMs = stallMs / 2;
+  let dueMs = performance.now() + everyMs;
+  setInterval(() => {
+    const nowMs = performance.now();
+    if (nowMs - dueMs > stallMs) tell({ kind: 'stalled' });
+    dueMs = nowMs + everyMs;
+  }, everyMs);
 }
 
 function tell(news: WireNews): void {

@@ -45,6 +45,21 @@ export const schedulers: Scenario[] = [
     },
   },
   {
+    name: 'scheduler-wires-stalled',
+    says: 'a scheduler whose thread of connections is blocked for 3 s, again and again, blames nobody',
+    hindrances: () => ({ scheduler: { ...STALL, preloads: ['stallWires'] } }),
+    rounds: { whole: 18, short: 2 },
+    async run(world) {
+      await submitMix(world);
+      for (let round = 0; round < world.options.rounds; ++round) {
+        await world.stallScheduler(STALL_MS);
+        await world.passed(world.random.between(0, 3_000));
+      }
+      await world.passed(5_000);
+      await world.untilHealthy();
+    },
+  },
+  {
     name: 'scheduler-stutters',
     says: 'a scheduler that gets hardly any time (bursts of SIGSTOP and SIGCONT) blames nobody',
     rounds: { whole: 60, short: 10 },

@@ -46,6 +46,19 @@ async function events(): Promise<string[]> {
   return events.map((event) => `${event.type} ${event.generation ?? ''}`.trim());
 }
 
+it('an agent that has not been acknowledged lately is told to start something when it has been, and not before', async () => {
+  a.acknowledged = false;
+  await submitToA();
+  await until(() => instance().node === 'a', { what: 'it has its place' });
+  await cluster.service.submit(workloadInputSchema.parse({ id: 'other', kind: 'service', command: ['serve'] }));
+  const other = [...cluster.state.instances.values()][1]!;
+  await until(() => other.status === 'running', { what: 'the other one runs' });
+  expect([other.node, instance().status, cluster.starts.length]).toEqual(['b', 'starting', 1]);
+  a.acknowledged = true;
+  await untilRunning(a);
+  expect(cluster.starts).toHaveLength(2);
+});
+
 describe('an agent that is back before its verdict', () => {
   it('finds what it still runs as it was, without an event', async () => {
     await submitToA();

@@ -21,6 +21,8 @@ const NO_FILE = { syscall: 'execve', errno: 2, errnoCode: 'ENOENT' };
 export class PlayedAgent {
   readonly copies = new Map<string, Copy>();
   connected = true;
+  /** The scheduler has acknowledged a heartbeat of it lately. */
+  acknowledged = true;
   /** Its programs live on. */
   dead = false;
   /** Told to end: it starts nothing more. */

@@ -57,7 +57,7 @@ export class PlayedCluster {
     };
     const links = {
       senderOf: connected,
-      isAcknowledged: () => true,
+      isAcknowledged: (id: string) => cluster.agents.get(id)!.acknowledged,
       forget: (id: string, keys: Parameters<PlayedAgent['forget']>[0]) => connected(id)?.forget(keys),
     };
     const blackBox = await BlackBox.load(store, state, journal, log);

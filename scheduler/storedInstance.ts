@@ -33,15 +33,16 @@ const NOTHING: Amounts = { cpuMillis: 0, memoryBytes: 0 };
 
 /** One object for all instances that would have an equal one: lists of a record are exchanged, never changed. */
 export class SharedParts {
-  private readonly nodes = new Map<string, string>();
+  private readonly names = new Map<string, string>();
   /** First ones, by node. */
   private readonly first = new Map<string, InstanceRecord['placements']>();
 
-  node(id: string): string {
-    const known = this.nodes.get(id);
+  /** Of a slot or a node. */
+  name(piece: string): string {
+    const known = this.names.get(piece);
     if (known !== undefined) return known;
-    const own = ownText(id);
-    this.nodes.set(own, own);
+    const own = ownText(piece);
+    this.names.set(own, own);
     return own;
   }
 
@@ -68,55 +69,31 @@ export function storedInstance(instance: InstanceRecord): StoredInstance {
   return stored as StoredInstance;
 }
 
-/** An instance that runs as most do, in the order in which its fields are written. */
-const RUNNING =
-  /^\{"generation":(\d{1,15}),"run":(\d{1,15}),"rev":(\d{1,15}),"revision":(\d{1,15}),"status":"running","node":"([a-z0-9-]+)","pid":(\d{1,15}),"shimPid":(\d{1,15}),"startedAt":"([0-9TZ:.-]{24})","attempts":(\d{1,15})(?:,"reserved":\{"cpuMillis":(\d{1,15}),"memoryBytes":(\d{1,15})\})?\}$/;
-
-/** `JSON.parse`, at half its cost for most records. */
-export function parseStored(json: string): StoredInstance {
-  const match = RUNNING.exec(json);
-  if (match === null) return JSON.parse(json) as StoredInstance;
-  const [, generation, run, rev, revision, node, pid, shimPid, startedAt, attempts, cpuMillis, memoryBytes] = match;
-  return {
-    generation: Number(generation),
-    run: Number(run),
-    rev: Number(rev),
-    revision: Number(revision),
-    status: 'running',
-    node: node!,
-    pid: Number(pid),
-    shimPid: Number(shimPid),
-    startedAt: ownText(startedAt!),
-    attempts: Number(attempts),
-    reserved: memoryBytes === undefined ? NOTHING : { cpuMillis: Number(cpuMillis), memoryBytes: Number(memoryBytes) },
-  };
-}
-
 /** A piece of a long text keeps all of that in memory; what `join` makes is a text of its own. */
 function ownText(piece: string): string {
   return [piece.slice(0, 1), piece.slice(1)].join('');
 }
 
-/**
- * @param key     of the record
- * @param shared what many of them have alike
- * @returns with every field
- */
-export function instanceOf(
-  key: string,
-  stored: StoredInstance,
-  workload: WorkloadRecord | undefined,
-  shared: SharedParts = new SharedParts(),
-): InstanceRecord {
+/** @returns with every field */
+export function instanceOf(key: string, stored: StoredInstance, workload: WorkloadRecord | undefined): InstanceRecord {
   const at = key.indexOf('/', prefixes.instance.length);
   const uid = workload?.uid ?? key.slice(prefixes.instance.length, at);
-  const slot = key.slice(at + 1);
+  return instanceAt({ uid, slot: key.slice(at + 1) }, stored, workload, new SharedParts());
+}
+
+/** The same where many are made. @param shared what they have alike */
+export function instanceAt(
+  { uid, slot }: Pick<InstanceRecord, 'uid' | 'slot'>,
+  stored: StoredInstance,
+  workload: WorkloadRecord | undefined,
+  shared: SharedParts,
+): InstanceRecord {
   const { generation = 0, exit = null, reserved = NOTHING } = stored;
   if (exit !== null) exit.oomKilled ??= false;
-  const node = stored.node == null ? null : shared.node(stored.node);
+  const node = stored.node == null ? null : shared.name(stored.node);
   return {
     uid,
-    slot,
+    slot: shared.name(slot),
     id: stored.id ?? `${workload?.spec.id ?? uid}.${slot}`,
     generation,
     run: stored.run ?? 0,

@@ -18,12 +18,19 @@ export interface RecordsReader {
   readonly last: string;
   /** @param start where in the text the JSON begins */
   take(key: string, text: string, start: number): void;
+  /** Some have been given. More follow when it resolves. */
+  passed?(): Promise<void>;
 }
 
-export async function readThrough(
-  db: Handle,
-  reader: RecordsReader | null = null,
-): Promise<{ reading: Reading; fingerprints: Fingerprints }> {
+export interface ReadStore {
+  reading: Reading;
+  fingerprints: Fingerprints;
+}
+
+/** @param db of its own, or of another thread */
+export type ReadThrough<R> = (db: Handle, reader: R) => Promise<ReadStore>;
+
+export async function readThrough(db: Handle, reader: RecordsReader | null = null): Promise<ReadStore> {
   const batches: [number, BatchEntry][] = [];
   const unreadable: string[] = [];
   let fingerprints = new Fingerprints();
@@ -45,9 +52,10 @@ export async function readThrough(
       reader?.take(key, text, CHECK_LENGTH);
     };
     const last = reader?.last ?? prefixes.instance;
-    await readRange(db, { gte: FIRST_KEY, lt: last }, takeRecord);
-    await readRange(db, { gte: last + END }, takeRecord);
-    await readRange(db, { gte: last, lt: last + END }, takeRecord);
+    const passed = async (): Promise<void> => reader?.passed?.();
+    await readRange(db, { gte: FIRST_KEY, lt: last }, takeRecord, passed);
+    await readRange(db, { gte: last + END }, takeRecord, passed);
+    await readRange(db, { gte: last, lt: last + END }, takeRecord, passed);
   } catch (cause) {
     error = messageOf(cause);
   }
@@ -59,6 +67,7 @@ async function readRange(
   db: Handle,
   range: { gte: string; lt?: string },
   take: (key: string, text: string) => void,
+  passed?: () => Promise<void>,
 ): Promise<void> {
   const iterator = db.iterator({ ...range, fillCache: false, highWaterMarkBytes: BYTES_AT_ONCE });
   try {
@@ -68,6 +77,7 @@ async function readRange(
       // Should what follows throw, nobody is left to wait for it.
       next.catch(() => {});
       for (const [key, text] of entries) take(key, text);
+      await passed?.();
       entries = await next;
     }
   } finally {

@@ -10,7 +10,7 @@ import type { OpenRecovery } from './recoveryLog';
 import { prefixes, seqOfEvent, startOfName } from './store/keys';
 import type { RecordsReader } from './store/reading';
 import type { Store } from './store/store';
-import { instanceAt, SharedParts, type StoredInstance } from './storedInstance';
+import { instanceAs, SharedParts, type StoredInstance } from './storedInstance';
 
 export class StateRecords implements RecordsReader {
   readonly last = prefixes.instance;
@@ -79,9 +79,11 @@ export class StateRecords implements RecordsReader {
       instances = new Map();
       this.instances.set(uid, instances);
     }
-    for (const [at, slot] of slots.entries()) {
-      const instance = instanceAt({ uid, slot }, stored[at]!, workload, this.shared);
-      instances.set(instance.slot, instance);
+    const prefixOfIds = `${workload.spec.id}.`;
+    for (let at = 0; at < slots.length; at++) {
+      const slot = this.shared.name(slots[at]!);
+      const ids = { uid, slot, id: prefixOfIds + slot };
+      instances.set(slot, instanceAs(ids, stored[at]!, workload, this.shared));
     }
   }
 }

@@ -78,12 +78,14 @@ function ownText(piece: string): string {
 export function instanceOf(key: string, stored: StoredInstance, workload: WorkloadRecord | undefined): InstanceRecord {
   const at = key.indexOf('/', prefixes.instance.length);
   const uid = workload?.uid ?? key.slice(prefixes.instance.length, at);
-  return instanceAt({ uid, slot: key.slice(at + 1) }, stored, workload, new SharedParts());
+  const slot = key.slice(at + 1);
+  const id = `${workload?.spec.id ?? uid}.${slot}`;
+  return instanceAs({ uid, slot, id }, stored, workload, new SharedParts());
 }
 
 /** The same where many are made. @param shared what they have alike */
-export function instanceAt(
-  { uid, slot }: Pick<InstanceRecord, 'uid' | 'slot'>,
+export function instanceAs(
+  { uid, slot, id }: Pick<InstanceRecord, 'uid' | 'slot' | 'id'>,
   stored: StoredInstance,
   workload: WorkloadRecord | undefined,
   shared: SharedParts,
@@ -93,8 +95,8 @@ export function instanceAt(
   const node = stored.node == null ? null : shared.name(stored.node);
   return {
     uid,
-    slot: shared.name(slot),
-    id: stored.id ?? `${workload?.spec.id ?? uid}.${slot}`,
+    slot,
+    id: stored.id ?? id,
     generation,
     run: stored.run ?? 0,
     rev: stored.rev ?? -1,

@@ -4,6 +4,7 @@
  * disagree. Reads are free for all; journal.ts takes the changes. Over 400 lines: each index is kept by the acts that change it.
  */
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { MorchEvent } from '../contract/events';
 import type { Amounts } from '../contract/node';
 import {
@@ -40,11 +41,15 @@ import {
   type StoredRecoveryLog,
   storedRecoveryLog,
 } from './recoveryLog';
+import { Slice } from './slice';
 import { StateRecords } from './stateRecords';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 import { instanceOf, type StoredInstance, storedInstance } from './storedInstance';
 import { WaitingList } from './waiting';
+
+/** Loading the indexes goes on in another turn after so long. */
+const LOAD_TURN_MS = 20;
 
 /** Of a node: instances whose current generation may hold a process there, and what they have reserved. */
 interface OnNode {
@@ -150,7 +155,13 @@ export class State {
     for (const node of nodes.values()) state.indexNode(node);
     for (const workload of inOrderOfEnding(workloads.values())) state.indexWorkload(workload);
     for (const [key, stored] of orphans) state.setAside(key, stored, notes);
-    for (const [uid, ofWorkload] of instances) state.loadInstances(uid, ofWorkload, notes);
+    let slice = new Slice(LOAD_TURN_MS);
+    for (const [uid, ofWorkload] of instances) {
+      state.loadInstances(uid, ofWorkload, notes);
+      if (!slice.isOver) continue;
+      await setImmediate();
+      slice = new Slice(LOAD_TURN_MS);
+    }
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
     if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
     if (meta.keyId !== proofs.keyId) {

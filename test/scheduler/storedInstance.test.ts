@@ -17,7 +17,7 @@ const FRESH = newInstance(WORKLOAD, '7');
 const throughStore = (instance: InstanceRecord) =>
   instanceOf(KEY, JSON.parse(JSON.stringify(storedInstance(instance))), WORKLOAD);
 
-it('comes back with every field as it was', () => {
+it('comes back with every field as it was, from this layout and those before', () => {
   const text = fc.constantFrom(null, 'n1', 'n2');
   const number = fc.constantFrom(null, 7);
   const amounts = fc.constantFrom(
@@ -54,6 +54,11 @@ it('comes back with every field as it was', () => {
     fc.property(changes, (change) => {
       const instance = { ...FRESH, ...change };
       expect(throughStore(instance)).toEqual(instance);
+      // Layout 3 has names, and leaves out what is as usual; layout 2 has all.
+      const named = JSON.parse(JSON.stringify(instance)) as Record<string, unknown>;
+      expect(instanceOf(KEY, named, WORKLOAD)).toEqual(instance);
+      for (const [name, value] of Object.entries(named)) if (value === null || value === false) delete named[name];
+      expect(instanceOf(KEY, named, WORKLOAD)).toEqual(instance);
     }),
   );
 });

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import type { Asked, Told } from './readingThread';
 import type { StateRecords } from './stateRecords';
 import { Fingerprints } from './store/fingerprints';
+import { messageOf } from './store/handle';
 import type { ReadStore, ReadThrough } from './store/reading';
 
 /** A smaller store is read before a thread has begun. */
@@ -22,34 +23,50 @@ export interface ReadingThread {
 export async function readingThreadFor(directory: string): Promise<ReadingThread | null> {
   if ((await bytesIn(directory)) < WORTH_BYTES) return null;
   const thread = new Worker(path.join(__dirname, 'readingThread.js'), { execArgv: [] });
-  // Told where it is waited for.
-  thread.on('error', () => {});
+  const ended = new Promise<never>((_resolve, reject) => {
+    thread.on('error', reject).on('exit', () => reject(new Error('the thread that reads the store has ended')));
+  });
+  // Nobody may be waiting for it.
+  ended.catch(() => {});
   return {
-    read: (db, records) => readOn(thread, db.location, records),
+    read: (db, records) => Promise.race([readOn(thread, db.location, records), ended]),
     async end() {
       await thread.terminate();
     },
   };
 }
 
-/** @throws Error of the thread, also when it has ended */
 function readOn(thread: Worker, directory: string, records: StateRecords): Promise<ReadStore> {
   const ask = (asked: Asked): void => thread.postMessage(asked);
-  return new Promise<ReadStore>((resolve, reject) => {
+  return new Promise((resolve) => {
+    let error: string | null = null;
     const onMessage = (told: Told): void => {
       if (told.kind === 'records') {
         ask({ kind: 'taken' });
-        records.takePacked(told.packed);
+        error ??= errorOf(() => records.takePacked(told.packed));
         return;
       }
-      thread.off('message', onMessage).off('error', reject).off('exit', onExit);
+      thread.off('message', onMessage);
       records.takeHistory(told.history);
-      resolve({ reading: told.reading, fingerprints: new Fingerprints(told.fingerprints) });
+      const { reading, fingerprints } = told;
+      resolve({
+        reading: { ...reading, error: reading.error ?? error },
+        fingerprints: new Fingerprints(fingerprints),
+      });
     };
-    const onExit = (): void => reject(new Error('the thread that read the store has ended'));
-    thread.on('message', onMessage).on('error', reject).on('exit', onExit);
+    thread.on('message', onMessage);
     ask({ kind: 'read', directory });
   });
+}
+
+/** What cannot be taken in is found where the store is judged, as where one thread reads it. */
+function errorOf(take: () => void): string | null {
+  try {
+    take();
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** 0 when there is none. */

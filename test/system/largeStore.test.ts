@@ -9,6 +9,7 @@ import { newInstance } from '../../scheduler/reconcile';
 import { StateRecords } from '../../scheduler/stateRecords';
 import { keys } from '../../scheduler/store/keys';
 import { type OpenedStore, openLevelStore } from '../../scheduler/store/open';
+import { checkOf, encodeValue } from '../../scheduler/store/values';
 import { storedInstance } from '../../scheduler/storedInstance';
 
 const INSTANCES = 6_000;
@@ -39,9 +40,11 @@ afterEach(() => rm(path.dirname(directory), { recursive: true, force: true }));
 async function openOnThread(): Promise<OpenedStore<StateRecords>> {
   const thread = await readingThreadFor(directory);
   if (thread === null) throw new Error('the store is too small for a thread');
-  const opened = await openLevelStore(directory, () => new StateRecords(), thread.read);
-  await thread.end();
-  return opened;
+  try {
+    return await openLevelStore(directory, () => new StateRecords(), thread.read);
+  } finally {
+    await thread.end();
+  }
 }
 
 it('has the records that reading it here gives, and goes on from them', async () => {
@@ -66,6 +69,15 @@ it('finds a record that fails its check, and reads on the same thread what is le
   await store.close();
   expect(damage).toMatchObject({ unreadable: [keys.instance(WORKLOAD.uid, '7')] });
   expect(records.instances.get(WORKLOAD.uid)?.size).toBe(INSTANCES - 1);
+}, 60_000);
+
+it('says of a value that passes its check and cannot be parsed what reading it here says', async () => {
+  const db = new Level<string, string>(directory);
+  const key = keys.instance(WORKLOAD.uid, '7');
+  await db.put(key, encodeValue(checkOf(key, '[1,'), '[1,'));
+  await db.close();
+  const said = await openOnThread().catch((error: Error) => error.message);
+  expect(said).toMatch(/was damaged, and so is what was written anew in its place: LevelDB broke off: .*JSON/);
 }, 60_000);
 
 it('takes no thread for a small one', async () => {

@@ -4,7 +4,7 @@
  */
 import { type PackedHistory, WorkloadHistory } from './events/history';
 import { prefixes, seqOfEvent, startOfName } from './store/keys';
-import type { RecordsReader } from './store/reading';
+import type { ReadRecords, RecordsReader } from './store/reading';
 
 /** Keys in their order: those that are alike up to their last `/` follow each other. */
 interface KeyGroup {
@@ -22,43 +22,44 @@ export interface PackedRecords {
 /** Every kind that State is made of; others are not given away. */
 const KINDS = [prefixes.instance, prefixes.workload, prefixes.node, prefixes.openRecovery];
 
-export function isOfState(key: string): boolean {
+export function isOfState([key]: ReadRecords[number]): boolean {
   return KINDS.some((kind) => key.startsWith(kind));
+}
+
+export function isEvent([key]: ReadRecords[number]): boolean {
+  return key.startsWith(prefixes.event);
 }
 
 /** Packs what it is given, events apart, which are told when all have passed. */
 export class RecordPacker implements RecordsReader {
   readonly last = prefixes.instance;
   private readonly history = new WorkloadHistory();
-  private groups: KeyGroup[] = [];
-  private values: string[] = [];
 
   /** @param send told what has passed; the next records come when it resolves */
   constructor(private readonly send: (packed: PackedRecords) => Promise<void>) {}
 
-  take(key: string, text: string, start: number): void {
-    const at = startOfName(key);
-    const group = this.groups.at(-1);
-    if (group !== undefined && at === group.prefix.length && key.startsWith(group.prefix)) {
-      group.names += key.slice(at - 1);
-    } else if (key.startsWith(prefixes.event)) {
-      this.history.addText(seqOfEvent(key), text, start);
-      return;
-    } else if (isOfState(key)) {
-      this.groups.push({ prefix: key.slice(0, at), names: key.slice(at) });
-    } else return;
-    this.values.push(text.slice(start));
-  }
-
-  async passed(): Promise<void> {
-    if (this.values.length === 0) return;
-    const packed = { groups: this.groups, values: `[${this.values.join(',')}]` };
-    this.groups = [];
-    this.values = [];
-    await this.send(packed);
+  async take(records: ReadRecords, start: number): Promise<void> {
+    for (const [key, text] of records.filter(isEvent)) this.history.addText(seqOfEvent(key), text, start);
+    const ofState = records.filter(isOfState);
+    if (ofState.length > 0) await this.send(pack(ofState, start));
   }
 
   packedHistory(): PackedHistory {
     return this.history.pack();
   }
+}
+
+function pack(records: ReadRecords, start: number): PackedRecords {
+  const groups: KeyGroup[] = [];
+  let prefix = '';
+  for (const [key] of records) {
+    const at = startOfName(key);
+    if (groups.length > 0 && at === prefix.length && key.startsWith(prefix)) {
+      groups.at(-1)!.names += key.slice(at - 1);
+      continue;
+    }
+    prefix = key.slice(0, at);
+    groups.push({ prefix, names: key.slice(at) });
+  }
+  return { groups, values: `[${records.map(([, text]) => text.slice(start)).join(',')}]` };
 }

@@ -5,10 +5,10 @@
 import type { MorchEvent } from '../contract/events';
 import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { type PackedHistory, WorkloadHistory } from './events/history';
-import { isOfState, type PackedRecords } from './packedRecords';
+import { isEvent, isOfState, type PackedRecords } from './packedRecords';
 import type { OpenRecovery } from './recoveryLog';
 import { prefixes, seqOfEvent, startOfName } from './store/keys';
-import type { RecordsReader } from './store/reading';
+import type { ReadRecords, RecordsReader } from './store/reading';
 import type { Store } from './store/store';
 import { instanceAs, SharedParts, type StoredInstance } from './storedInstance';
 
@@ -32,12 +32,12 @@ export class StateRecords implements RecordsReader {
     return records;
   }
 
-  take(key: string, text: string, start: number): void {
-    if (key.startsWith(prefixes.event)) this.history.addText(seqOfEvent(key), text, start);
-    else if (isOfState(key)) this.put(key, JSON.parse(text.slice(start)));
+  take(records: ReadRecords, start: number): void {
+    for (const [key, text] of records.filter(isEvent)) this.history.addText(seqOfEvent(key), text, start);
+    for (const [key, text] of records.filter(isOfState)) this.put(key, JSON.parse(text.slice(start)));
   }
 
-  /** The same for many that another thread has read. */
+  /** The same for what another thread has read. */
   takePacked({ groups, values: json }: PackedRecords): void {
     const values = JSON.parse(json) as unknown[];
     let at = 0;

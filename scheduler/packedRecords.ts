@@ -3,7 +3,7 @@
  * are kept, and keys without what they have alike. Of events no more than which workloads they are about.
  */
 import { type PackedHistory, WorkloadHistory } from './events/history';
-import { prefixes, seqOfEvent, startOfName } from './store/keys';
+import { prefixes, startOfName } from './store/keys';
 import type { ReadRecords, RecordsReader } from './store/reading';
 
 /** Keys in their order: those that are alike up to their last `/` follow each other. */
@@ -39,7 +39,8 @@ export class RecordPacker implements RecordsReader {
   constructor(private readonly send: (packed: PackedRecords) => Promise<void>) {}
 
   async take(records: ReadRecords, start: number): Promise<void> {
-    for (const [key, text] of records.filter(isEvent)) this.history.addText(seqOfEvent(key), text, start);
+    const events = records.filter(isEvent);
+    if (events.length > 0) this.history.addTexts(events, start);
     const ofState = records.filter(isOfState);
     if (ofState.length > 0) await this.send(pack(ofState, start));
   }

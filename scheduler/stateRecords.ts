@@ -7,7 +7,7 @@ import type { InstanceRecord, NodeRecord, WorkloadRecord } from './core/model';
 import { type PackedHistory, WorkloadHistory } from './events/history';
 import { isEvent, isOfState, type PackedRecords } from './packedRecords';
 import type { OpenRecovery } from './recoveryLog';
-import { prefixes, seqOfEvent, startOfName } from './store/keys';
+import { prefixes, startOfName } from './store/keys';
 import type { ReadRecords, RecordsReader } from './store/reading';
 import type { Store } from './store/store';
 import { instanceAs, SharedParts, type StoredInstance } from './storedInstance';
@@ -33,7 +33,7 @@ export class StateRecords implements RecordsReader {
   }
 
   take(records: ReadRecords, start: number): void {
-    for (const [key, text] of records.filter(isEvent)) this.history.addText(seqOfEvent(key), text, start);
+    this.history.addTexts(records.filter(isEvent), start);
     for (const [key, text] of records.filter(isOfState)) this.put(key, JSON.parse(text.slice(start)));
   }
 

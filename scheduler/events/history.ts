@@ -1,5 +1,6 @@
 /** Which of the kept events are about which workload: in memory, made anew from the events at each start. */
 import type { MorchEvent } from '../../contract/events';
+import { seqOfEvent } from '../store/keys';
 
 /** Of an event, as `State.emit` has it written. */
 const BEFORE_UID = ',"data":{"uid":"';
@@ -29,6 +30,11 @@ export class WorkloadHistory {
   /** In the order of their seqs; those that are about no workload are left out. */
   add({ seq, data: { uid } }: Pick<MorchEvent, 'seq' | 'data'>): void {
     if (typeof uid === 'string') this.note(seq, this.byUid.get(uid) ?? this.keep(uid));
+  }
+
+  /** The same as they stand in the store. @param start where in the texts the JSON begins */
+  addTexts(records: readonly (readonly [key: string, text: string])[], start: number): void {
+    for (const [key, text] of records) this.addText(seqOfEvent(key), text, start);
   }
 
   /**

@@ -139,7 +139,8 @@ function packedFor(expected: number): PackedFingerprints {
   while (expected / TABLES > FILLED * (slots - 1)) slots *= 2;
   return {
     digest: emptyDigest(),
-    seeds: [randomInt(2 ** 32), randomInt(2 ** 32)],
+    // As the hash goes by numbers of 32 bits with a sign, and V8 by what it sees first.
+    seeds: [randomInt(2 ** 32) | 0, randomInt(2 ** 32) | 0],
     tables: Array.from({ length: TABLES }, () => new Uint32Array(SLOT * slots)),
   };
 }

@@ -103,7 +103,7 @@ export class ListIndex {
   }
 
   private forget(uid: string): void {
-    this.lines.delete(uid);
+    if (this.lines.size > 0) this.lines.delete(uid);
     if (this.pages.size > 0) this.pages.clear();
   }
 

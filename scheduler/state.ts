@@ -4,7 +4,9 @@
  * disagree. Reads are free for all; journal.ts takes the changes. Over 400 lines: each index is kept by the acts that change it.
  */
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { MorchEvent } from '../contract/events';
+import type { Amounts } from '../contract/node';
 import {
   assertTransition,
   INSTANCE_TRANSITIONS,
@@ -39,11 +41,21 @@ import {
   type StoredRecoveryLog,
   storedRecoveryLog,
 } from './recoveryLog';
+import { Slice } from './slice';
 import { StateRecords } from './stateRecords';
 import { keys, prefixes } from './store/keys';
 import type { Store, StoreOp } from './store/store';
 import { instanceOf, type StoredInstance, storedInstance } from './storedInstance';
 import { WaitingList } from './waiting';
+
+/** Loading the indexes goes on in another turn after so long. */
+const LOAD_TURN_MS = 20;
+
+/** Of a node: instances whose current generation may hold a process there, and what they have reserved. */
+interface OnNode {
+  readonly instances: Set<InstanceRecord>;
+  readonly allocated: Amounts;
+}
 
 export class State {
   readonly workloads = new Map<string, WorkloadRecord>();
@@ -78,13 +90,12 @@ export class State {
   onRecovered: (ms: number) => void = () => {};
 
   private readonly uidById = new Map<string, string>();
-  private readonly instancesByNode = new Map<string, Set<InstanceRecord>>();
+  private readonly onNodes = new Map<string, OnNode>();
   private readonly lingeringByNode = new Map<string, Set<InstanceRecord>>();
   private readonly countsByWorkload = new Map<string, StatusCounts>();
   /** Of workloads that are counted; see `countByNode`. */
   private readonly liveByNode = new Map<string, Map<string, number>>();
   private readonly runtimes = new Map<string, NodeRuntime>();
-  private readonly allocated = new Map<string, { cpuMillis: number; memoryBytes: number }>();
   /** By key: what is to be written, or a function that tells it then; undefined is to be deleted. */
   private dirty = new Map<string, unknown>();
   /** Most of what changes, so no keys are made for it before it is written. */
@@ -144,7 +155,13 @@ export class State {
     for (const node of nodes.values()) state.indexNode(node);
     for (const workload of inOrderOfEnding(workloads.values())) state.indexWorkload(workload);
     for (const [key, stored] of orphans) state.setAside(key, stored, notes);
-    for (const instance of instances) state.loadInstance(instance, notes);
+    let slice = new Slice(LOAD_TURN_MS);
+    for (const [uid, ofWorkload] of instances) {
+      state.loadInstances(uid, ofWorkload, notes);
+      if (!slice.isOver) continue;
+      await setImmediate();
+      slice = new Slice(LOAD_TURN_MS);
+    }
     // Records of nodes without the meta record are those of a cluster whose id was lost with it: its agents tell it.
     if (state.nodes.size > 0 && meta.epoch > 0) meta.joined = true;
     if (meta.keyId !== proofs.keyId) {
@@ -201,7 +218,7 @@ export class State {
 
   /** Instances whose current generation may hold a process there. */
   instancesOn(nodeId: string): ReadonlySet<InstanceRecord> {
-    return this.instancesByNode.get(nodeId) ?? new Set();
+    return this.onNodes.get(nodeId)?.instances ?? new Set();
   }
 
   /** Unplaced instances whose last copy may still be on that node, which was lost. */
@@ -252,7 +269,7 @@ export class State {
   }
 
   allocatedOn(nodeId: string): { cpuMillis: number; memoryBytes: number } {
-    return this.allocated.get(nodeId) ?? { cpuMillis: 0, memoryBytes: 0 };
+    return this.onNodes.get(nodeId)?.allocated ?? { cpuMillis: 0, memoryBytes: 0 };
   }
 
   get lastEventSeq(): number {
@@ -553,14 +570,20 @@ export class State {
     this.delete(key);
   }
 
-  private loadInstance(instance: InstanceRecord, notes: string[]): void {
-    this.enterInstance(instance);
-    if (!this.isAsWanted(instance)) this.workloadsToVisit.add(this.workloads.get(instance.uid)!);
-    // What runs as it is to run has nothing to be done about it.
-    const isQuiet = isTerminal(instance.status) || (instance.status === 'running' && this.isAsWanted(instance));
-    if (!isQuiet) this.instancesToVisit.add(instance);
-    if (instance.node === null || isTerminal(instance.status) || this.nodes.has(instance.node)) return;
-    notes.push(`The record of node ${instance.node} is missing: ${instance.id} waits until it joins again.`);
+  private loadInstances(uid: string, instances: Map<string, InstanceRecord>, notes: string[]): void {
+    const workload = this.workloads.get(uid)!;
+    this.instancesByWorkload.set(uid, instances);
+    for (const instance of instances.values()) {
+      this.indexInstance(instance);
+      const { status, node } = instance;
+      const isAsWanted = this.isAsWanted(instance);
+      if (!isAsWanted) this.workloadsToVisit.add(workload);
+      // What runs as it is to run has nothing to be done about it.
+      const isQuiet = isTerminal(status) || (status === 'running' && isAsWanted);
+      if (!isQuiet) this.instancesToVisit.add(instance);
+      if (node === null || isTerminal(status) || this.nodes.has(node)) continue;
+      notes.push(`The record of node ${node} is missing: ${instance.id} waits until it joins again.`);
+    }
   }
 
   private enterInstance(instance: InstanceRecord): void {
@@ -579,8 +602,9 @@ export class State {
     }
     if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).add(instance);
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      setOf(this.instancesByNode, instance.node).add(instance);
-      this.addAllocated(instance.node, instance.reserved, 1);
+      const there = this.onNode(instance.node);
+      there.instances.add(instance);
+      this.addAllocated(instance.node, there, instance.reserved, 1);
     }
     this.count(instance, 1);
   }
@@ -612,19 +636,27 @@ export class State {
       else delete counts[instance.status];
     }
     if (instance.node !== null && mayHoldProcess(instance.status)) {
-      setOf(this.instancesByNode, instance.node).delete(instance);
-      this.addAllocated(instance.node, instance.reserved, -1);
+      const there = this.onNode(instance.node);
+      there.instances.delete(instance);
+      this.addAllocated(instance.node, there, instance.reserved, -1);
     }
     this.count(instance, -1);
     if (isUnplaced(instance)) this.unplacedCount -= 1;
     if (instance.lingersOn !== null) setOf(this.lingeringByNode, instance.lingersOn).delete(instance);
   }
 
-  private addAllocated(nodeId: string, amounts: { cpuMillis: number; memoryBytes: number }, sign: 1 | -1): void {
-    const sum = this.allocated.get(nodeId) ?? { cpuMillis: 0, memoryBytes: 0 };
-    sum.cpuMillis += sign * amounts.cpuMillis;
-    sum.memoryBytes += sign * amounts.memoryBytes;
-    this.allocated.set(nodeId, sum);
+  private onNode(nodeId: string): OnNode {
+    let there = this.onNodes.get(nodeId);
+    if (there === undefined) {
+      there = { instances: new Set(), allocated: { cpuMillis: 0, memoryBytes: 0 } };
+      this.onNodes.set(nodeId, there);
+    }
+    return there;
+  }
+
+  private addAllocated(nodeId: string, { allocated }: OnNode, { cpuMillis, memoryBytes }: Amounts, sign: 1 | -1): void {
+    allocated.cpuMillis += sign * cpuMillis;
+    allocated.memoryBytes += sign * memoryBytes;
     this.changedNodes.add(nodeId);
   }
 }

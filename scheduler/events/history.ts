@@ -1,5 +1,6 @@
 /** Which of the kept events are about which workload: in memory, made anew from the events at each start. */
 import type { MorchEvent } from '../../contract/events';
+import { seqOfEvent } from '../store/keys';
 
 /** Of an event, as `State.emit` has it written. */
 const BEFORE_UID = ',"data":{"uid":"';
@@ -10,16 +11,30 @@ interface Kept {
   readonly seqs: number[];
 }
 
+/** As another thread can be given it. */
+export interface PackedHistory {
+  uids: string[];
+  /** Of each event, in their order: its seq, and which of the uids it is about. */
+  seqs: Float64Array;
+  about: Uint32Array;
+}
+
 export class WorkloadHistory {
   private readonly byUid = new Map<string, Kept>();
-  /** Those of all, in the order of their seqs; the first `gone` have been pruned. */
-  private told: { seq: number; of: Kept }[] = [];
+  /** Those of all, in the order of their seqs, and what each is about; the first `gone` have been pruned. */
+  private told: number[] = [];
+  private about: Kept[] = [];
   private gone = 0;
   private firstSeq = 1;
 
   /** In the order of their seqs; those that are about no workload are left out. */
   add({ seq, data: { uid } }: Pick<MorchEvent, 'seq' | 'data'>): void {
     if (typeof uid === 'string') this.note(seq, this.byUid.get(uid) ?? this.keep(uid));
+  }
+
+  /** The same as they stand in the store. @param start where in the texts the JSON begins */
+  addTexts(records: readonly (readonly [key: string, text: string])[], start: number): void {
+    for (const [key, text] of records) this.addText(seqOfEvent(key), text, start);
   }
 
   /**
@@ -38,6 +53,22 @@ export class WorkloadHistory {
     else this.note(seq, kept);
   }
 
+  pack(): PackedHistory {
+    const places = new Map<Kept, number>();
+    for (const kept of this.byUid.values()) places.set(kept, places.size);
+    return {
+      uids: [...this.byUid.keys()],
+      seqs: Float64Array.from(this.told),
+      about: Uint32Array.from(this.about, (kept) => places.get(kept)!),
+    };
+  }
+
+  /** To what there is; none of it is known yet. */
+  addPacked({ uids, seqs, about }: PackedHistory): void {
+    const kept = uids.map((uid) => this.keep(uid));
+    for (let at = 0; at < seqs.length; at++) this.note(seqs[at]!, kept[about[at]!]!);
+  }
+
   private keep(uid: string): Kept {
     const kept: Kept = { uid, seqs: [] };
     this.byUid.set(uid, kept);
@@ -46,20 +77,21 @@ export class WorkloadHistory {
 
   private note(seq: number, of: Kept): void {
     of.seqs.push(seq);
-    this.told.push({ seq, of });
+    this.told.push(seq);
+    this.about.push(of);
   }
 
   /** Events before `firstSeq` are no longer kept. */
   prune(firstSeq: number): void {
     for (; this.gone < this.told.length; this.gone++) {
-      const { seq, of } = this.told[this.gone]!;
-      if (seq >= firstSeq) break;
-      this.pruneOne(of, firstSeq);
+      if (this.told[this.gone]! >= firstSeq) break;
+      this.pruneOne(this.about[this.gone]!, firstSeq);
     }
     this.firstSeq = Math.max(this.firstSeq, firstSeq);
     // Not every time, because it moves all that are left.
     if (this.gone <= this.told.length / 2) return;
     this.told = this.told.slice(this.gone);
+    this.about = this.about.slice(this.gone);
     this.gone = 0;
   }
 

@@ -1,5 +1,5 @@
 /**
- * The scheduler's HTTP application: every route of the contract, and nothing else. Made by main.ts, served by
+ * The scheduler's HTTP application: every route of the contract, and nothing else. Made by serving.ts, served by
  * server.ts. The order for each request: id and log, who asks, route, whether they may, query, body, the audit log for what
  * changes something, handler, answer or problem.
  */

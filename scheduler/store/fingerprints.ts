@@ -9,6 +9,7 @@
  * and a sound store for a damaged one at its next opening, is 1 in 30 million.
  */
 import { randomInt } from 'node:crypto';
+import { startOfName } from './keys';
 
 /** Room for sums in a double. */
 const MODULUS = 2 ** 48;
@@ -35,24 +36,43 @@ export function emptyDigest(): Digest {
 /** @param sign -1 takes the record out */
 export function addCheck(digest: Digest, check: number, sign: 1 | -1 = 1): void {
   digest.count += sign;
-  digest.sum = (digest.sum + sign * check + MODULUS) % MODULUS;
+  const sum = digest.sum + sign * check;
+  digest.sum = sum < 0 ? sum + MODULUS : sum < MODULUS ? sum : sum - MODULUS;
+}
+
+/** As another thread can be given them, which is to be told that the buffers of the tables are handed over. */
+export interface PackedFingerprints {
+  digest: Digest;
+  seeds: [high: number, low: number];
+  tables: Uint32Array<ArrayBuffer>[];
 }
 
 export class Fingerprints {
-  readonly #digest = emptyDigest();
+  readonly #digest: Digest;
   readonly #tables: Table[];
-  readonly #seedHigh = randomInt(2 ** 32);
-  readonly #seedLow = randomInt(2 ** 32);
+  readonly #seedHigh: number;
+  readonly #seedLow: number;
   /** Of the key seen last, up to its last `/`, and the halves of the hash there: keys in their order have it alike. */
   #prefix = '';
-  #prefixHigh = this.#seedHigh;
-  #prefixLow = this.#seedLow;
+  #prefixHigh: number;
+  #prefixLow: number;
   /** What has changed since `begin`, three numbers each: the halves of the hash, and the former check. */
   #undo: number[] | null = null;
 
-  /** @param expected so many records at least; more find room, too */
-  constructor(expected = 0) {
-    this.#tables = Array.from({ length: TABLES }, () => new Table(expected / TABLES));
+  /** @param expected so many records at least, more find room, too; or what `pack` has told */
+  constructor(expected: number | PackedFingerprints = 0) {
+    const { digest, seeds, tables } = typeof expected === 'number' ? packedFor(expected) : expected;
+    this.#digest = digest;
+    this.#tables = tables.map((slots) => new Table(slots));
+    [this.#seedHigh, this.#seedLow] = seeds;
+    this.#prefixHigh = this.#seedHigh;
+    this.#prefixLow = this.#seedLow;
+  }
+
+  /** They are not to be used any more once they have been packed. */
+  pack(): PackedFingerprints {
+    const tables = this.#tables.map(({ slots }) => slots);
+    return { digest: this.digest, seeds: [this.#seedHigh, this.#seedLow], tables };
   }
 
   get digest(): Digest {
@@ -83,7 +103,7 @@ export class Fingerprints {
   }
 
   #change(key: string, check: number): void {
-    const end = key.lastIndexOf('/') + 1;
+    const end = startOfName(key);
     const isKnown = end === this.#prefix.length && key.startsWith(this.#prefix);
     let high = isKnown ? this.#prefixHigh : this.#seedHigh;
     let low = isKnown ? this.#prefixLow : this.#seedLow;
@@ -114,18 +134,32 @@ export class Fingerprints {
   }
 }
 
+function packedFor(expected: number): PackedFingerprints {
+  let slots = LEAST_SLOTS;
+  while (expected / TABLES > FILLED * (slots - 1)) slots *= 2;
+  return {
+    digest: emptyDigest(),
+    // As the hash goes by numbers of 32 bits with a sign, and V8 by what it sees first.
+    seeds: [randomInt(2 ** 32) | 0, randomInt(2 ** 32) | 0],
+    tables: Array.from({ length: TABLES }, () => new Uint32Array(SLOT * slots)),
+  };
+}
+
 class Table {
   /** Of each slot the two halves of a key's hash, both 0 where it is free, and the check of the key's record. */
-  #slots: Uint32Array;
+  #slots: Uint32Array<ArrayBuffer>;
   /** Of slots, a power of two, less one. */
   #mask: number;
   #count = 0;
 
-  constructor(expected: number) {
-    let slots = LEAST_SLOTS;
-    while (expected > FILLED * (slots - 1)) slots *= 2;
-    this.#mask = slots - 1;
-    this.#slots = new Uint32Array(SLOT * slots);
+  constructor(slots: Uint32Array<ArrayBuffer>) {
+    this.#mask = slots.length / SLOT - 1;
+    this.#slots = slots;
+    for (let at = 0; at < slots.length; at += SLOT) if (slots[at] !== 0 || slots[at + 1] !== 0) this.#count += 1;
+  }
+
+  get slots(): Uint32Array<ArrayBuffer> {
+    return this.#slots;
   }
 
   /** @returns the check before, or ABSENT */

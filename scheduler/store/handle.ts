@@ -13,10 +13,13 @@ export class DamagedFilesError extends Error {}
 /**
  * @param directory made if missing; locked by the open handle
  * @param named in errors
+ * @param isShared whether other threads of this process may open it as well. Who has it open first closes it last: LevelDB goes by
+ *   that one's cache.
  * @throws DamagedFilesError; Error naming the directory and `--data-dir` when it is locked or not accessible
  */
-export async function openHandle(directory: string, named = directory): Promise<Handle> {
-  const db: Handle = new Level<string, string>(directory, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
+export async function openHandle(directory: string, named = directory, isShared = false): Promise<Handle> {
+  const encodings = { keyEncoding: 'utf8', valueEncoding: 'utf8' } as const;
+  const db: Handle = new Level<string, string>(directory, { ...encodings, multithreading: isShared });
   try {
     await db.open();
     return db;

@@ -2,8 +2,8 @@
  * From the layouts of earlier versions to the present one. All of it is here.
  *
  * Layout 1: values are JSON. Layout 2: values carry their check (values.ts), batches their entry (batchEntries.ts).
- * Layout 3: instances stand there without what is known otherwise (../storedInstance.ts); those of layout 2 are read as they are,
- * and written anew when they change.
+ * Layout 3: instances stand there without what is known otherwise. Layout 4: as lists, without names (../storedInstance.ts). Those of
+ * layouts 2 and 3 are read as they are, and written anew when they change.
  *
  * A migration may be killed at any moment and goes on at the next opening: each record shows by itself whether it has
  * been rewritten, and the last batch is the one that makes the store one of the new layout.
@@ -15,7 +15,7 @@ import { type Handle, type TextOp, writeBatch } from './handle';
 import { keys, prefixes } from './keys';
 import { checkOf, encodeValue, soundCheckOf, soundJsonOf } from './values';
 
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 const AT_ONCE = 1_000;
 

@@ -17,7 +17,7 @@ import { keys } from './keys';
 import { LevelStore } from './level';
 import { MarkFile, type MarkRead, readMark } from './markFile';
 import { assertKnownSchema, finishLayout2, isLayout1, rewriteLayout1, SCHEMA_VERSION, schemaOf } from './migrations';
-import { type RecordsReader, readThrough } from './reading';
+import { type ReadThrough, type RecordsReader, readThrough } from './reading';
 import { beginSalvage, finishSalvage } from './salvage';
 import type { Store } from './store';
 import { finishRestore, keepDataFiles, removeDirectory, type Surroundings, surroundingsOf } from './surroundings';
@@ -35,20 +35,22 @@ export interface OpenedStore<R> {
 /**
  * @param directory made if missing; what stands beside it under its name is the store's as well (surroundings.ts)
  * @param begin makes what is given the records; called again where they are read again
+ * @param read  another way to read it through, such as on another thread
  * @throws Error naming the directory and `--data-dir` when another process has it, it is not accessible, or it was
  *   written by a later version
  */
 export async function openLevelStore<R extends RecordsReader | null = null>(
   directory: string,
   begin: () => R = () => null as R,
+  read: ReadThrough<R> = readThrough,
 ): Promise<OpenedStore<R>> {
   const around = surroundingsOf(directory);
   // Before anything is touched.
   const lock = await lockDirectory(around.lock, directory);
   try {
-    const read = await readMark(around.mark);
-    const mark = read.kind === 'mark' ? read.number : 0;
-    const { db, entries, fingerprints, notes, records } = await openSound(around, mark, begin);
+    const found = await readMark(around.mark);
+    const mark = found.kind === 'mark' ? found.number : 0;
+    const { db, entries, fingerprints, notes, records } = await openSound(around, mark, begin, read);
     await removeDirectory(around.kept);
     const store = new LevelStore({
       directory,
@@ -59,7 +61,7 @@ export async function openLevelStore<R extends RecordsReader | null = null>(
       lock,
     });
     const damage = ((await store.get(keys.damage)) as Damage | undefined) ?? null;
-    if (notes.length === 0 && damage === null) notes.push(...notesOf(around.mark, read, entries.last));
+    if (notes.length === 0 && damage === null) notes.push(...notesOf(around.mark, found, entries.last));
     return { store, damage, notes, records };
   } catch (error) {
     await lock.release();
@@ -79,15 +81,16 @@ async function openSound<R extends RecordsReader | null>(
   around: Surroundings,
   mark: number,
   begin: () => R,
+  read: ReadThrough<R>,
 ): Promise<Sound<R>> {
   // Earlier processes may have been killed at these.
   await finishRestore(around);
   await finishSalvage(around, mark);
-  const found = await openAsItIs(around, mark, begin);
+  const found = await openAsItIs(around, mark, begin, read);
   if ('db' in found) return found;
   await beginSalvage(around, found.problems);
   await finishSalvage(around, mark);
-  const again = await openAsItIs(around, mark, begin);
+  const again = await openAsItIs(around, mark, begin, read);
   if ('db' in again) return again;
   throw new Error(
     `The store in ${around.store} was damaged, and so is what was written anew in its place: ${again.problems.join('; ')}. The disk cannot be trusted: restore a backup on another, with --data-dir`,
@@ -98,6 +101,7 @@ async function openAsItIs<R extends RecordsReader | null>(
   around: Surroundings,
   mark: number,
   begin: () => R,
+  read: ReadThrough<R>,
 ): Promise<Sound<R> | { problems: string[] }> {
   // If they are there already, an earlier process was killed before it had looked at the store, or soon after.
   const keepsFiles = !existsSync(around.kept);
@@ -107,12 +111,12 @@ async function openAsItIs<R extends RecordsReader | null>(
   if (isLeftAlone) return { problems };
   let db: Handle | undefined;
   try {
-    db = await openHandle(around.store);
+    db = await openHandle(around.store, around.store, true);
     assertKnownSchema(schemaOf(await db.get(keys.meta)) ?? 0);
     const migrates = mark === 0 && (await isLayout1(db));
     if (migrates) await rewriteLayout1(db);
     const records = begin();
-    const { reading, fingerprints } = await readThrough(db, records);
+    const { reading, fingerprints } = await read(db, records);
     if (migrates && reading.unreadable.length === 0) reading.batches.push(await finishLayout2(db, reading.digest));
     const judgement = judge(reading, mark);
     if (judgement.problems.length === 0) {

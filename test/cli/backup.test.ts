@@ -147,7 +147,7 @@ describe('morch restore', () => {
     ['is cut off', () => content.slice(0, -10), /cut off/],
     ['was altered', () => content.replace('ää', 'äb'), /altered/],
     ['is something else', () => 'hello\n', /not a whole backup/],
-    ['has records of a later layout', () => resealed(content.replace('"schema":2', '"schema":4')), /layout 4/],
+    ['has records of a later layout', () => resealed(content.replace('"schema":2', '"schema":5')), /layout 5/],
   ])('refuses a file that %s, and makes nothing', async (_what, harmed, message) => {
     writeFileSync(file(), harmed());
     const { exitCode, stderr } = await restore();

@@ -8,7 +8,7 @@ import type { Store } from '../../scheduler/store/store';
 import { PROOFS } from './openAccess';
 import { del, keysOf, put } from './store/contract';
 
-const META = { clusterId: 'c1', epoch: 4, schema: 3, firstEventSeq: 1, joined: true, keyId: 'key' };
+const META = { clusterId: 'c1', epoch: 4, schema: 4, firstEventSeq: 1, joined: true, keyId: 'key' };
 const DAMAGE = { at: '2026-01-02T03:04:05.678Z', reason: 'a test', missing: null, unreadable: [], complete: false };
 const event = (seq: number) => put(keys.event(seq), { seq, at: '', type: 'node.joined', data: {} });
 const workload = (uid: string) =>
@@ -58,7 +58,7 @@ it('has nothing to say of whole records, and of none', async () => {
   expect(state.meta).toEqual(META);
   const empty = await State.load(openMemoryStore(), 'new', PROOFS);
   expect(empty.notes).toEqual([]);
-  expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 3, firstEventSeq: 1, keyId: 'key' });
+  expect(empty.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 4, firstEventSeq: 1, keyId: 'key' });
 });
 
 it('takes the copy of the meta record where that is missing', async () => {
@@ -73,7 +73,7 @@ it('begins a new cluster where both are missing, and goes on with the events tha
   const store = await whole();
   await store.write([del(keys.meta), del(keys.metaCopy), del(keys.event(4))]);
   const state = await State.load(store, 'new', PROOFS);
-  expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 3, firstEventSeq: 5, keyId: 'key' });
+  expect(state.meta).toEqual({ clusterId: 'new', epoch: 0, schema: 4, firstEventSeq: 5, keyId: 'key' });
   expect(state.lastEventSeq).toBe(9);
   expect(state.notes).toEqual([expect.stringContaining('the cluster has the new id new')]);
 });
@@ -126,7 +126,7 @@ it('is to be rebuilt after damage, durably, with the events from the last gap on
 
 it('refuses records of a later version', async () => {
   const store = openMemoryStore();
-  await store.write([put(keys.meta, { ...META, schema: 4 })]);
+  await store.write([put(keys.meta, { ...META, schema: 5 })]);
   await expect(State.load(store, 'new', PROOFS)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
 });
 

@@ -40,6 +40,22 @@ it.each([1, 2, 3])(
   },
 );
 
+it('goes on from what another thread has handed over', () => {
+  const [first, alone] = [new Fingerprints(100), new Fingerprints(100)];
+  for (let i = 0; i < 5_000; i++) {
+    first.put(`key/${i}`, i);
+    alone.put(`key/${i}`, i);
+  }
+  const next = new Fingerprints(structuredClone(first.pack()));
+  expect(next.digest).toEqual(alone.digest);
+  for (const one of [next, alone]) {
+    for (let i = 0; i < 5_000; i += 2) one.put(`key/${i}`, 7);
+    for (let i = 1; i < 5_000; i += 4) one.delete(`key/${i}`);
+    for (let i = 0; i < 20_000; i++) one.put(`other/${i}`, i);
+  }
+  expect(next.digest).toEqual(alone.digest);
+});
+
 it('tells a value under another key, and an older value, from the right one', () => {
   expect(checkOf('a', '1')).not.toBe(checkOf('b', '1'));
   const [right, wrong] = [new Fingerprints(), new Fingerprints()];

@@ -25,12 +25,12 @@ async function layout1(records: number): Promise<{ path: string; entries: [strin
 }
 
 const brought = (entries: [string, unknown][]) =>
-  entries.map(([key, value]) => [key, key === 'meta' ? { ...META, schema: 3 } : value]);
+  entries.map(([key, value]) => [key, key === 'meta' ? { ...META, schema: 4 } : value]);
 
 it('brings layout 1 to layout 2 and loses nothing', async () => {
   const { path, entries } = await layout1(3_000);
   const { store, damage, notes } = await openLevelStore(path);
-  expect({ damage, notes }).toEqual({ damage: null, notes: [expect.stringContaining('layout 1; it is of layout 3')] });
+  expect({ damage, notes }).toEqual({ damage: null, notes: [expect.stringContaining('layout 1; it is of layout 4')] });
   expect(await entriesOf(store, '')).toEqual(brought(entries));
   expect(store.mark).toBe(1);
   await store.write([put('after', 1)]);
@@ -55,12 +55,12 @@ it('goes on with a migration that was killed at any moment', async () => {
 it('refuses the layout of a later version, and touches nothing', async () => {
   const path = await newStorePath();
   const db = new Level<string, string>(path);
-  await db.put('meta', '0badc0de{"clusterId":"c1","schema":4}');
+  await db.put('meta', '0badc0de{"clusterId":"c1","schema":5}');
   await db.close();
-  await expect(openLevelStore(path)).rejects.toThrow(/layout 4, this one knows 3.*--data-dir/);
+  await expect(openLevelStore(path)).rejects.toThrow(/layout 5, this one knows 4.*--data-dir/);
   expect((await readdir(dirname(path))).sort()).toEqual(['store', 'store.lock']);
   const again = new Level<string, string>(path);
-  expect(await again.get('meta')).toBe('0badc0de{"clusterId":"c1","schema":4}');
+  expect(await again.get('meta')).toBe('0badc0de{"clusterId":"c1","schema":5}');
   await again.close();
 });
 

@@ -14,7 +14,7 @@ import { type Feature, lackInWords, missingFeatures } from '../contract/features
 import { dnsLabelOf } from '../contract/fields';
 import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Forgotten } from './forgotten';
-import { Generation, type GenerationMeans } from './generation';
+import { Generation, type GenerationEnd, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
 import { noteDropped, type RunDrops } from './logDropped';
@@ -75,7 +75,7 @@ export class Supervisor {
       this.#enter({ kind: 'ended', id: end, end, life: null });
     }
     for (const resumption of resumed) {
-      const life = new Generation(resumption.intent.spec, this.means);
+      const life = new Generation(resumption.intent.spec, this.means, this.#settle);
       this.#live(life);
       life.resume(resumption);
     }
@@ -213,7 +213,7 @@ export class Supervisor {
     }
     const past = command.clusterId === undefined ? null : this.#forgotten.coverOf(id, this.#session);
     if (past !== null) throw staleGeneration(id.instanceId, id.generation, past);
-    const life = new Generation(this.#resolve(command, id), this.means);
+    const life = new Generation(this.#resolve(command, id), this.means, this.#settle);
     this.#live(life);
     life.begin(this.#replace(before), command.secretValues ?? {});
     return life.started;
@@ -314,9 +314,7 @@ export class Supervisor {
   }
 
   #live(life: Generation): void {
-    const known = { kind: 'live' as const, id: life.spec, life };
-    this.#enter(known);
-    void life.ended.then((end) => this.#settle(known, end));
+    this.#enter({ kind: 'live', id: life.spec, life });
   }
 
   /** Fills in uid, instance id and generation where the command leaves them open. */
@@ -446,12 +444,13 @@ export class Supervisor {
     return known;
   }
 
-  #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
+  readonly #settle = (life: Generation, end: GenerationEnd): void => {
+    const known = this.#known.get(keyOf(life.spec))!;
     this.#leave(known);
-    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
+    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life });
     else void this.#releaseUsers([known.id]);
     this.#pruneLater();
-  }
+  };
 
   /** Of what is known, or started anew meanwhile, nothing is taken. */
   async #releaseUsers(owners: LogOwner[]): Promise<void> {

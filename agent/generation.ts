@@ -471,7 +471,7 @@ export class Generation {
   #watch(hosted: HostedRun): void {
     const { maxRunMs } = this.spec;
     const cancelLimit = maxRunMs === undefined ? null : this.#limit(hosted, maxRunMs);
-    void hosted.exited.then((exit) => {
+    hosted.whenExited((exit) => {
       cancelLimit?.();
       this.#lead(this.#outlive(hosted, exit));
     });

@@ -98,9 +98,9 @@ export interface MainExit extends Exit {
 export interface HostedRun {
   readonly identity: RunIdentity;
   readonly startedAt: string;
-  /** The main process has ended. Never rejects. */
-  readonly exited: Promise<MainExit>;
-  /** Nothing of the tree is left; comes after `exited`. Never rejects. */
+  /** @param tell called once, when the main process has ended, or now if it has; of one caller */
+  whenExited(tell: (exit: MainExit) => void): void;
+  /** Nothing of the tree is left; comes after the exit. Never rejects. */
   readonly gone: Promise<void>;
   /** Its shim has ended as well; comes after `gone`. Never rejects. */
   readonly left: Promise<void>;

@@ -23,6 +23,7 @@ import type { Origins } from './origins';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
 import { checkValues } from './secrets';
+import { SharedSpecs } from './sharedSpecs';
 import type { TailSubject } from './tails';
 import { Gate, isDoneWithin } from './timers';
 
@@ -58,6 +59,7 @@ export class Supervisor {
   readonly #ownerByInstanceId = new Map<string, string>();
   readonly #forgetting = new Set<Known>();
   readonly #forgotten = new Forgotten();
+  readonly #specs = new SharedSpecs();
   #liveCount = 0;
   #closing = false;
   #isPruning = false;
@@ -338,7 +340,7 @@ export class Supervisor {
 
   #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
     const { kind, restart, stop, attemptsUsed = 0, node, workload } = command;
-    return {
+    return this.#specs.share({
       ...id,
       kind,
       ...pickProcess(command),
@@ -348,7 +350,7 @@ export class Supervisor {
       node: node ?? this.nodeName,
       clusterId: command.clusterId ?? null,
       ...(workload === undefined ? {} : { workload }),
-    };
+    });
   }
 
   /** Resolves when the tree of the generation before is gone. */

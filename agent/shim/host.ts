@@ -16,6 +16,7 @@ import {
   type HostedRun,
   type HostSample,
   type Leftover,
+  type MainExit,
   type ProcessHost,
   type RunPlan,
   StartFailure,
@@ -178,7 +179,8 @@ export class ShimHost implements ProcessHost {
         ? { kind: 'startFailed', failure }
         : { kind: 'unknown' };
     }
-    return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit: await run.exited };
+    const exit = await new Promise<MainExit>((resolve) => run.whenExited(resolve));
+    return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit };
   }
 
   /** The shim has ended: whatever it has not told stands in its state file, or is lost. */

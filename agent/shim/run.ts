@@ -38,7 +38,7 @@ export class ShimRun implements HostedRun {
   #isGone = false;
   #hasLeft = false;
   #starting: Deferred<void> | null = null;
-  #exiting: Deferred<MainExit> | null = null;
+  #tellExit: ((exit: MainExit) => void) | null = null;
   #going: Deferred<void> | null = null;
   #leaving: Deferred<void> | null = null;
   #insisting: { atMs: number; cancel(): void } | null = null;
@@ -53,12 +53,6 @@ export class ShimRun implements HostedRun {
     if (this.#identity !== null) return Promise.resolve();
     this.#starting ??= deferred();
     return this.#starting.promise;
-  }
-
-  get exited(): Promise<MainExit> {
-    if (this.#exit !== null) return Promise.resolve(this.#exit);
-    this.#exiting ??= deferred();
-    return this.#exiting.promise;
   }
 
   get gone(): Promise<void> {
@@ -97,6 +91,11 @@ export class ShimRun implements HostedRun {
 
   get isGone(): boolean {
     return this.#isGone;
+  }
+
+  whenExited(tell: (exit: MainExit) => void): void {
+    if (this.#exit === null) this.#tellExit = tell;
+    else tell(this.#exit);
   }
 
   stop(graceMs = this.files.graceMs): void {
@@ -198,6 +197,7 @@ export class ShimRun implements HostedRun {
   #end(exit: MainExit): void {
     if (this.#exit !== null) return;
     this.#exit = exit;
-    this.#exiting?.resolve(exit);
+    this.#tellExit?.(exit);
+    this.#tellExit = null;
   }
 }

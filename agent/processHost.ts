@@ -143,7 +143,7 @@ export interface HostSample {
   loadAverage: [number, number, number];
   cpuCount: number;
   clockTicksPerSecond: number;
-  /** By nonce. */
+  /** By nonce; of those that have been looked at this time. The others have done nothing since they were. */
   runs: Map<string, RunSample>;
 }
 
@@ -179,4 +179,6 @@ export interface ProcessHost {
    */
   adopt(leftovers: Leftover[]): Promise<Adoption[]>;
   sample(): Promise<HostSample>;
+  /** Whether a run of that nonce is under watch. */
+  hosts(nonce: string): boolean;
 }

@@ -14,8 +14,11 @@ export interface Measured {
 }
 
 export class Sampler {
+  /** Its runs: as each was looked at last. */
   #previous: HostSample;
   #measured: Measured;
+  /** Of the latest sample. */
+  #busy: string[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   private constructor(
@@ -52,18 +55,33 @@ export class Sampler {
   }
 
   /** Of runs that used the CPU between the latest two measurements. */
-  *busyNonces(): Generator<string> {
-    for (const [nonce, { cpuPercent }] of this.#measured.runs) if (cpuPercent > 0) yield nonce;
+  busyNonces(): readonly string[] {
+    return this.#busy;
   }
 
   async #sample(): Promise<void> {
     try {
       const sample = await this.host.sample();
-      this.#measured = measure(this.#previous, sample);
-      this.#previous = sample;
+      this.#takeIn(sample, measure(this.#previous, sample));
     } finally {
       if (this.#timer !== null) this.start();
     }
+  }
+
+  /** Most runs do nothing most of the time: what is known of those is left as it is. */
+  #takeIn(sample: HostSample, { system, runs }: Measured): void {
+    const seen = this.#previous.runs;
+    const usages = this.#measured.runs;
+    for (const [nonce, usage] of runs) usages.set(nonce, usage);
+    for (const [nonce, run] of sample.runs) seen.set(nonce, run);
+    for (const nonce of seen.keys()) {
+      if (this.host.hosts(nonce)) continue;
+      seen.delete(nonce);
+      usages.delete(nonce);
+    }
+    this.#previous = { ...sample, runs: seen };
+    this.#measured = { system, runs: usages };
+    this.#busy = [...runs].flatMap(([nonce, { cpuPercent }]) => (cpuPercent > 0 ? [nonce] : []));
   }
 }
 

@@ -177,8 +177,12 @@ export interface Native {
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   /** Every live shim of this user whose agent's data directory is `dataDir` (absolute, symbolic links resolved). */
   findShims(dataDir: string): Promise<FoundShim[]>;
-  /** Measures the node and all processes under a handle of this environment in one go. */
-  sample(): Promise<NodeSample>;
+  /**
+   * Measures the node and all processes under a handle of this environment in one go.
+   *
+   * @param which whether those are told of, too, that were not looked at this time; default: all
+   */
+  sample(which?: 'all' | 'lookedAtNow'): Promise<NodeSample>;
   /** @returns null when there is no such process */
   startTicksOf(pid: number): number | null;
   /**
@@ -314,7 +318,7 @@ function wrap(binding: Binding): Native {
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
     findShims: (dataDir) => settle(binding.findShims(dataDir)),
-    sample: async () => unpackSample(await settle(binding.sample())),
+    sample: async (which = 'all') => unpackSample(await settle(binding.sample()), which),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
     openFifo: (path) => attempt(() => binding.openFifo(path)),
@@ -434,9 +438,10 @@ function unpackExits(flat: Float64Array): ProcessExit[] {
 const NODE_FIELDS = 9;
 const PROCESS_FIELDS = 4;
 
-function unpackSample(flat: Float64Array): NodeSample {
+function unpackSample(flat: Float64Array, which: 'all' | 'lookedAtNow'): NodeSample {
   const processes: NodeSample['processes'] = new Map();
   for (let at = NODE_FIELDS; at < flat.length; at += PROCESS_FIELDS) {
+    if (which === 'lookedAtNow' && flat[at + 3] !== flat[0]) continue;
     processes.set(flat[at]!, { cpuTicks: flat[at + 1]!, rssBytes: flat[at + 2]!, lookedAtTicks: flat[at + 3]! });
   }
   return {

@@ -130,13 +130,17 @@ export class ShimHost implements ProcessHost {
   }
 
   async sample(): Promise<HostSample> {
-    const { processes, ...node } = await this.options.native.sample();
+    const { processes, ...node } = await this.options.native.sample('lookedAtNow');
     const runs: HostSample['runs'] = new Map();
     for (const [handle, usage] of processes) {
       const run = this.#byHandle.get(handle);
       if (run !== undefined) runs.set(run.files.nonce, usage);
     }
     return { ...node, runs };
+  }
+
+  hosts(nonce: string): boolean {
+    return this.#runs.has(nonce);
   }
 
   /** Leaves the shims to themselves. */

@@ -222,6 +222,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const tails = new Tails({
     sessionName: () => session.name,
     subjects: () => supervisor.tailSubjects(membership.clusterId),
+    subjectsOf: (nonces) => supervisor.tailSubjects(membership.clusterId, nonces),
+    isKnown: (key) => supervisor.isKnown(key),
     busyNonces: () => sampler.busyNonces(),
     directoryOf: (owner) => logFiles.directoryOf(owner),
     lookAt: (path) => paths.lookAt(path),

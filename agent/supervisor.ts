@@ -119,18 +119,26 @@ export class Supervisor {
     }
   }
 
-  /** The latest generations of that cluster's instances: whose output it may want to know the end of. */
-  tailSubjects(clusterId: string | null): TailSubject[] {
-    const subjects: TailSubject[] = [];
+  /**
+   * The latest generations of that cluster's instances: whose output it may want to know the end of. May be gone through while
+   * others come and go.
+   *
+   * @param nonces of the runs to be told of; default: all, and what has ended
+   */
+  *tailSubjects(clusterId: string | null, nonces: ReadonlySet<string> | null = null): Generator<TailSubject> {
     for (const generations of this.#byOwner.values()) {
       const known = generations.at(-1)!;
       if (clusterId === null || clusterOf(known) !== clusterId) continue;
+      const nonce = known.kind === 'live' ? known.life.nonce : null;
+      if (nonces !== null && (nonce === null || !nonces.has(nonce))) continue;
       const { uid, slot, generation } = known.id;
-      const isLive = known.kind === 'live';
-      const run = isLive ? known.life.run : known.end.run;
-      subjects.push({ uid, slot, generation, run, nonce: isLive ? known.life.nonce : null });
+      yield { uid, slot, generation, run: known.kind === 'live' ? known.life.run : known.end.run };
     }
-    return subjects;
+  }
+
+  /** @param owner `logOwnerKey` */
+  isKnown(owner: string): boolean {
+    return this.#byOwner.has(owner);
   }
 
   /** The reports with the nonce of the run they tell of; null for ended ones. */

@@ -323,10 +323,12 @@ async function listen(server: Server, { host, port }: AgentOptions): Promise<Add
 }
 
 function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage['usage'] {
-  return [...supervisor.live()].map(({ instanceId, generation, nonce }) => {
+  const usage: HeartbeatMessage['usage'] = [];
+  supervisor.eachLive((instanceId, generation, nonce) => {
     const { cpuPercent, memoryBytes } = sampler.usageOf(nonce);
-    return [instanceId, generation, cpuPercent, memoryBytes];
+    usage.push([instanceId, generation, cpuPercent, memoryBytes]);
   });
+  return usage;
 }
 
 /** Undefined: there is none. */

@@ -74,11 +74,12 @@ export class Sampler {
     const usages = this.#measured.runs;
     for (const [nonce, usage] of runs) usages.set(nonce, usage);
     for (const [nonce, run] of sample.runs) seen.set(nonce, run);
-    for (const nonce of seen.keys()) {
-      if (this.host.hosts(nonce)) continue;
+    // An iterator would make an object for each.
+    seen.forEach((_, nonce) => {
+      if (this.host.hosts(nonce)) return;
       seen.delete(nonce);
       usages.delete(nonce);
-    }
+    });
     this.#previous = { ...sample, runs: seen };
     this.#measured = { system, runs: usages };
     this.#busy = [...runs].flatMap(([nonce, { cpuPercent }]) => (cpuPercent > 0 ? [nonce] : []));

@@ -109,14 +109,11 @@ export class Supervisor {
     return known !== undefined && clusterOf(known) === null;
   }
 
-  /** Nonce of the present run of each live generation, by report key. */
-  *live(): Generator<{ instanceId: string; generation: number; nonce: string }> {
-    for (const known of this.#known.values()) {
-      if (known.kind === 'live') {
-        const { instanceId, generation } = known.life.spec;
-        yield { instanceId, generation, nonce: known.life.nonce };
-      }
-    }
+  /** Told again and again, of all there are: nothing is made for it but what `tell` makes. @param tell given the nonce of its present run */
+  eachLive(tell: (instanceId: string, generation: number, nonce: string) => void): void {
+    this.#known.forEach((known) => {
+      if (known.kind === 'live') tell(known.life.spec.instanceId, known.life.spec.generation, known.life.nonce);
+    });
   }
 
   /**

@@ -64,8 +64,6 @@ interface Grown {
   now: string;
 }
 
-const NOTHING_WRITTEN = '0:0 0:0';
-
 export class Tails {
   /** By `logOwnerKey`, as are the others. */
   readonly #seen = new Map<string, Seen>();
@@ -172,6 +170,9 @@ export class Tails {
     const seen = this.#seenOf(key, subject);
     try {
       const numbers = await seen.directory.numbers();
+      seen.isUnreadable = false;
+      seen.stats = 1 + LOG_STREAMS.filter((stream) => numbers[stream].length > 0).length;
+      if (seen.stats === 1) return null; // nothing is written
       const sizes = await Promise.all(
         LOG_STREAMS.map(async (stream) => {
           const number = numbers[stream].at(-1);
@@ -180,11 +181,8 @@ export class Tails {
           return `${number}:${file?.size ?? 0}`;
         }),
       );
-      seen.isUnreadable = false;
-      seen.stats = 1 + LOG_STREAMS.filter((stream) => numbers[stream].length > 0).length;
-      const files = sizes.join(' ');
-      const now = `${subject.generation} ${files}`;
-      if (files === NOTHING_WRITTEN || now === seen.told) return null;
+      const now = `${subject.generation} ${sizes.join(' ')}`;
+      if (now === seen.told) return null;
       return { key, subject, seen, numbers, now };
     } catch (error) {
       if (!seen.isUnreadable) this.means.log.warn({ err: error, instance: key }, 'the output cannot be read');

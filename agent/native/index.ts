@@ -231,7 +231,7 @@ interface Binding {
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   findShims(dataDir: string): Promise<FoundShim[]>;
-  sample(): Promise<Float64Array>;
+  sample(lookedAtNow: boolean): Promise<Float64Array>;
   startTicksOf(pid: number): number | null;
   lockFile(path: string): boolean;
   openFifo(path: string): number;
@@ -318,7 +318,7 @@ function wrap(binding: Binding): Native {
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
     findShims: (dataDir) => settle(binding.findShims(dataDir)),
-    sample: async (which = 'all') => unpackSample(await settle(binding.sample()), which),
+    sample: async (which = 'all') => unpackSample(await settle(binding.sample(which === 'lookedAtNow'))),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
     openFifo: (path) => attempt(() => binding.openFifo(path)),
@@ -438,10 +438,9 @@ function unpackExits(flat: Float64Array): ProcessExit[] {
 const NODE_FIELDS = 9;
 const PROCESS_FIELDS = 4;
 
-function unpackSample(flat: Float64Array, which: 'all' | 'lookedAtNow'): NodeSample {
+function unpackSample(flat: Float64Array): NodeSample {
   const processes: NodeSample['processes'] = new Map();
   for (let at = NODE_FIELDS; at < flat.length; at += PROCESS_FIELDS) {
-    if (which === 'lookedAtNow' && flat[at + 3] !== flat[0]) continue;
     processes.set(flat[at]!, { cpuTicks: flat[at + 1]!, rssBytes: flat[at + 2]!, lookedAtTicks: flat[at + 3]! });
   }
   return {

@@ -341,11 +341,13 @@ class Addon : public Napi::Addon<Addon> {
     return deferred.Promise();
   }
 
-  // sample(): Promise<Float64Array>, laid out as sampler.h says
-  Napi::Value sample(const Napi::CallbackInfo&) {
+  // sample(lookedAtNow?: boolean): Promise<Float64Array>, laid out as sampler.h says
+  Napi::Value sample(const Napi::CallbackInfo& info) {
     Napi::Promise::Deferred deferred = open_promise();
-    engine_->inspect([mailbox = mailbox_, deferred](Sampler& sampler) {  // inspector thread
-      mailbox->reply([deferred, sampled = sampler.sample(mailbox.get())](Addon& addon) {
+    const auto which =
+        info[0].ToBoolean().Value() ? Sampler::Which::kLookedAtNow : Sampler::Which::kAll;
+    engine_->inspect([mailbox = mailbox_, deferred, which](Sampler& sampler) {  // inspector thread
+      mailbox->reply([deferred, sampled = sampler.sample(mailbox.get(), which)](Addon& addon) {
         if (sampled.ok()) {
           deferred.Resolve(numbers(addon.env_, sampled.value()));
         } else {

@@ -11,6 +11,7 @@ import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/ag
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { Guard, provideAgentToken } from './access';
+import { AfterBurst } from './afterBurst';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
 import { Drill } from './drill';
@@ -137,6 +138,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
   const agentMetrics = new AgentMetrics();
+  const afterBurst = new AfterBurst(() => native.giveBackMemory());
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges, scriptDirs, scriptEnv } = options;
   const supervisor = new Supervisor(
@@ -159,6 +161,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       log,
       onChange: (report, clusterId) => {
         agentMetrics.noteChange(report);
+        afterBurst.note();
         events.tellInstance(report, clusterId);
         if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
       },

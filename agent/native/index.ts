@@ -183,6 +183,8 @@ export interface Native {
    * @param which whether those are told of, too, that were not looked at this time; default: all
    */
   sample(which?: 'all' | 'lookedAtNow'): Promise<NodeSample>;
+  /** Gives the kernel what the C allocator keeps of memory that is not in use, some time later, off the event loop. */
+  giveBackMemory(): void;
   /** @returns null when there is no such process */
   startTicksOf(pid: number): number | null;
   /**
@@ -232,6 +234,7 @@ interface Binding {
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   findShims(dataDir: string): Promise<FoundShim[]>;
   sample(lookedAtNow: boolean): Promise<Float64Array>;
+  giveBackMemory(): void;
   startTicksOf(pid: number): number | null;
   lockFile(path: string): boolean;
   openFifo(path: string): number;
@@ -319,6 +322,7 @@ function wrap(binding: Binding): Native {
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
     findShims: (dataDir) => settle(binding.findShims(dataDir)),
     sample: async (which = 'all') => unpackSample(await settle(binding.sample(which === 'lookedAtNow'))),
+    giveBackMemory: () => binding.giveBackMemory(),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
     openFifo: (path) => attempt(() => binding.openFifo(path)),

@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "fifo.h"
 #include "file_lock.h"
+#include "heap_memory.h"
 #include "lease_page.h"
 #include "mailbox.h"
 #include "nonce_scan.h"
@@ -79,6 +80,7 @@ class Addon : public Napi::Addon<Addon> {
                              InstanceMethod("findByNonce", &Addon::find_by_nonce),
                              InstanceMethod("findShims", &Addon::find_shims),
                              InstanceMethod("sample", &Addon::sample),
+                             InstanceMethod("giveBackMemory", &Addon::give_back_memory),
                              InstanceMethod("startTicksOf", &Addon::start_ticks_of),
                              InstanceMethod("lockFile", &Addon::lock_file),
                              InstanceMethod("openFifo", &Addon::open_fifo),
@@ -356,6 +358,10 @@ class Addon : public Napi::Addon<Addon> {
       });
     });
     return deferred.Promise();
+  }
+
+  void give_back_memory(const Napi::CallbackInfo&) {
+    engine_->inspect([](Sampler&) { morch::give_back_memory(); });  // inspector thread
   }
 
   Napi::Value lock_file(const Napi::CallbackInfo& info) {

@@ -2,7 +2,7 @@
 
 /** So many changes make a burst. */
 const BURST = 100;
-const QUIET_MS = 15_000;
+const QUIET_MS = 10_000;
 
 export class AfterBurst {
   #changes = 0;

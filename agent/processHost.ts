@@ -145,6 +145,8 @@ export interface HostSample {
   clockTicksPerSecond: number;
   /** By nonce; of those that have been looked at this time. The others have done nothing since they were. */
   runs: Map<string, RunSample>;
+  /** Whether runs have ended since the sample before, which `hosts` tells. */
+  someEnded: boolean;
 }
 
 /** The `syscall` of a start that came too late: its time was over, or its fence would have stopped it at once. */

@@ -22,22 +22,27 @@ export class Sampler {
   #timer: NodeJS.Timeout | null = null;
 
   private constructor(
-    private readonly host: ProcessHost,
+    private readonly host: Pick<ProcessHost, 'sample' | 'hosts'>,
     private readonly log: Logger,
+    private readonly intervalMs: number,
     first: HostSample,
   ) {
     this.#previous = first;
     this.#measured = measure(null, first);
   }
 
-  static async open(host: ProcessHost, log: Logger): Promise<Sampler> {
-    return new Sampler(host, log, await host.sample());
+  static async open(
+    host: Pick<ProcessHost, 'sample' | 'hosts'>,
+    log: Logger,
+    intervalMs = INTERVAL_MS,
+  ): Promise<Sampler> {
+    return new Sampler(host, log, intervalMs, await host.sample());
   }
 
   start(): void {
     this.#timer = setTimeout(() => {
       this.#sample().catch((error) => this.log.error({ err: error }, 'cannot measure the node'));
-    }, INTERVAL_MS);
+    }, this.intervalMs);
   }
 
   stop(): void {
@@ -74,12 +79,12 @@ export class Sampler {
     const usages = this.#measured.runs;
     for (const [nonce, usage] of runs) usages.set(nonce, usage);
     for (const [nonce, run] of sample.runs) seen.set(nonce, run);
-    // An iterator would make an object for each.
-    seen.forEach((_, nonce) => {
-      if (this.host.hosts(nonce)) return;
-      seen.delete(nonce);
-      usages.delete(nonce);
-    });
+    if (sample.someEnded) {
+      for (const nonce of [...seen.keys()].filter((one) => !this.host.hosts(one))) {
+        seen.delete(nonce);
+        usages.delete(nonce);
+      }
+    }
     this.#previous = { ...sample, runs: seen };
     this.#measured = { system, runs: usages };
     this.#busy = [...runs].flatMap(([nonce, { cpuPercent }]) => (cpuPercent > 0 ? [nonce] : []));

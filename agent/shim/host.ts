@@ -63,6 +63,8 @@ export class ShimHost implements ProcessHost {
   #toSignal: HandleSignal[] = [];
   #toLookAt: [number, ShimRun][] = [];
   #runsPerLook = RUNS_PER_LOOK;
+  /** Since the latest sample. */
+  #someEnded = false;
   #notices: Notices | null = null;
   readonly #noticesPath: string;
   readonly #signalShim: SignalShim = (...said) => this.#signal(...said);
@@ -136,7 +138,9 @@ export class ShimHost implements ProcessHost {
       const run = this.#byHandle.get(handle);
       if (run !== undefined) runs.set(run.files.nonce, usage);
     }
-    return { ...node, runs };
+    const someEnded = this.#someEnded;
+    this.#someEnded = false;
+    return { ...node, runs, someEnded };
   }
 
   hosts(nonce: string): boolean {
@@ -200,6 +204,7 @@ export class ShimHost implements ProcessHost {
     if (!isTold && !run.isGone) await this.#killLeft(run.files, run);
     run.leave();
     this.#runs.delete(run.files.nonce);
+    this.#someEnded = true;
   }
 
   #cannotConclude(run: ShimRun, error: unknown): void {

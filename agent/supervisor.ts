@@ -109,7 +109,11 @@ export class Supervisor {
     return known !== undefined && clusterOf(known) === null;
   }
 
-  /** Told again and again, of all there are: nothing is made for it but what `tell` makes. @param tell given the nonce of its present run */
+  /**
+   * Asked again and again, of all there are: nothing is made for it but what `tell` makes.
+   *
+   * @param tell given the nonce of its present run
+   */
   eachLive(tell: (instanceId: string, generation: number, nonce: string) => void): void {
     this.#known.forEach((known) => {
       if (known.kind === 'live') tell(known.life.spec.instanceId, known.life.spec.generation, known.life.nonce);

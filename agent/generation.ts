@@ -68,19 +68,28 @@ export interface Resumption {
   adoption: Exclude<Adoption, { kind: 'unknown' }> | null;
 }
 
+/** What came of a step of its life. */
 type Outcome =
+  | { kind: 'runs'; hosted: HostedRun }
   | { kind: 'ran'; end: RunEnd }
   | { kind: 'notRunning'; end: RunEnd; error: MorchError }
   | { kind: 'unwritable'; error: MorchError };
 
+/** Null when nothing was started and nothing recorded: it is as if it had never been asked for. */
+export type GenerationEnd = EndRecord | null;
+
+const NO_DROPS: readonly RunDrops[] = [];
+const ENTERED: Promise<unknown> = Promise.resolve();
+
+/** While its run runs nothing is under way here, and nothing kept but its state: there are as many as instances. */
 export class Generation {
   /** The first run's start; rejects with the problem to answer. */
   readonly started: Promise<Started>;
-  /** Null when nothing was started and nothing recorded: it is as if it had never been asked for. */
-  readonly ended: Promise<EndRecord | null>;
 
-  readonly #started: Deferred<Started> = deferred();
-  readonly #ended: Deferred<EndRecord | null> = deferred();
+  /** Null once the start is answered. */
+  #starting: Deferred<Started> | null = deferred();
+  #ending: Deferred<GenerationEnd> | null = null;
+  #ended: GenerationEnd | undefined;
   #status: AgentInstanceStatus = 'starting';
   #statusReason: string | null = null;
   /** Rises when a run's intent is durable. */
@@ -100,52 +109,77 @@ export class Generation {
   /** Told when it is recorded, together with the status that follows from it. */
   #untoldExit: Exit | null = null;
   /** What runs dropped that is not noted beside the logs yet. */
-  #drops: RunDrops[] = [];
+  #drops = NO_DROPS;
   #ranMs = 0;
   #overranMs: number | null = null;
   #lost = false;
   #unsaved = false;
   #stop: { cause: StopCause; beforeEnd: boolean; graceMs: number } | null = null;
   #admission: Admission;
-  #wake = () => {};
+  /** Ends a pause. */
+  #wake: (() => void) | null = null;
   /** The end of the run before is being recorded and told; the next is not told before. */
-  #entering: Promise<unknown> = Promise.resolve();
+  #entering = ENTERED;
 
   constructor(
     readonly spec: ResolvedStart,
     private readonly means: GenerationMeans,
+    private readonly onEnd: (life: Generation, end: GenerationEnd) => void,
   ) {
     this.#admission = means.session.admission;
     this.#attempts = spec.attemptsUsed;
-    this.started = this.#started.promise;
-    this.ended = this.#ended.promise;
+    this.started = this.#starting!.promise;
     // Whoever asked for the start looks at it; a generation replaced meanwhile may have nobody left who does.
     this.started.catch(() => {});
   }
 
+  get ended(): Promise<GenerationEnd> {
+    if (this.#ended !== undefined) return Promise.resolve(this.#ended);
+    this.#ending ??= deferred();
+    return this.#ending.promise;
+  }
+
   /** @param ready resolves when the tree of the generation before is gone */
   begin(ready: Promise<void>, secretValues: SecretValues): void {
-    this.#lead(async () => {
-      await ready;
-      await this.means.secrets?.save(this.spec, secretValues);
-      return this.#runOnce();
-    });
+    this.#lead(this.#runFirst(ready, secretValues));
   }
 
   /** Goes on where an earlier agent has left off. */
   resume(resumption: Resumption): void {
-    this.#lead(() => this.#takeUp(resumption));
+    this.#lead(this.#takeUp(resumption));
   }
 
-  #lead(first: () => Promise<Outcome>): void {
-    this.#live(first).catch(async (error) => {
-      await this.#removeSecrets();
-      if (!(error instanceof MorchError)) {
-        this.means.log.error({ err: error, instance: this.spec.instanceId }, 'an instance could not be led to its end');
-      }
-      this.#started.reject(error);
-      this.#ended.resolve(null);
-    });
+  #lead(step: Promise<Outcome>): void {
+    step
+      .then((outcome) => this.#follow(outcome))
+      .catch(async (error) => {
+        await this.#removeSecrets();
+        if (!(error instanceof MorchError)) {
+          this.means.log.error(
+            { err: error, instance: this.spec.instanceId },
+            'an instance could not be led to its end',
+          );
+        }
+        this.#refuse(error);
+        this.#end(null);
+      });
+  }
+
+  #answer(started: Started): void {
+    this.#starting?.resolve(started);
+    this.#starting = null;
+  }
+
+  #refuse(error: unknown): void {
+    this.#starting?.reject(error);
+    this.#starting = null;
+  }
+
+  #end(end: GenerationEnd): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = end;
+    this.onEnd(this, end);
+    this.#ending?.resolve(end);
   }
 
   /**
@@ -164,7 +198,7 @@ export class Generation {
       // The agent's own end takes nothing back from a user's stop, but a user's stop settles what is to come of it.
       if (cause !== 'agent' && this.#stop.cause === 'agent') this.#stop.cause = cause;
     }
-    this.#wake();
+    this.#wake?.();
     if (this.#hosted !== null) await this.#stopHosted(this.#hosted, graceMs, stopReason(cause));
   }
 
@@ -203,33 +237,33 @@ export class Generation {
     };
   }
 
-  async #live(first: () => Promise<Outcome>): Promise<void> {
-    for (let next = first; ; next = () => this.#runOnce()) {
-      const outcome = await next();
-      if (outcome.kind === 'unwritable') {
-        if (this.#run === 0) {
-          await this.means.records.remove(this.spec).catch(() => {}); // it is empty at most
-          await this.#removeSecrets();
-          this.#started.reject(outcome.error);
-          this.#ended.resolve(null);
-          return;
-        }
-        this.#statusReason = outcome.error.message;
-        this.#publish();
-        await this.#pause(this.spec.restart.backoffMs);
-        continue;
+  /** What comes after a step. */
+  async #follow(outcome: Outcome): Promise<void> {
+    if (outcome.kind === 'runs') return this.#watch(outcome.hosted);
+    if (outcome.kind === 'unwritable') {
+      if (this.#run === 0) {
+        await this.means.records.remove(this.spec).catch(() => {}); // it is empty at most
+        await this.#removeSecrets();
+        this.#refuse(outcome.error);
+        this.#end(null);
+        return;
       }
+      this.#statusReason = outcome.error.message;
+      this.#publish();
+      await this.#pause(this.spec.restart.backoffMs);
+    } else {
       const step = this.#decide(outcome.end);
       if (step.kind === 'end') {
         await this.#finish(step);
-        if (outcome.kind === 'notRunning') this.#started.reject(outcome.error);
+        if (outcome.kind === 'notRunning') this.#refuse(outcome.error);
         return;
       }
       await this.#backOff(step);
     }
+    this.#lead(this.#runOnce());
   }
 
-  /** Takes over what an earlier agent has left, up to the end of the run that was under way. */
+  /** Takes over what an earlier agent has left. */
   async #takeUp({ intent, stop, end, adoption }: Resumption): Promise<Outcome> {
     this.#run = intent.run;
     this.#attempts = intent.attempts;
@@ -242,7 +276,7 @@ export class Generation {
     if (adoption.kind === 'startFailed') return this.#failStart(adoption.failure);
     const { identity, startedAt } = adoption.kind === 'hosted' ? adoption.run : adoption;
     this.#setRunning(identity.pid, identity.shimPid, startedAt);
-    this.#started.resolve(this.#startedAnswer!);
+    this.#answer(this.#startedAnswer!);
     this.#status = 'running';
     if (end?.run === intent.run && end.status === 'stopping') {
       this.#status = 'stopping';
@@ -258,7 +292,7 @@ export class Generation {
     }
     if (adoption.kind === 'ended') return { kind: 'ran', end: this.#takeExit(adoption.exit) };
     this.#hosted = adoption.run;
-    return { kind: 'ran', end: await this.#outlive(adoption.run) };
+    return { kind: 'runs', hosted: adoption.run };
   }
 
   async #waitAgain(end: EndRecord): Promise<Outcome> {
@@ -269,7 +303,7 @@ export class Generation {
     this.#lastPid = end.pid;
     this.#startedAt = end.startedAt;
     this.#startedAnswer = end.started;
-    if (end.started !== null) this.#started.resolve(end.started);
+    if (end.started !== null) this.#answer(end.started);
     const dueMs = end.nextRunAt === null ? 0 : Date.parse(end.nextRunAt) - Date.now();
     await this.#pause(Math.min(Math.max(0, dueMs), this.spec.restart.maxBackoffMs * 2));
     return this.#runOnce();
@@ -282,7 +316,13 @@ export class Generation {
     return decideNextStep(end, context, Math.random());
   }
 
-  /** One run from its intent to the end of its tree. */
+  async #runFirst(ready: Promise<void>, secretValues: SecretValues): Promise<Outcome> {
+    await ready;
+    await this.means.secrets?.save(this.spec, secretValues);
+    return this.#runOnce();
+  }
+
+  /** One run from its intent until it runs. */
   async #runOnce(): Promise<Outcome> {
     const stopped = (): Outcome => ({
       kind: 'notRunning',
@@ -305,7 +345,7 @@ export class Generation {
     }
     if (hosted instanceof StartFailure) return this.#failStart(hosted);
     this.#enterRun(hosted);
-    return { kind: 'ran', end: await this.#outlive(hosted) };
+    return { kind: 'runs', hosted };
   }
 
   #refusal(): MorchError | null {
@@ -401,7 +441,7 @@ export class Generation {
       this.#stop.beforeEnd = true;
       void this.#stopHosted(hosted, this.#stop.graceMs, stopReason(this.#stop.cause));
     }
-    this.#started.resolve(this.#startedAnswer!);
+    this.#answer(this.#startedAnswer!);
   }
 
   #setRunning(pid: number, shimPid: number, startedAt: string): void {
@@ -427,21 +467,30 @@ export class Generation {
     this.#publish();
   }
 
-  /** From running to the end of the tree. */
-  async #outlive(hosted: HostedRun): Promise<RunEnd> {
+  /** Goes on when the main process has ended. */
+  #watch(hosted: HostedRun): void {
     const { maxRunMs } = this.spec;
+    const cancelLimit = maxRunMs === undefined ? null : this.#limit(hosted, maxRunMs);
+    hosted.whenExited((exit) => {
+      cancelLimit?.();
+      this.#lead(this.#outlive(hosted, exit));
+    });
+  }
+
+  #limit(hosted: HostedRun, maxRunMs: number): () => void {
     const alreadyMs = Date.now() - Date.parse(hosted.startedAt);
-    const overrun = () => this.#overrun(hosted, maxRunMs!);
-    const cancel = maxRunMs === undefined ? () => {} : startTimer(Math.max(0, maxRunMs - alreadyMs), overrun);
-    const exit = await hosted.exited;
-    cancel();
+    return startTimer(Math.max(0, maxRunMs - alreadyMs), () => this.#overrun(hosted, maxRunMs));
+  }
+
+  /** From the end of the main process to that of the tree. */
+  async #outlive(hosted: HostedRun, exit: MainExit): Promise<Outcome> {
     const end = this.#takeExit(exit);
     if (!(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
       await this.#enterEnd('stopping', `${describeEnd(end)}; stopping what it left`);
       await hosted.gone;
     }
     this.#hosted = null;
-    return end;
+    return { kind: 'ran', end };
   }
 
   /** Both times are the shim's, which sees the end also while no agent is there. */
@@ -449,7 +498,7 @@ export class Generation {
     const { code, signal, at, oomKilled, shimLost, fenced, recorded, droppedBytes } = main;
     if (droppedBytes > 0) {
       const { generation } = this.spec;
-      this.#drops.push({ generation, run: this.#run, endedAtMs: Date.parse(at), droppedBytes });
+      this.#drops = [...this.#drops, { generation, run: this.#run, endedAtMs: Date.parse(at), droppedBytes }];
     }
     this.#ranMs = Math.max(0, Date.parse(at) - Date.parse(this.#startedAt!));
     const exit = { code, signal, at, oomKilled };
@@ -480,14 +529,14 @@ export class Generation {
     this.#wake = woken.resolve;
     await woken.promise;
     cancel();
-    this.#wake = () => {};
+    this.#wake = null;
   }
 
   async #finish({ status, reason, lost }: Extract<NextStep, { kind: 'end' }>): Promise<void> {
     await this.#removeSecrets();
     const end = await this.#enterEnd(status, reason, { lost });
     await this.means.cgroups?.remove(keyOf(this.spec));
-    this.#ended.resolve(end);
+    this.#end(end);
   }
 
   /** What cannot be removed now goes at the next start of an agent, or with the machine. */
@@ -522,7 +571,7 @@ export class Generation {
       started: this.#startedAnswer,
     };
     await this.noteDrops().catch(() => {}); // again before it is forgotten
-    record.drops = this.#drops;
+    record.drops = [...this.#drops];
     try {
       await this.means.records.saveEnd(record);
       const left = this.#unrecorded?.left;
@@ -549,7 +598,8 @@ export class Generation {
     const drops = this.#drops;
     if (drops.length === 0) return;
     await noteDropped(this.means.logFiles.directoryOf(this.spec), drops);
-    this.#drops = this.#drops.filter((one) => !drops.includes(one));
+    const left = this.#drops.filter((one) => !drops.includes(one));
+    this.#drops = left.length === 0 ? NO_DROPS : left;
   }
 
   /** What runs that have ended dropped, as far as it is not noted yet. */

@@ -5,12 +5,14 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { type Logger, pino } from 'pino';
 import { Connections } from '../access/connections';
 import type { AgentStatus, HeartbeatMessage, HelloMessage } from '../contract/agentApi';
 import { MorchError } from '../contract/errors';
 import { VERSION } from '../contract/version';
 import { Guard, provideAgentToken } from './access';
+import { AfterBurst } from './afterBurst';
 import { capacityOf } from './capacity';
 import { Cgroups } from './cgroups';
 import { Drill } from './drill';
@@ -137,6 +139,14 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   await secrets?.removeUnknown(resumedKeys);
   const sampler = await Sampler.open(host, log);
   const agentMetrics = new AgentMetrics();
+  const afterBurst = new AfterBurst(() => {
+    collectGarbage();
+    // What that has emptied goes back with the second.
+    setTimeout(() => {
+      collectGarbage();
+      native.giveBackMemory();
+    }, 1_000).unref();
+  });
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges, scriptDirs, scriptEnv } = options;
   const supervisor = new Supervisor(
@@ -159,6 +169,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       log,
       onChange: (report, clusterId) => {
         agentMetrics.noteChange(report);
+        afterBurst.note();
         events.tellInstance(report, clusterId);
         if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
       },
@@ -222,6 +233,8 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   const tails = new Tails({
     sessionName: () => session.name,
     subjects: () => supervisor.tailSubjects(membership.clusterId),
+    subjectsOf: (nonces) => supervisor.tailSubjects(membership.clusterId, nonces),
+    isKnown: (key) => supervisor.isKnown(key),
     busyNonces: () => sampler.busyNonces(),
     directoryOf: (owner) => logFiles.directoryOf(owner),
     lookAt: (path) => paths.lookAt(path),
@@ -273,6 +286,17 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
   };
 }
 
+/**
+ * V8 by itself looks for what a burst has left only at some time in the minute after. Its collector is to be had in contexts that
+ * are made while the flag is set; this one goes with the next collection.
+ */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  collect();
+}
+
 /** Resolves at the first signal; later ones change nothing. */
 function untilTold(log: Logger): Promise<void> {
   return new Promise((resolveTold) => {
@@ -321,10 +345,12 @@ async function listen(server: Server, { host, port }: AgentOptions): Promise<Add
 }
 
 function usageOfAll(supervisor: Supervisor, sampler: Sampler): HeartbeatMessage['usage'] {
-  return [...supervisor.live()].map(({ instanceId, generation, nonce }) => {
+  const usage: HeartbeatMessage['usage'] = [];
+  supervisor.eachLive((instanceId, generation, nonce) => {
     const { cpuPercent, memoryBytes } = sampler.usageOf(nonce);
-    return [instanceId, generation, cpuPercent, memoryBytes];
+    usage.push([instanceId, generation, cpuPercent, memoryBytes]);
   });
+  return usage;
 }
 
 /** Undefined: there is none. */

@@ -33,9 +33,10 @@ export class PathWork {
     this.#changes = new Batch(async (changes) => [...(await native.changePaths(changes))]);
     this.#looks = new Batch(async (paths) => {
       const flat = await native.lookAtPaths(paths);
-      return paths.map(
-        (_, i) => [...flat.subarray(i * LOOK_FIELDS, (i + 1) * LOOK_FIELDS)] as [number, number, number],
-      );
+      return paths.map((_, i) => {
+        const at = i * LOOK_FIELDS;
+        return [flat[at]!, flat[at + 1]!, flat[at + 2]!];
+      });
     });
   }
 

@@ -98,9 +98,9 @@ export interface MainExit extends Exit {
 export interface HostedRun {
   readonly identity: RunIdentity;
   readonly startedAt: string;
-  /** The main process has ended. Never rejects. */
-  readonly exited: Promise<MainExit>;
-  /** Nothing of the tree is left; comes after `exited`. Never rejects. */
+  /** @param tell called once, when the main process has ended, or now if it has; of one caller */
+  whenExited(tell: (exit: MainExit) => void): void;
+  /** Nothing of the tree is left; comes after the exit. Never rejects. */
   readonly gone: Promise<void>;
   /** Its shim has ended as well; comes after `gone`. Never rejects. */
   readonly left: Promise<void>;
@@ -143,8 +143,10 @@ export interface HostSample {
   loadAverage: [number, number, number];
   cpuCount: number;
   clockTicksPerSecond: number;
-  /** By nonce. */
+  /** By nonce; of those that have been looked at this time. The others have done nothing since they were. */
   runs: Map<string, RunSample>;
+  /** Whether runs have ended since the sample before, which `hosts` tells. */
+  someEnded: boolean;
 }
 
 /** The `syscall` of a start that came too late: its time was over, or its fence would have stopped it at once. */
@@ -179,4 +181,6 @@ export interface ProcessHost {
    */
   adopt(leftovers: Leftover[]): Promise<Adoption[]>;
   sample(): Promise<HostSample>;
+  /** Whether a run of that nonce is under watch. */
+  hosts(nonce: string): boolean;
 }

@@ -34,6 +34,7 @@ import { runDropsSchema } from './logDropped';
 import type { PathWork } from './pathWork';
 import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
+import { SharedSpecs } from './sharedSpecs';
 
 const idFields = { uid: uidSchema, slot: slotSchema, instanceId: z.string(), generation: z.int() };
 
@@ -217,8 +218,10 @@ export class Records {
       if (line.gone) found.delete(line.key);
       else found.set(line.key, { ...found.get(line.key), ...line });
     }
+    const specs = new SharedSpecs();
     for (const [key, line] of found) {
       const intent = this.#check(key, intentSchema, line.intent);
+      if (intent !== null) intent.spec = specs.share(intent.spec);
       const stop = this.#check(key, stopRecordSchema, line.stop);
       const end = this.#check(key, endSchema, line.end);
       if (intent !== null || end !== null) this.#stored.set(key, { intent, stop, end });

@@ -14,27 +14,35 @@ export interface Measured {
 }
 
 export class Sampler {
+  /** Its runs: as each was looked at last. */
   #previous: HostSample;
   #measured: Measured;
+  /** Of the latest sample. */
+  #busy: string[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   private constructor(
-    private readonly host: ProcessHost,
+    private readonly host: Pick<ProcessHost, 'sample' | 'hosts'>,
     private readonly log: Logger,
+    private readonly intervalMs: number,
     first: HostSample,
   ) {
     this.#previous = first;
     this.#measured = measure(null, first);
   }
 
-  static async open(host: ProcessHost, log: Logger): Promise<Sampler> {
-    return new Sampler(host, log, await host.sample());
+  static async open(
+    host: Pick<ProcessHost, 'sample' | 'hosts'>,
+    log: Logger,
+    intervalMs = INTERVAL_MS,
+  ): Promise<Sampler> {
+    return new Sampler(host, log, intervalMs, await host.sample());
   }
 
   start(): void {
     this.#timer = setTimeout(() => {
       this.#sample().catch((error) => this.log.error({ err: error }, 'cannot measure the node'));
-    }, INTERVAL_MS);
+    }, this.intervalMs);
   }
 
   stop(): void {
@@ -52,18 +60,34 @@ export class Sampler {
   }
 
   /** Of runs that used the CPU between the latest two measurements. */
-  *busyNonces(): Generator<string> {
-    for (const [nonce, { cpuPercent }] of this.#measured.runs) if (cpuPercent > 0) yield nonce;
+  busyNonces(): readonly string[] {
+    return this.#busy;
   }
 
   async #sample(): Promise<void> {
     try {
       const sample = await this.host.sample();
-      this.#measured = measure(this.#previous, sample);
-      this.#previous = sample;
+      this.#takeIn(sample, measure(this.#previous, sample));
     } finally {
       if (this.#timer !== null) this.start();
     }
+  }
+
+  /** Most runs do nothing most of the time: what is known of those is left as it is. */
+  #takeIn(sample: HostSample, { system, runs }: Measured): void {
+    const seen = this.#previous.runs;
+    const usages = this.#measured.runs;
+    for (const [nonce, usage] of runs) usages.set(nonce, usage);
+    for (const [nonce, run] of sample.runs) seen.set(nonce, run);
+    if (sample.someEnded) {
+      for (const nonce of [...seen.keys()].filter((one) => !this.host.hosts(one))) {
+        seen.delete(nonce);
+        usages.delete(nonce);
+      }
+    }
+    this.#previous = { ...sample, runs: seen };
+    this.#measured = { system, runs: usages };
+    this.#busy = [...runs].flatMap(([nonce, { cpuPercent }]) => (cpuPercent > 0 ? [nonce] : []));
   }
 }
 

@@ -14,7 +14,7 @@ import { type Feature, lackInWords, missingFeatures } from '../contract/features
 import { dnsLabelOf } from '../contract/fields';
 import { pickProcess, restartWithDefaults, stopWithDefaults } from '../contract/workload';
 import { Forgotten } from './forgotten';
-import { Generation, type GenerationMeans } from './generation';
+import { Generation, type GenerationEnd, type GenerationMeans } from './generation';
 import { revOf } from './instanceStatus';
 import { fileOf } from './launch';
 import { noteDropped, type RunDrops } from './logDropped';
@@ -23,6 +23,7 @@ import type { Origins } from './origins';
 import { type EndRecord, type GenerationId, keyOf, type ResolvedStart } from './records';
 import type { Recovered } from './recovery';
 import { checkValues } from './secrets';
+import { SharedSpecs } from './sharedSpecs';
 import type { TailSubject } from './tails';
 import { Gate, isDoneWithin } from './timers';
 
@@ -58,6 +59,7 @@ export class Supervisor {
   readonly #ownerByInstanceId = new Map<string, string>();
   readonly #forgetting = new Set<Known>();
   readonly #forgotten = new Forgotten();
+  readonly #specs = new SharedSpecs();
   #liveCount = 0;
   #closing = false;
   #isPruning = false;
@@ -75,7 +77,7 @@ export class Supervisor {
       this.#enter({ kind: 'ended', id: end, end, life: null });
     }
     for (const resumption of resumed) {
-      const life = new Generation(resumption.intent.spec, this.means);
+      const life = new Generation(resumption.intent.spec, this.means, this.#settle);
       this.#live(life);
       life.resume(resumption);
     }
@@ -107,28 +109,37 @@ export class Supervisor {
     return known !== undefined && clusterOf(known) === null;
   }
 
-  /** Nonce of the present run of each live generation, by report key. */
-  *live(): Generator<{ instanceId: string; generation: number; nonce: string }> {
-    for (const known of this.#known.values()) {
-      if (known.kind === 'live') {
-        const { instanceId, generation } = known.life.spec;
-        yield { instanceId, generation, nonce: known.life.nonce };
-      }
-    }
+  /**
+   * Asked again and again, of all there are: nothing is made for it but what `tell` makes.
+   *
+   * @param tell given the nonce of its present run
+   */
+  eachLive(tell: (instanceId: string, generation: number, nonce: string) => void): void {
+    this.#known.forEach((known) => {
+      if (known.kind === 'live') tell(known.life.spec.instanceId, known.life.spec.generation, known.life.nonce);
+    });
   }
 
-  /** The latest generations of that cluster's instances: whose output it may want to know the end of. */
-  tailSubjects(clusterId: string | null): TailSubject[] {
-    const subjects: TailSubject[] = [];
+  /**
+   * The latest generations of that cluster's instances: whose output it may want to know the end of. May be gone through while
+   * others come and go.
+   *
+   * @param nonces of the runs to be told of; default: all, and what has ended
+   */
+  *tailSubjects(clusterId: string | null, nonces: ReadonlySet<string> | null = null): Generator<TailSubject> {
     for (const generations of this.#byOwner.values()) {
       const known = generations.at(-1)!;
       if (clusterId === null || clusterOf(known) !== clusterId) continue;
+      const nonce = known.kind === 'live' ? known.life.nonce : null;
+      if (nonces !== null && (nonce === null || !nonces.has(nonce))) continue;
       const { uid, slot, generation } = known.id;
-      const isLive = known.kind === 'live';
-      const run = isLive ? known.life.run : known.end.run;
-      subjects.push({ uid, slot, generation, run, nonce: isLive ? known.life.nonce : null });
+      yield { uid, slot, generation, run: known.kind === 'live' ? known.life.run : known.end.run };
     }
-    return subjects;
+  }
+
+  /** @param owner `logOwnerKey` */
+  isKnown(owner: string): boolean {
+    return this.#byOwner.has(owner);
   }
 
   /** The reports with the nonce of the run they tell of; null for ended ones. */
@@ -213,7 +224,7 @@ export class Supervisor {
     }
     const past = command.clusterId === undefined ? null : this.#forgotten.coverOf(id, this.#session);
     if (past !== null) throw staleGeneration(id.instanceId, id.generation, past);
-    const life = new Generation(this.#resolve(command, id), this.means);
+    const life = new Generation(this.#resolve(command, id), this.means, this.#settle);
     this.#live(life);
     life.begin(this.#replace(before), command.secretValues ?? {});
     return life.started;
@@ -314,9 +325,7 @@ export class Supervisor {
   }
 
   #live(life: Generation): void {
-    const known = { kind: 'live' as const, id: life.spec, life };
-    this.#enter(known);
-    void life.ended.then((end) => this.#settle(known, end));
+    this.#enter({ kind: 'live', id: life.spec, life });
   }
 
   /** Fills in uid, instance id and generation where the command leaves them open. */
@@ -340,7 +349,7 @@ export class Supervisor {
 
   #resolve(command: StartInstance, id: GenerationId & { instanceId: string }): ResolvedStart {
     const { kind, restart, stop, attemptsUsed = 0, node, workload } = command;
-    return {
+    return this.#specs.share({
       ...id,
       kind,
       ...pickProcess(command),
@@ -350,7 +359,7 @@ export class Supervisor {
       node: node ?? this.nodeName,
       clusterId: command.clusterId ?? null,
       ...(workload === undefined ? {} : { workload }),
-    };
+    });
   }
 
   /** Resolves when the tree of the generation before is gone. */
@@ -446,12 +455,13 @@ export class Supervisor {
     return known;
   }
 
-  #settle(known: Known & { kind: 'live' }, end: EndRecord | null): void {
+  readonly #settle = (life: Generation, end: GenerationEnd): void => {
+    const known = this.#known.get(keyOf(life.spec))!;
     this.#leave(known);
-    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life: known.life });
+    if (end !== null) this.#enter({ kind: 'ended', id: known.id, end, life });
     else void this.#releaseUsers([known.id]);
     this.#pruneLater();
-  }
+  };
 
   /** Of what is known, or started anew meanwhile, nothing is taken. */
   async #releaseUsers(owners: LogOwner[]): Promise<void> {

@@ -20,24 +20,26 @@ const STATS_IN_TURN = 10;
 const BYTES_PER_LOOK = 64 * 1024;
 /** The use of the CPU is measured every 2 s. */
 const LOOKS_PER_SAMPLE = 2;
-/** What has been started since was looked at because its status changed. */
-const LOOKS_PER_STOCK = 10;
+/** So often what is remembered of instances that are forgotten goes. */
+const LOOKS_PER_SWEEP = 10;
 
 /** An instance by its latest generation. */
 export interface TailSubject extends LogOwner {
   generation: number;
   run: number;
-  /** Of its run; null when it has ended. */
-  nonce: string | null;
 }
 
 export interface TailsMeans {
   /** Names the present session; null: there is none, and nothing is told. */
   sessionName(): string | null;
-  /** All whose output the scheduler may want to know. */
-  subjects(): TailSubject[];
+  /** All whose output the scheduler may want to know; goes on while instances come and go. */
+  subjects(): Iterator<TailSubject>;
+  /** Those of `subjects` whose run has one of these nonces. */
+  subjectsOf(nonces: ReadonlySet<string>): Iterable<TailSubject>;
+  /** @param key `logOwnerKey` */
+  isKnown(key: string): boolean;
   /** Of runs that have used the CPU lately. */
-  busyNonces(): Iterable<string>;
+  busyNonces(): readonly string[];
   directoryOf(owner: LogOwner): string;
   lookAt: LookAt;
   /** @returns false when it could not be told now */
@@ -62,17 +64,13 @@ interface Grown {
   now: string;
 }
 
-const NOTHING_WRITTEN = '0:0 0:0';
-
 export class Tails {
   /** By `logOwnerKey`, as are the others. */
   readonly #seen = new Map<string, Seen>();
-  #subjects = new Map<string, TailSubject>();
-  #keyByNonce = new Map<string, string>();
   /** To be looked at before others, in this order; also what has ended and been forgotten meanwhile. */
   readonly #due = new Map<string, TailSubject>();
   /** Whose turn comes next. */
-  #inTurn: Iterator<string> | null = null;
+  #inTurn: Iterator<TailSubject> | null = null;
   #session: string | null = null;
   #looks = 0;
   #timer: NodeJS.Timeout | null = null;
@@ -95,12 +93,10 @@ export class Tails {
   }
 
   /** Its status has changed: what it wrote last may be its last. */
-  changed({ uid, slot, generation, run }: Omit<TailSubject, 'nonce'>): void {
+  changed({ uid, slot, generation, run }: TailSubject): void {
     if (this.means.sessionName() === null) return;
-    const subject = { uid, slot, generation, run, nonce: null };
-    const key = logOwnerKey(subject);
-    this.#due.set(key, subject);
-    if (this.#subjects.has(key)) this.#subjects.set(key, subject);
+    const subject = { uid, slot, generation, run };
+    this.#due.set(logOwnerKey(subject), subject);
   }
 
   /** One look; not to be called while another is under way. */
@@ -111,7 +107,7 @@ export class Tails {
       this.#due.clear();
       return;
     }
-    if (this.#looks % LOOKS_PER_STOCK === 0) this.#takeStock();
+    if (this.#looks % LOOKS_PER_SWEEP === 0) this.#sweep();
     if (this.#looks % LOOKS_PER_SAMPLE === 0) this.#noteBusy();
     this.#looks += 1;
     const looked = await Promise.all(this.#choose().map((subject) => this.#findGrown(subject)));
@@ -126,20 +122,18 @@ export class Tails {
     this.#looks = 0;
   }
 
-  #takeStock(): void {
-    this.#subjects = new Map(this.means.subjects().map((subject) => [logOwnerKey(subject), subject]));
-    this.#keyByNonce = new Map(
-      [...this.#subjects].flatMap(([key, { nonce }]) => (nonce === null ? [] : [[nonce, key]])),
-    );
+  #sweep(): void {
     for (const key of this.#seen.keys()) {
-      if (!this.#subjects.has(key) && !this.#due.has(key)) this.#seen.delete(key);
+      if (!this.means.isKnown(key) && !this.#due.has(key)) this.#seen.delete(key);
     }
   }
 
   #noteBusy(): void {
-    for (const nonce of this.means.busyNonces()) {
-      const key = this.#keyByNonce.get(nonce);
-      if (key !== undefined && !this.#due.has(key)) this.#due.set(key, this.#subjects.get(key)!);
+    const nonces = new Set(this.means.busyNonces());
+    if (nonces.size === 0) return;
+    for (const subject of this.means.subjectsOf(nonces)) {
+      const key = logOwnerKey(subject);
+      if (!this.#due.has(key)) this.#due.set(key, subject);
     }
   }
 
@@ -155,22 +149,20 @@ export class Tails {
       this.#due.delete(key);
       take(key, subject);
     }
-    for (let turns = this.#subjects.size; left > 0 && turns > 0; turns -= 1) {
-      const key = this.#nextInTurn();
-      const subject = key === null ? undefined : this.#subjects.get(key);
+    // Around and around, but not twice in one look.
+    for (let rounds = 0; left > 0 && rounds < 2; ) {
+      this.#inTurn ??= this.means.subjects();
+      const next = this.#inTurn.next();
+      if (next.done) {
+        this.#inTurn = null;
+        rounds += 1;
+        continue;
+      }
+      const key = logOwnerKey(next.value);
       // One that is due is looked at as it is known there.
-      if (key !== null && subject !== undefined && !chosen.has(key) && !this.#due.has(key)) take(key, subject);
+      if (!chosen.has(key) && !this.#due.has(key)) take(key, next.value);
     }
     return [...chosen.values()];
-  }
-
-  /** Around and around. */
-  #nextInTurn(): string | null {
-    const next = this.#inTurn?.next();
-    if (next !== undefined && !next.done) return next.value;
-    this.#inTurn = this.#subjects.keys();
-    const first = this.#inTurn.next();
-    return first.done ? null : first.value;
   }
 
   async #findGrown(subject: TailSubject): Promise<Grown | null> {
@@ -178,6 +170,9 @@ export class Tails {
     const seen = this.#seenOf(key, subject);
     try {
       const numbers = await seen.directory.numbers();
+      seen.isUnreadable = false;
+      seen.stats = 1 + LOG_STREAMS.filter((stream) => numbers[stream].length > 0).length;
+      if (seen.stats === 1) return null; // nothing is written
       const sizes = await Promise.all(
         LOG_STREAMS.map(async (stream) => {
           const number = numbers[stream].at(-1);
@@ -186,11 +181,8 @@ export class Tails {
           return `${number}:${file?.size ?? 0}`;
         }),
       );
-      seen.isUnreadable = false;
-      seen.stats = 1 + LOG_STREAMS.filter((stream) => numbers[stream].length > 0).length;
-      const files = sizes.join(' ');
-      const now = `${subject.generation} ${files}`;
-      if (files === NOTHING_WRITTEN || now === seen.told) return null;
+      const now = `${subject.generation} ${sizes.join(' ')}`;
+      if (now === seen.told) return null;
       return { key, subject, seen, numbers, now };
     } catch (error) {
       if (!seen.isUnreadable) this.means.log.warn({ err: error, instance: key }, 'the output cannot be read');

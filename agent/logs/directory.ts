@@ -77,10 +77,13 @@ export type LookAt = (path: string) => Promise<{ size: number; mtimeMs: number }
 
 const lookByItself: LookAt = (path) => unlessGone(lstat(path));
 
+const NO_NUMBERS: LogNumbers = { stdout: [], stderr: [] };
+const NOT_LISTED = { changedAtMs: -1, atMs: 0 };
+
 /** Lists a directory again and again, and reads it only when something was added or removed. */
 export class LogDirectory {
-  #numbers: LogNumbers = { stdout: [], stderr: [] };
-  #listed = { changedAtMs: -1, atMs: 0 };
+  #numbers = NO_NUMBERS;
+  #listed = NOT_LISTED;
 
   constructor(
     readonly path: string,
@@ -91,8 +94,8 @@ export class LogDirectory {
     const atMs = Date.now();
     const found = await this.lookAt(this.path);
     if (found === null) {
-      this.#numbers = { stdout: [], stderr: [] };
-      this.#listed = { changedAtMs: -1, atMs };
+      this.#numbers = NO_NUMBERS;
+      this.#listed = NOT_LISTED;
       return this.#numbers;
     }
     const changedAtMs = found.mtimeMs;

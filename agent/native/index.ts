@@ -177,8 +177,14 @@ export interface Native {
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   /** Every live shim of this user whose agent's data directory is `dataDir` (absolute, symbolic links resolved). */
   findShims(dataDir: string): Promise<FoundShim[]>;
-  /** Measures the node and all processes under a handle of this environment in one go. */
-  sample(): Promise<NodeSample>;
+  /**
+   * Measures the node and all processes under a handle of this environment in one go.
+   *
+   * @param which whether those are told of, too, that were not looked at this time; default: all
+   */
+  sample(which?: 'all' | 'lookedAtNow'): Promise<NodeSample>;
+  /** Gives the kernel what the C allocator keeps of memory that is not in use, some time later, off the event loop. */
+  giveBackMemory(): void;
   /** @returns null when there is no such process */
   startTicksOf(pid: number): number | null;
   /**
@@ -227,7 +233,8 @@ interface Binding {
   signalProcess(pid: number, startTicks: number, signal: number): boolean;
   findByNonce(nonces: string[]): Promise<FoundProcess[]>;
   findShims(dataDir: string): Promise<FoundShim[]>;
-  sample(): Promise<Float64Array>;
+  sample(lookedAtNow: boolean): Promise<Float64Array>;
+  giveBackMemory(): void;
   startTicksOf(pid: number): number | null;
   lockFile(path: string): boolean;
   openFifo(path: string): number;
@@ -314,7 +321,8 @@ function wrap(binding: Binding): Native {
       attempt(() => binding.signalProcess(pid, startTicks, checkSignal(signal))),
     findByNonce: (nonces) => settle(binding.findByNonce(nonces)),
     findShims: (dataDir) => settle(binding.findShims(dataDir)),
-    sample: async () => unpackSample(await settle(binding.sample())),
+    sample: async (which = 'all') => unpackSample(await settle(binding.sample(which === 'lookedAtNow'))),
+    giveBackMemory: () => binding.giveBackMemory(),
     startTicksOf: (pid) => binding.startTicksOf(pid),
     lockFile: (path) => attempt(() => binding.lockFile(path)),
     openFifo: (path) => attempt(() => binding.openFifo(path)),

@@ -16,6 +16,7 @@ import {
   type HostedRun,
   type HostSample,
   type Leftover,
+  type MainExit,
   type ProcessHost,
   type RunPlan,
   StartFailure,
@@ -62,8 +63,11 @@ export class ShimHost implements ProcessHost {
   #toSignal: HandleSignal[] = [];
   #toLookAt: [number, ShimRun][] = [];
   #runsPerLook = RUNS_PER_LOOK;
+  /** Since the latest sample. */
+  #someEnded = false;
   #notices: Notices | null = null;
   readonly #noticesPath: string;
+  readonly #signalShim: SignalShim = (...said) => this.#signal(...said);
   readonly #signals: Record<'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGKILL', number>;
 
   /** @throws Error when the shim is not built; NativeError when the FIFO of the notices cannot be made */
@@ -94,21 +98,20 @@ export class ShimHost implements ProcessHost {
 
   async start(plan: RunPlan): Promise<HostedRun> {
     const { shimPath, dataDir, leasePath, native } = this.options;
-    let handle: number | null = null;
-    const run = new ShimRun({ ...plan, graceMs: plan.stop.graceMs }, (...signal) => this.#signal(handle, ...signal));
+    const run = this.#runOf({ ...plan, graceMs: plan.stop.graceMs });
     const input = encodePlan(plan, { notices: this.#noticesPath, lease: leasePath });
     // Its notices may come before the call below has answered.
     this.#runs.set(plan.nonce, run);
     try {
       const argv = ['morch-shim', dataDir, plan.key, plan.nonce];
       const spawned = await native.spawn({ file: shimPath, argv, cwd: '/', input });
-      handle = spawned.handle;
-      this.#byHandle.set(handle, run);
+      run.handle = spawned.handle;
+      this.#byHandle.set(spawned.handle, run);
       await this.#untilSettled(run);
       await run.started;
       return run;
     } catch (error) {
-      if (handle === null) this.#runs.delete(plan.nonce);
+      if (run.handle === null) this.#runs.delete(plan.nonce);
       if (!(error instanceof NativeError)) throw error;
       throw new StartFailure(`shim ${error.syscall}`, error.errno, error.code, { cause: error });
     }
@@ -129,13 +132,19 @@ export class ShimHost implements ProcessHost {
   }
 
   async sample(): Promise<HostSample> {
-    const { processes, ...node } = await this.options.native.sample();
+    const { processes, ...node } = await this.options.native.sample('lookedAtNow');
     const runs: HostSample['runs'] = new Map();
     for (const [handle, usage] of processes) {
       const run = this.#byHandle.get(handle);
       if (run !== undefined) runs.set(run.files.nonce, usage);
     }
-    return { ...node, runs };
+    const someEnded = this.#someEnded;
+    this.#someEnded = false;
+    return { ...node, runs, someEnded };
+  }
+
+  hosts(nonce: string): boolean {
+    return this.#runs.has(nonce);
   }
 
   /** Leaves the shims to themselves. */
@@ -145,9 +154,15 @@ export class ShimHost implements ProcessHost {
     this.#notices?.close();
   }
 
+  /** Of all that is planned it keeps only what it needs. */
+  #runOf({ nonce, run, stateDirectory, cgroup, graceMs }: RunFiles): ShimRun {
+    return new ShimRun({ nonce, run, stateDirectory, cgroup, graceMs }, this.#signalShim);
+  }
+
   async #adoptOne(leftover: Leftover, shim: { pid: number; startTicks: number } | undefined): Promise<Adoption> {
     const handle = shim === undefined ? null : this.options.native.watch(shim.pid, shim.startTicks);
-    const run = new ShimRun(leftover, (...signal) => this.#signal(handle, ...signal));
+    const run = this.#runOf(leftover);
+    run.handle = handle;
     this.#runs.set(leftover.nonce, run);
     if (handle === null) {
       await this.#conclude(run, null);
@@ -172,7 +187,8 @@ export class ShimHost implements ProcessHost {
         ? { kind: 'startFailed', failure }
         : { kind: 'unknown' };
     }
-    return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit: await run.exited };
+    const exit = await new Promise<MainExit>((resolve) => run.whenExited(resolve));
+    return { kind: 'ended', identity: run.identity, startedAt: run.startedAt, exit };
   }
 
   /** The shim has ended: whatever it has not told stands in its state file, or is lost. */
@@ -188,6 +204,7 @@ export class ShimHost implements ProcessHost {
     if (!isTold && !run.isGone) await this.#killLeft(run.files, run);
     run.leave();
     this.#runs.delete(run.files.nonce);
+    this.#someEnded = true;
   }
 
   #cannotConclude(run: ShimRun, error: unknown): void {
@@ -277,7 +294,7 @@ export class ShimHost implements ProcessHost {
     await this.#killLeft({ nonce, cgroup: null }, null);
   }
 
-  #signal(handle: number | null, ...[signal, value]: Parameters<SignalShim>): void {
+  #signal(...[handle, signal, value]: Parameters<SignalShim>): void {
     if (handle === null) return;
     const grace = value === undefined ? undefined : Math.min(Math.max(0, value), LONGEST_GRACE_MS);
     if (this.#toSignal.length === 0) setImmediate(() => this.#sendSignals());

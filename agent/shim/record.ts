@@ -77,7 +77,7 @@ function parseLine(line: string): ShimLine | null {
   if (!isNonce(nonce)) return null;
   switch (kind) {
     case 'started':
-      return parseStarted(nonce, integers(rest, 5));
+      return parseStarted(nonce, integers(rest, 4), integers(rest.slice(4), 1));
     case 'failed':
       return parseFailed(nonce, rest);
     case 'exited':
@@ -91,9 +91,11 @@ function parseLine(line: string): ShimLine | null {
   }
 }
 
-function parseStarted(nonce: string, numbers: number[] | null): ShimLine | null {
-  if (numbers === null) return null;
-  const [shimPid, shimStartTicks, pid, startTicks, startedAtMs] = numbers as FiveNumbers;
+/** The time apart: among numbers of its size V8 would keep each of the others, for as long as the run, in a box of its own. */
+function parseStarted(nonce: string, numbers: number[] | null, times: number[] | null): ShimLine | null {
+  if (numbers === null || times === null) return null;
+  const [shimPid, shimStartTicks, pid, startTicks] = numbers as FourNumbers;
+  const [startedAtMs] = times as [number];
   return { kind: 'started', nonce, shimPid, shimStartTicks, pid, startTicks, startedAtMs };
 }
 
@@ -123,8 +125,8 @@ function parseExited(nonce: string, numbers: number[] | null, fenced: boolean): 
   };
 }
 
-type FiveNumbers = [number, number, number, number, number];
-type NineNumbers = [...FiveNumbers, number, number, number, number];
+type FourNumbers = [number, number, number, number];
+type NineNumbers = [...FourNumbers, ...FourNumbers, number];
 
 /** @returns the first `count` words as numbers; null when there are fewer or one is none */
 function integers(words: string[], count: number): number[] | null {

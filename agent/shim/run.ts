@@ -18,37 +18,53 @@ export interface RunFiles {
 
 const INSIST_AFTER_MS = 100;
 
-/** Sends a signal to the shim, SIGTERM with a value where one is given; does nothing once it has ended. */
-export type SignalShim = (signal: 'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2', value?: number) => void;
+/** Sends a signal to the shim under a handle, SIGTERM with a value where one is given; does nothing once it has ended. */
+export type SignalShim = (
+  handle: number | null,
+  signal: 'SIGTERM' | 'SIGCONT' | 'SIGUSR1' | 'SIGUSR2',
+  value?: number,
+) => void;
 
+/** There are as many as instances, most of them idle: a promise is made when somebody asks for it. */
 export class ShimRun implements HostedRun {
-  readonly started: Promise<void>;
-  readonly exited: Promise<MainExit>;
-  readonly gone: Promise<void>;
-  readonly left: Promise<void>;
-  readonly #started: Deferred<void> = deferred();
-  readonly #exited: Deferred<MainExit> = deferred();
-  readonly #gone: Deferred<void> = deferred();
-  readonly #left: Deferred<void> = deferred();
+  /** What its shim is watched and signalled by; null: it is not, or not yet. */
+  handle: number | null = null;
   /** When its main process was last seen alive, in clock ticks since the boot; null: never by this agent. */
   seenTicks: number | null = null;
   #identity: RunIdentity | null = null;
   #startedAt = '';
-  #failed = false;
-  #hasExited = false;
+  #failure: StartFailure | null = null;
+  #exit: MainExit | null = null;
   #isGone = false;
-  #insistAtMs = Number.POSITIVE_INFINITY;
-  #cancelInsisting = () => {};
+  #hasLeft = false;
+  #starting: Deferred<void> | null = null;
+  #tellExit: ((exit: MainExit) => void) | null = null;
+  #going: Deferred<void> | null = null;
+  #leaving: Deferred<void> | null = null;
+  #insisting: { atMs: number; cancel(): void } | null = null;
 
   constructor(
     readonly files: RunFiles,
     private readonly signal: SignalShim,
-  ) {
-    this.started = this.#started.promise;
-    this.exited = this.#exited.promise;
-    this.gone = this.#gone.promise;
-    this.left = this.#left.promise;
-    this.started.catch(() => {}); // an adopted run that failed to start has nobody who waits for it
+  ) {}
+
+  get started(): Promise<void> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    if (this.#identity !== null) return Promise.resolve();
+    this.#starting ??= deferred();
+    return this.#starting.promise;
+  }
+
+  get gone(): Promise<void> {
+    if (this.#isGone) return Promise.resolve();
+    this.#going ??= deferred();
+    return this.#going.promise;
+  }
+
+  get left(): Promise<void> {
+    if (this.#hasLeft) return Promise.resolve();
+    this.#leaving ??= deferred();
+    return this.#leaving.promise;
   }
 
   get identity(): RunIdentity {
@@ -62,7 +78,7 @@ export class ShimRun implements HostedRun {
 
   /** Its start has come to something, good or bad. */
   get isSettled(): boolean {
-    return this.#identity !== null || this.#failed;
+    return this.#identity !== null || this.#failure !== null;
   }
 
   get hasStarted(): boolean {
@@ -70,40 +86,45 @@ export class ShimRun implements HostedRun {
   }
 
   get hasExited(): boolean {
-    return this.#hasExited;
+    return this.#exit !== null;
   }
 
   get isGone(): boolean {
     return this.#isGone;
   }
 
+  whenExited(tell: (exit: MainExit) => void): void {
+    if (this.#exit === null) this.#tellExit = tell;
+    else tell(this.#exit);
+  }
+
   stop(graceMs = this.files.graceMs): void {
     if (this.#isGone) return;
-    this.signal('SIGTERM', graceMs);
+    this.signal(this.handle, 'SIGTERM', graceMs);
     // One that was stopped itself takes it only when it is continued.
-    this.signal('SIGCONT');
+    this.signal(this.handle, 'SIGCONT');
     this.#insistAfter(graceMs);
   }
 
   /** Of two signals that come close together the kernel drops one, with its grace: at the earliest end it is said again. */
   #insistAfter(graceMs: number): void {
     const atMs = performance.now() + graceMs;
-    if (atMs >= this.#insistAtMs) return;
-    this.#insistAtMs = atMs;
-    this.#cancelInsisting();
-    this.#cancelInsisting = startTimer(graceMs + INSIST_AFTER_MS, () => {
-      this.#insistAtMs = Number.POSITIVE_INFINITY;
+    if (this.#insisting !== null && atMs >= this.#insisting.atMs) return;
+    this.#insisting?.cancel();
+    const cancel = startTimer(graceMs + INSIST_AFTER_MS, () => {
+      this.#insisting = null;
       this.stop(0);
     });
+    this.#insisting = { atMs, cancel };
   }
 
   /** Has the shim tell once more what it told last. */
   ask(): void {
-    this.signal('SIGUSR1');
+    this.signal(this.handle, 'SIGUSR1');
   }
 
   acknowledge(): void {
-    this.signal('SIGUSR2');
+    this.signal(this.handle, 'SIGUSR2');
   }
 
   /** The same line may come twice. */
@@ -116,7 +137,8 @@ export class ShimRun implements HostedRun {
         const { pid, startTicks, shimPid, shimStartTicks, startedAtMs } = line;
         this.#identity = { pid, startTicks, shimPid, shimStartTicks };
         this.#startedAt = new Date(startedAtMs).toISOString();
-        this.#started.resolve();
+        this.#starting?.resolve();
+        this.#starting = null;
         return;
       }
       case 'failed':
@@ -125,7 +147,7 @@ export class ShimRun implements HostedRun {
       case 'exited': {
         const { code, signal, exitedAtMs, oomKilled, durable, droppedBytes, fenced } = line;
         const at = new Date(exitedAtMs).toISOString();
-        this.#exit({ code, signal, at, oomKilled, shimLost: false, fenced, recorded: durable, droppedBytes });
+        this.#end({ code, signal, at, oomKilled, shimLost: false, fenced, recorded: durable, droppedBytes });
         return;
       }
       case 'gone':
@@ -136,15 +158,16 @@ export class ShimRun implements HostedRun {
 
   fail(failure: StartFailure): void {
     if (this.isSettled) return;
-    this.#failed = true;
-    this.#started.reject(failure);
+    this.#failure = failure;
+    this.#starting?.reject(failure);
+    this.#starting = null;
     this.finish();
   }
 
   /** Its shim was killed before it could tell of the end. */
   loseShim(nowMs: number): void {
     const at = new Date(nowMs).toISOString();
-    this.#exit({
+    this.#end({
       code: null,
       signal: null,
       at,
@@ -159,19 +182,22 @@ export class ShimRun implements HostedRun {
   /** Nothing of the tree is left. */
   finish(): void {
     this.#isGone = true;
-    this.#cancelInsisting();
-    this.#gone.resolve();
+    this.#insisting?.cancel();
+    this.#insisting = null;
+    this.#going?.resolve();
   }
 
   /** Its shim has ended, and so has all of its tree. */
   leave(): void {
     this.finish();
-    this.#left.resolve();
+    this.#hasLeft = true;
+    this.#leaving?.resolve();
   }
 
-  #exit(exit: MainExit): void {
-    if (this.#hasExited) return;
-    this.#hasExited = true;
-    this.#exited.resolve(exit);
+  #end(exit: MainExit): void {
+    if (this.#exit !== null) return;
+    this.#exit = exit;
+    this.#tellExit?.(exit);
+    this.#tellExit = null;
   }
 }

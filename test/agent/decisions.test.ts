@@ -254,6 +254,7 @@ describe('measurements', () => {
     cpuCount: 4,
     clockTicksPerSecond: 100,
     runs: new Map([['n', { cpuTicks, rssBytes: 77, lookedAtTicks }]]),
+    someEnded: false,
   });
 
   test('are of the time between two samples', () => {

@@ -17,7 +17,7 @@ import { LogFiles } from '../../agent/logs/files';
 import { Membership } from '../../agent/membership';
 import { loadNative } from '../../agent/native/index';
 import { PathWork } from '../../agent/pathWork';
-import type { HostedRun, ProcessHost } from '../../agent/processHost';
+import type { HostedRun, MainExit, ProcessHost } from '../../agent/processHost';
 import { Records } from '../../agent/records';
 import { RunUsers } from '../../agent/runUsers';
 import { Session } from '../../agent/session';
@@ -32,13 +32,13 @@ const directory = mkdtempSync(join(tmpdir(), 'morch-agent-hard-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 test('a stop of processes that do not die is answered STILL_ALIVE, and ends when they do', async () => {
-  const exited = deferred<Awaited<HostedRun['exited']>>();
+  const exited = deferred<MainExit>();
   const gone = deferred<void>();
   const stops: number[] = [];
   const run: HostedRun = {
     identity: { pid: 4_000_000, startTicks: 1, shimPid: 3_999_999, shimStartTicks: 1 },
     startedAt: new Date().toISOString(),
-    exited: exited.promise,
+    whenExited: (tell) => void exited.promise.then(tell),
     gone: gone.promise,
     left: gone.promise,
     stop: (graceMs) => stops.push(graceMs!),

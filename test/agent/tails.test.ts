@@ -4,6 +4,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { logOwnerKey } from '../../agent/logs/files';
 import { loadNative } from '../../agent/native/index';
 import { PathWork } from '../../agent/pathWork';
 import { type TailSubject, Tails } from '../../agent/tails';
@@ -94,7 +95,7 @@ describe('by itself', () => {
   afterAll(() => rmSync(root, { recursive: true }));
 
   const directoryOf = ({ uid, slot }: { uid: string; slot: string }) => join(root, `${uid}.${slot}`);
-  const subject = (uid: string): TailSubject => ({ uid, slot: '0', generation: 1, run: 1, nonce: `nonce of ${uid}` });
+  const subject = (uid: string): TailSubject => ({ uid, slot: '0', generation: 1, run: 1 });
 
   function write(uid: string, text: string): void {
     mkdirSync(directoryOf({ uid, slot: '0' }), { recursive: true });
@@ -104,11 +105,13 @@ describe('by itself', () => {
   /** `tails` over these instances, with every message it sends; refuse: none is taken. */
   function watch(subjects: TailSubject[]) {
     const sent: string[] = [];
-    const busy = new Set<string>();
+    const busy: string[] = [];
     const state = { session: '1.1' as string | null, refuse: false };
     const tails = new Tails({
       sessionName: () => state.session,
-      subjects: () => subjects,
+      subjects: () => subjects.values(),
+      subjectsOf: (nonces) => subjects.filter(({ uid }) => nonces.has(`nonce of ${uid}`)),
+      isKnown: (key) => subjects.some((known) => logOwnerKey(known) === key),
       busyNonces: () => busy,
       directoryOf,
       lookAt: (path) => paths.lookAt(path),
@@ -144,7 +147,7 @@ describe('by itself', () => {
     for (let looks = 0; looks < 40; looks += 1) await tails.look();
     expect(told()).toHaveLength(300);
     for (const { uid } of subjects) write(uid, 'second\n');
-    busy.add('nonce of many250');
+    busy.push('nonce of many250');
     for (let looks = 0; looks < 2; looks += 1) await tails.look();
     const early = told().slice(300);
     expect(early.map(([uid]) => uid)).toContain('many250');

@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "fifo.h"
 #include "file_lock.h"
+#include "heap_memory.h"
 #include "lease_page.h"
 #include "mailbox.h"
 #include "nonce_scan.h"
@@ -79,6 +80,7 @@ class Addon : public Napi::Addon<Addon> {
                              InstanceMethod("findByNonce", &Addon::find_by_nonce),
                              InstanceMethod("findShims", &Addon::find_shims),
                              InstanceMethod("sample", &Addon::sample),
+                             InstanceMethod("giveBackMemory", &Addon::give_back_memory),
                              InstanceMethod("startTicksOf", &Addon::start_ticks_of),
                              InstanceMethod("lockFile", &Addon::lock_file),
                              InstanceMethod("openFifo", &Addon::open_fifo),
@@ -341,11 +343,13 @@ class Addon : public Napi::Addon<Addon> {
     return deferred.Promise();
   }
 
-  // sample(): Promise<Float64Array>, laid out as sampler.h says
-  Napi::Value sample(const Napi::CallbackInfo&) {
+  // sample(lookedAtNow?: boolean): Promise<Float64Array>, laid out as sampler.h says
+  Napi::Value sample(const Napi::CallbackInfo& info) {
     Napi::Promise::Deferred deferred = open_promise();
-    engine_->inspect([mailbox = mailbox_, deferred](Sampler& sampler) {  // inspector thread
-      mailbox->reply([deferred, sampled = sampler.sample(mailbox.get())](Addon& addon) {
+    const auto which =
+        info[0].ToBoolean().Value() ? Sampler::Which::kLookedAtNow : Sampler::Which::kAll;
+    engine_->inspect([mailbox = mailbox_, deferred, which](Sampler& sampler) {  // inspector thread
+      mailbox->reply([deferred, sampled = sampler.sample(mailbox.get(), which)](Addon& addon) {
         if (sampled.ok()) {
           deferred.Resolve(numbers(addon.env_, sampled.value()));
         } else {
@@ -354,6 +358,10 @@ class Addon : public Napi::Addon<Addon> {
       });
     });
     return deferred.Promise();
+  }
+
+  void give_back_memory(const Napi::CallbackInfo&) {
+    engine_->inspect([](Sampler&) { morch::give_back_memory(); });  // inspector thread
   }
 
   Napi::Value lock_file(const Napi::CallbackInfo& info) {

@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "heap_memory.h"
 #include "thread_setup.h"
 
 namespace morch {
@@ -42,6 +43,7 @@ Result<std::unique_ptr<Engine>> Engine::start() {
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) == -1) {
     return Failure{"prctl", errno, "PR_SET_CHILD_SUBREAPER"};
   }
+  share_heaps();
   std::unique_ptr<Engine> engine(new Engine);
   Engine* raw = engine.get();
   Result<std::unique_ptr<Reaper>> reaper =

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "proc_file.h"
@@ -12,7 +13,18 @@ namespace morch {
 Orphans::Orphans(std::function<bool(pid_t)> is_ours, Registry* registry)
     : is_ours_(std::move(is_ours)), registry_(registry), own_session_(::getsid(0)) {}
 
+bool Orphans::may_have_adopted() {
+  // What is adopted becomes the main thread's (find_new_reaper in the kernel's exit.c), and has few
+  // others beside it there: what is under watch was made by threads of ours. Were a kernel to do
+  // otherwise, it would still be found, only later.
+  if (++checks_ % kChecksPerSearch == 0) return true;
+  std::vector<pid_t> children;
+  children_of_main_thread(::getpid(), &children);
+  return std::any_of(children.begin(), children.end(), [&](pid_t pid) { return !is_ours_(pid); });
+}
+
 bool Orphans::reap_zombies() {
+  if (ambiguous_.empty() && !may_have_adopted()) return false;
   siginfo_t info = {};
   const int result =
       retry_eintr([&] { return sys::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT); });

@@ -33,8 +33,8 @@ class Orphans {
   // @param registry  knows the event loops
   Orphans(std::function<bool(pid_t)> is_ours, Registry* registry);
 
-  // Reaps adopted zombies. Costs one system call when there is no zombie, in which the kernel looks
-  // at each child.
+  // Reaps adopted zombies. While nothing is adopted it costs no more than a look at one short file;
+  // while there is no zombie, a system call in which the kernel looks at each child.
   // @returns whether there was a zombie: then call it again after kOrphanCheckMs, else after
   // kOrphanIdleCheckMs
   bool reap_zombies();
@@ -43,6 +43,10 @@ class Orphans {
   using Identity = std::pair<pid_t, uint64_t>;  // pid, start time
   using Ambiguous = std::map<Identity, uint64_t>;
   static constexpr uint64_t kTurns = 2;
+  static constexpr uint32_t kChecksPerSearch = 8;
+
+  // Whether there may be children of this process that are neither under watch nor Node's.
+  bool may_have_adopted();
 
   void reap_if_adopted(pid_t pid, Ambiguous* still_ambiguous);
   void ask_again();
@@ -50,6 +54,7 @@ class Orphans {
   const std::function<bool(pid_t)> is_ours_;
   Registry* const registry_;
   const pid_t own_session_;
+  uint32_t checks_ = 0;
   uint64_t round_ = 0;   // of asking all event loops to turn; the current one is not answered yet
   Ambiguous ambiguous_;  // zombies of kind 3, and the round in which each was first seen
 };

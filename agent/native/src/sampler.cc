@@ -47,7 +47,7 @@ double meminfo_bytes(const std::string& meminfo, const char* name) {
 
 }  // namespace
 
-Result<std::vector<double>> Sampler::sample(const ExitSink* sink) {
+Result<std::vector<double>> Sampler::sample(const ExitSink* sink, Which which) {
   const Result<std::string> stat = read_kept_open(&stat_, "/proc/stat");
   if (!stat.ok()) return stat.failure();
   const Result<std::string> meminfo = read_kept_open(&meminfo_, "/proc/meminfo");
@@ -72,6 +72,7 @@ Result<std::vector<double>> Sampler::sample(const ExitSink* sink) {
   for (const std::shared_ptr<WatchedProcess>& process : watched) {
     TreeUsage usage;
     if (process->sink.get() != sink || !process->tree.sample(now, most_skipped, &usage)) continue;
+    if (which == Which::kLookedAtNow && usage.looked_at != now) continue;
     out.push_back(static_cast<double>(process->handle));
     out.push_back(static_cast<double>(usage.cpu_ticks));
     out.push_back(static_cast<double>(usage.rss_pages * page_bytes));

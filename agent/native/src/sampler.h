@@ -18,8 +18,9 @@ class Sampler {
   // Layout, read by agent/native/index.ts: total CPU ticks, idle CPU ticks, total memory bytes,
   // available memory bytes, load averages over 1, 5 and 15 minutes, CPU count, ticks per second;
   // then for each process of `sink`: handle, CPU ticks and RSS bytes of its descendants, and the
-  // total CPU ticks when these were looked at.
-  Result<std::vector<double>> sample(const ExitSink* sink);
+  // total CPU ticks when these were looked at. What was not looked at this time has done nothing.
+  enum class Which { kAll, kLookedAtNow };
+  Result<std::vector<double>> sample(const ExitSink* sink, Which which);
 
  private:
   const Registry* registry_;

@@ -51,7 +51,8 @@ class Registration {
 
   /** @returns whether it was taken in */
   async #register(agent) {
-    const health = (await this.#ask('GET', '/health')).body;
+    const health = await this.#health(agent);
+    if (health === null) return false;
     const { member } = agent;
     const takesOver = health.takesOver === true && member.clusterId !== null;
     if (!takesOver) member.joining = health.clusterId;
@@ -69,12 +70,21 @@ class Registration {
         process.stderr.write(`${agent.name} is not let in: ${answer.status} ${JSON.stringify(answer.body)}\n`);
         return false;
       }
-      const joined = takesOver ? (await this.#ask('GET', '/health')).body : health;
+      const joined = takesOver ? await this.#health(agent) : health;
+      if (joined === null) return false;
       member.join(joined.clusterId, joined.epoch);
       return true;
     } finally {
       member.joining = null;
     }
+  }
+
+  /** @returns null: it does not tell now, perhaps because too many ask */
+  async #health({ name }) {
+    const { status, body } = await this.#ask('GET', '/health');
+    if (status === 200) return body;
+    if (status !== 429) process.stderr.write(`${name} is not told of the cluster: ${status} ${JSON.stringify(body)}\n`);
+    return null;
   }
 
   #ask(method, path, body, token) {

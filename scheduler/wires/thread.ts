@@ -8,6 +8,7 @@ import type { AgentAddress, AgentTls } from '../agentClient';
 import { Lane } from '../lane';
 import type { PlainAddress, WireCommand, WireNews } from './messages';
 import type { ProbeResult } from './probe';
+import { spaced } from './spaced';
 import type { Wire, WireListener, WireProber, Wires } from './wires';
 
 export class WireThread implements Wires {
@@ -18,8 +19,9 @@ export class WireThread implements Wires {
   private readonly probes = new Map<number, (result: ProbeResult) => void>();
   private readonly tlsIds = new WeakMap<AgentTls, number>();
   private readonly tlsById = new Map<number, WeakRef<AgentTls>>();
-  /** Of this turn. */
+  /** Not told yet. */
   private commands: WireCommand[] = [];
+  private readonly tellSoon = spaced(() => this.tellAll());
   private readonly lane = new Lane('links');
   private onStall = (): void => {};
 
@@ -94,8 +96,8 @@ export class WireThread implements Wires {
   }
 
   private tell(command: WireCommand): void {
-    if (this.commands.length === 0) setImmediate(() => this.tellAll());
     this.commands.push(command);
+    this.tellSoon();
   }
 
   private tellAll(): void {

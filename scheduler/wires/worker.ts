@@ -6,6 +6,7 @@ import { isOutdone } from '../heartbeatText';
 import type { NodeConnection } from '../tls/nodeConnection';
 import { BATCHES_AT_MOST, NEWS_IN_BATCH, type PlainAddress, type WireCommand, type WireNews } from './messages';
 import { Prober } from './probe';
+import { spaced } from './spaced';
 import { OwnWire } from './wires';
 
 /** While more of what agents said waits to be taken in, nothing more is read of whoever says something. */
@@ -19,13 +20,14 @@ let waiting: WireNews[] = [];
 let waitingChars = 0;
 /** Batches that have not been taken in. */
 let underWay = 0;
-let isDue = false;
 
 interface Open {
   own: OwnWire;
   /** The last that was heard of it, as long as it waits. */
   last: (WireNews & { kind: 'message' }) | null;
 }
+
+const tellSoon = spaced(tellWaiting);
 
 /** The other thread decides what each connection is begun with, and keeps the sessions. */
 class ResumedTls implements AgentTls {
@@ -142,12 +144,7 @@ function watch(stallMs: number): void {
 
 function tell(news: WireNews): void {
   waiting.push(news);
-  if (isDue) return;
-  isDue = true;
-  setImmediate(() => {
-    isDue = false;
-    tellWaiting();
-  });
+  tellSoon();
 }
 
 /** As much as may be under way. */

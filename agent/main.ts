@@ -73,8 +73,10 @@ export async function runAgent(options: unknown): Promise<void> {
     logDestination(),
   );
   const agent = await startAgent(checked, log);
+  const told = untilTold(log);
+  // Whoever reads this may end it at once.
   process.stdout.write(`morch agent ${checked.name} is ready on ${agent.address}\n`);
-  await untilTold(log);
+  await told;
   await agent.stop();
   process.exit(0);
 }

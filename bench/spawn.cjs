@@ -134,7 +134,7 @@ function shimSubject(name, native, directory, claim) {
       return async () => {
         const run = await host.start(plans.pop());
         const ranAt = performance.now();
-        claim(name, (await run.exited).code);
+        claim(name, (await new Promise((tell) => run.whenExited(tell))).code);
         await run.gone;
         return ranAt;
       };

@@ -50,7 +50,7 @@ const MEASUREMENTS = [
     subject: 'node',
     line: '1,000 sleeps on agents started, kept idle, stopped; against C',
     full: SEVEN,
-    short: ['--runs', '1', '--idle-seconds', '10'],
+    short: ['--runs', '1', '--rest-seconds', '20', '--idle-seconds', '10'],
   },
   {
     name: 'shim',

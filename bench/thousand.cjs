@@ -2,11 +2,12 @@
 /**
  * A thousand instances: one service of `sleep` scaled from 0 to 1,000 on one agent, kept a while, then stopped.
  *
- *   node bench/thousand.cjs [--runs 7] [--instances 1000] [--agents 1] [--idle-seconds 30] [--json] [--keep]
+ *   node bench/thousand.cjs [--runs 7] [--instances 1000] [--agents 1] [--rest-seconds 40] [--idle-seconds 30]
+ *                         [--json] [--keep]
  *
  * Measured: the scale request until all are reported running, and the stop until the workload is stopped and no
  * process is left, both polled every 20 ms; resident memory of each part before and with all of them; CPU time of each
- * part over the idle seconds, of one core, from /proc/PID/stat. Each run has a cluster of its own, warmed up by 30.
+ * part over the idle seconds, of one core, from /proc/PID/stat. They begin when it has rested from the start. Each run has a cluster of its own, warmed up by 30.
  * Checked: as many processes as instances, one each (by the mark in /proc/PID/environ), and shims; after the stop no process, no
  * zombie among the children of the parts, and no part with more open descriptors than before (sockets apart: a few
  * kept connections may have been added).
@@ -39,8 +40,9 @@ const SETTLE_WITHIN_MS = 10_000;
 
 runBench({
   file: __filename,
-  numbers: { runs: 7, instances: 1_000, agents: 1, 'idle-seconds': 30 },
-  limitMs: ({ runs, 'idle-seconds': idleSeconds }) => 60_000 + runs * (360_000 + idleSeconds * 1_000),
+  numbers: { runs: 7, instances: 1_000, agents: 1, 'rest-seconds': 40, 'idle-seconds': 30 },
+  limitMs: ({ runs, 'rest-seconds': restSeconds, 'idle-seconds': idleSeconds }) =>
+    60_000 + runs * (360_000 + (restSeconds + idleSeconds) * 1_000),
   main: measureThousand,
 });
 
@@ -62,7 +64,14 @@ async function measureThousand({ numbers, check, say }) {
   return report({ samples, ...numbers });
 }
 
-async function scaleOnce({ instances, agents, 'idle-seconds': idleSeconds, program, claim }) {
+async function scaleOnce({
+  instances,
+  agents,
+  'rest-seconds': restSeconds,
+  'idle-seconds': idleSeconds,
+  program,
+  claim,
+}) {
   const cluster = await Cluster.start({ agents });
   await cluster.submit({ id: 'many', kind: 'service', command: ['sleep', '100000'], replicas: 0 });
   await scale(cluster, WARM_UP);
@@ -74,6 +83,7 @@ async function scaleOnce({ instances, agents, 'idle-seconds': idleSeconds, progr
   const before = inspect(cluster);
   const startMs = await scale(cluster, instances);
   examineRunning({ cluster, instances, claim });
+  await sleep(restSeconds * 1_000);
   const cpuBefore = cpuOf(cluster);
   const idleFrom = performance.now();
   await sleep(idleSeconds * 1_000);
@@ -184,7 +194,7 @@ function describePart({ name, residentBefore, residentFull, idleCpuPercent, desc
   return `${name} ${resident}, ${idleCpuPercent.toFixed(1)} % CPU, ${showDescriptors(descriptorsBefore)} → ${showDescriptors(descriptorsAfter)}`;
 }
 
-function report({ samples, runs, instances, agents, 'idle-seconds': idleSeconds }) {
+function report({ samples, runs, instances, agents, 'rest-seconds': restSeconds, 'idle-seconds': idleSeconds }) {
   const of = (select) => spreadOf(samples.map(select));
   const ofParts = (select) => samples[0].parts.map(({ name }, at) => [name, of(({ parts }) => select(parts[at]))]);
   const figures = {
@@ -236,7 +246,8 @@ function report({ samples, runs, instances, agents, 'idle-seconds': idleSeconds 
       ['agents together: resident, empty', figures.agentsResidentMib.before, 1, 'MiB'],
       ['agents together: resident, all running', figures.agentsResidentMib.full, 1, 'MiB'],
     ]),
-    `  each part: resident MiB empty, with all, stopped; idle CPU over ${idleSeconds} s, % of a core; descriptors with all;`,
+    `  each part: resident MiB empty, with all, stopped; CPU of ${idleSeconds} idle s, ${restSeconds} s after the start, % of a core;`,
+    '  descriptors with all;',
     '  more descriptors, and kept connections, after the stop than before',
     ...showTable([
       ['', 'MiB empty', 'with all', 'stopped', 'CPU %', 'descriptors', 'more after', 'connections'],

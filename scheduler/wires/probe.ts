@@ -18,7 +18,7 @@ const HEAD_END = '\r\n\r\n';
 
 export type ProbeResult =
   | { kind: 'answered'; status: AgentStatus; latencyMs: number }
-  /** Nobody listens there, the connection was reset, or there is no way to the host. */
+  /** Nobody listens there, the connection was reset, there is no way to the host, or none can be begun. */
   | { kind: 'refused'; error: string; system: SystemFailure | undefined; latencyMs: number }
   | { kind: 'timedOut'; error: string; latencyMs: number }
   /** It answered, but not as an agent does. `needsToken`: it does not take the one that is known, if one is. */
@@ -43,7 +43,12 @@ export class Prober {
       if (result.kind !== 'refused' || this.closed || leftMs < 1) return result;
       return this.probe(address, leftMs, false);
     }
-    const fresh = new Connection(address);
+    let fresh: Connection;
+    try {
+      fresh = new Connection(address);
+    } catch (error) {
+      return { kind: 'refused', error: (error as Error).message, system: undefined, latencyMs: 0 };
+    }
     const result = await fresh.ask(address, timeoutMs, true);
     if (!fresh.isIdle || this.closed) {
       fresh.end();

@@ -64,9 +64,11 @@ export class OwnWires implements Wires {
 
 /** A longer message of an agent ends its connection. */
 const MESSAGE_BYTES = 256 * 2 ** 20;
+const CLOSED_WITHOUT_WORD = 1006;
 
 export class OwnWire implements Wire {
-  private readonly socket: WebSocket;
+  /** Null: nothing can be opened with such an address, or such certificates. */
+  private readonly socket: WebSocket | null;
 
   constructor(
     address: AgentAddress,
@@ -74,36 +76,49 @@ export class OwnWire implements Wire {
     handshakeMs: number,
     private listener: WireListener | null,
   ) {
-    const socket = new WebSocket(`${agentUrl(address, 'ws')}${path}`, {
-      ...(address.tls === undefined ? {} : connectionOf(address.tls.connection())),
-      headers: credentialsFor(address),
-      handshakeTimeout: handshakeMs,
-      perMessageDeflate: false,
-      maxPayload: MESSAGE_BYTES,
-    });
-    this.socket = socket;
+    this.socket = this.begin(address, path, handshakeMs);
+  }
+
+  private begin(address: AgentAddress, path: string, handshakeMs: number): WebSocket | null {
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(`${agentUrl(address, 'ws')}${path}`, {
+        ...(address.tls === undefined ? {} : connectionOf(address.tls.connection())),
+        headers: credentialsFor(address),
+        handshakeTimeout: handshakeMs,
+        perMessageDeflate: false,
+        maxPayload: MESSAGE_BYTES,
+      });
+    } catch (error) {
+      setImmediate(() => {
+        this.listener?.onError((error as Error).message);
+        this.listener?.onClose(CLOSED_WITHOUT_WORD, '');
+      });
+      return null;
+    }
     socket.on('message', (data) => this.listener?.onMessage(String(data)));
     socket.on('error', ({ message }) => this.listener?.onError(message));
     socket.on('close', (code, reason) => this.listener?.onClose(code, String(reason)));
+    return socket;
   }
 
   send(text: string): void {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
     // Bytes are masked in place, beside their head, and leave in one write; a text leaves in two.
     this.socket.send(Buffer.from(text), { binary: false }, () => undefined);
   }
 
   end(): void {
     this.listener = null;
-    this.socket.terminate();
+    this.socket?.terminate();
   }
 
   /** Nothing more is read until `resume`. */
   pause(): void {
-    this.socket.pause();
+    this.socket?.pause();
   }
 
   resume(): void {
-    this.socket.resume();
+    this.socket?.resume();
   }
 }

@@ -14,6 +14,8 @@ import { until } from '../../support/until';
 import { KINDS, PROGRAM } from './kinds';
 
 const MS = 2_000;
+/** None of them is one. */
+const CERTIFICATES = { node: 'n1', authority: 'no authority', countsFromMs: 0, ca: '', cert: '', key: '' };
 const DIST = join(__dirname, '../../../dist/scheduler/wires');
 
 describe.each(KINDS)('%s', (_, make) => {
@@ -101,6 +103,18 @@ describe.each(KINDS)('%s', (_, make) => {
     begin({ host: '127.0.0.1', port });
     await until(() => ends.length === 2, { what: 'it has failed' });
     expect(ends).toEqual([expect.stringContaining('ECONNREFUSED'), '1006']);
+  });
+
+  test('what no connection can be begun to is refused', async () => {
+    const nowhere = { ...address(), host: 'fe80::1%nowhere' };
+    begin(nowhere);
+    await until(() => ends.length === 2, { what: 'it has failed' });
+    expect(ends).toEqual([expect.stringContaining('Invalid URL'), '1006']);
+    const { port } = address();
+    const tls = { connection: () => ({ ...CERTIFICATES, key: 'no key' }), keepSession: () => {} };
+    begin({ host: '127.0.0.1', port, tls });
+    await until(() => ends.length === 4, { what: 'the other has failed' });
+    expect(await wires.prober().probe({ host: '127.0.0.1', port, tls }, MS, false)).toMatchObject({ kind: 'refused' });
   });
 
   test('what is said while it is not open goes nowhere', async () => {

@@ -34,30 +34,14 @@ export const schedulers: Scenario[] = [
     says: 'a scheduler that is blocked for 3 s in an I/O callback, again and again, blames nobody',
     hindrances: () => ({ scheduler: STALL }),
     rounds: { whole: 18, short: 1 },
-    async run(world) {
-      await submitMix(world);
-      for (let round = 0; round < world.options.rounds; ++round) {
-        await world.stallScheduler(STALL_MS);
-        await world.passed(world.random.between(0, 3_000));
-      }
-      await world.passed(5_000);
-      await world.untilHealthy();
-    },
+    run: stallAgainAndAgain,
   },
   {
     name: 'scheduler-wires-stalled',
     says: 'a scheduler whose thread of connections is blocked for 3 s, again and again, blames nobody',
     hindrances: () => ({ scheduler: { ...STALL, preloads: ['stallWires'] } }),
     rounds: { whole: 18, short: 2 },
-    async run(world) {
-      await submitMix(world);
-      for (let round = 0; round < world.options.rounds; ++round) {
-        await world.stallScheduler(STALL_MS);
-        await world.passed(world.random.between(0, 3_000));
-      }
-      await world.passed(5_000);
-      await world.untilHealthy();
-    },
+    run: stallAgainAndAgain,
   },
   {
     name: 'scheduler-stutters',
@@ -253,4 +237,14 @@ async function useIt(world: World, submissions: Submission[], round: number): Pr
       await world.untilStopped(victim);
     }
   }
+}
+
+async function stallAgainAndAgain(world: World): Promise<void> {
+  await submitMix(world);
+  for (let round = 0; round < world.options.rounds; ++round) {
+    await world.stallScheduler(STALL_MS);
+    await world.passed(world.random.between(0, 3_000));
+  }
+  await world.passed(5_000);
+  await world.untilHealthy();
 }

@@ -42,9 +42,11 @@ beforeAll(async () => {
 afterEach(async () => {
   await fleet.heal([...Array(NODES).keys()]);
   await cluster.untilHealthy(NODES);
-  const { body } = await cluster.request<{ workloads: { id: string }[] }>('GET', '/workloads');
-  for (const { id } of body.workloads) await cluster.request('DELETE', `/workloads/${id}?purge=true`);
+  const workloads = async () =>
+    (await cluster.request<{ workloads: { id: string }[] }>('GET', '/workloads')).body.workloads;
+  for (const { id } of await workloads()) await cluster.request('DELETE', `/workloads/${id}?purge=true`);
   await until(async () => (await copies()).length === 0, { what: 'nothing is left on any simulated agent' });
+  await until(async () => (await workloads()).length === 0, { what: 'the scheduler has heard that all has ended' });
 });
 
 afterAll(async () => {

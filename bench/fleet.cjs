@@ -151,8 +151,7 @@ async function measureControl(fleet, seconds) {
 
 /** @returns what a step took: times in seconds, rates in a second, CPU in shares of a core, memory in bytes */
 async function watchStep({ cluster: { scheduler }, fleet, profile }, act) {
-  await askInside(scheduler, 'loop');
-  if (profile !== null) await askInside(scheduler, 'startProfile');
+  await askInside(scheduler, 'watch', { profile: profile !== null });
   const countsBefore = await fleet.counts();
   const cpu = () => ({
     scheduler: cpuSecondsOf(scheduler.pid),
@@ -164,8 +163,7 @@ async function watchStep({ cluster: { scheduler }, fleet, profile }, act) {
   const seconds = (performance.now() - startedAt) / 1e3;
   const cpuAfter = cpu();
   const counts = await fleet.counts();
-  if (profile !== null) await askInside(scheduler, 'stopProfile', { file: profile });
-  const loop = await askInside(scheduler, 'loop');
+  const loop = await askInside(scheduler, 'told', { file: profile });
   const rate = (name) => (counts[name] - countsBefore[name]) / seconds;
   return {
     seconds,

@@ -70,9 +70,9 @@ async function measureLists({ numbers: { runs, instances, nodes, seconds }, chec
       const body = await cluster.request('GET', route);
       await express.prebuild(typeof body === 'string' ? body : JSON.stringify(body));
       const job = { method: 'GET', connections: 1, seconds };
-      await askInside(cluster.scheduler, 'loop');
+      await askInside(cluster.scheduler, 'watch');
       const ours = await load.run({ ...job, path: route, port, token });
-      const { delayMax, collectionMax } = await askInside(cluster.scheduler, 'loop');
+      const { delayMax, collectionMax } = await askInside(cluster.scheduler, 'told');
       const control = await load.run({ ...job, path: '/workloads', port: express.port });
       check(Object.keys(ours.statuses).join() === '200', `GET ${route}: ${JSON.stringify(ours.statuses)}`);
       if (run > 0) samples[at].push({ ours, control, turnMs: Math.max(0, delayMax - collectionMax) });

@@ -5,7 +5,8 @@
  */
 const inspector = require('node:inspector');
 const { openSync, readSync, writeFileSync } = require('node:fs');
-const { monitorEventLoopDelay, performance, PerformanceObserver } = require('node:perf_hooks');
+const { monitorEventLoopDelay, performance } = require('node:perf_hooks');
+const { setTimeout: sleep } = require('node:timers/promises');
 
 const RESOLUTION_MS = 10;
 /** How often at most the turns of the event loop are told apart. */
@@ -21,56 +22,57 @@ if (require.main !== module && process.send !== undefined && process.env.MORCH_P
 function answerParent() {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delay.enable();
-  let collections = { longestMs: 0, totalMs: 0 };
-  new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) {
-      collections.longestMs = Math.max(collections.longestMs, duration);
-      collections.totalMs += duration;
-    }
-  }).observe({ entryTypes: ['gc'] });
   const turns = watchTurns();
-  let before = performance.eventLoopUtilization();
-  let profiler = null;
+  const session = new inspector.Session();
+  session.connect();
+  let before;
+  let profiled;
 
   const acts = {
+    /** Begins to watch the event loop; with `profile` to write down as well what runs. */
+    async watch({ profile }) {
+      profiled = profile;
+      if (profile) {
+        await post(session, 'Profiler.enable');
+        await post(session, 'Profiler.start');
+      }
+      await startCollections(session);
+      // What it took to begin is no turn of the part.
+      await sleep(5 * TURN_MS);
+      turns.take();
+      delay.reset();
+      before = performance.eventLoopUtilization();
+    },
+
     /**
-     * Since it was asked last. Times in ms; how much later than it should a timer fires, collections of garbage included;
-     * `turnCpuMax`: the most CPU time that the thread took in one turn of the event loop, collections apart.
+     * Ends what `watch` began. Times in ms; how much later than it should a timer fires, collections of garbage included;
+     * `collectionMax`: the longest time that the thread stood in a collection or a step of one; `turnCpuMax`: the most CPU time
+     * that it took in one turn of the event loop, collections apart.
+     * @param file where to write the profile, if one was asked for: a .cpuprofile, as browsers and editors show it, with the
+     *             longest turns beside
      */
-    loop() {
+    async told({ file }) {
+      const seen = turns.take();
       const late = (ns) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
-      const told = {
+      const loop = {
         delayP50: late(delay.percentile(50)),
         delayP99: late(delay.percentile(99)),
         delayMax: late(delay.max),
-        collectionMax: collections.longestMs,
-        collectionTotal: collections.totalMs,
-        turnCpuMax: turns.take()[0]?.ownMs ?? 0,
         busyShare: performance.eventLoopUtilization(before).utilization,
         heapUsedBytes: process.memoryUsage().heapUsed,
       };
-      delay.reset();
-      collections = { longestMs: 0, totalMs: 0 };
-      before = performance.eventLoopUtilization();
-      return told;
-    },
-
-    async startProfile() {
-      profiler = new inspector.Session();
-      profiler.connect();
-      await post(profiler, 'Profiler.enable');
-      await post(profiler, 'Profiler.start');
-      // What it took to begin is no turn of the part.
-      await new Promise((resolve) => setTimeout(resolve, 5 * TURN_MS));
-      turns.take();
-    },
-
-    /** @param file a .cpuprofile, as browsers and editors show it, with the longest turns beside */
-    async stopProfile({ file }) {
-      const longest = turns.look().slice(0, TURNS_TOLD);
-      const { profile } = await post(profiler, 'Profiler.stop');
-      profiler.disconnect();
-      writeFileSync(file, JSON.stringify({ ...profile, turns: longest }));
+      const collections = await stopCollections(session);
+      const longest = longestFirst(seen, collections);
+      if (profiled) {
+        const { profile } = await post(session, 'Profiler.stop');
+        writeFileSync(file, JSON.stringify({ ...profile, turns: longest.slice(0, TURNS_TOLD) }));
+      }
+      return {
+        ...loop,
+        collectionMax: collections.reduce((most, { ms }) => Math.max(most, ms), 0),
+        collectionTotal: collections.reduce((sum, { ms }) => sum + ms, 0),
+        turnCpuMax: longest[0]?.ownMs ?? 0,
+      };
     },
   };
 
@@ -85,6 +87,7 @@ function answerParent() {
  * CPU since it fired last is the turn's, whatever else ran on the machine meanwhile. Where many timers are due it fires among
  * them as well, so the loop's own count tells the turns apart. A turn is all that is done between two looks at the timers:
  * of everything that could be read then, and of whatever was put off to this turn.
+ * @returns take: those since they were taken last, { began, ended } with { atUs, cpuMs } each
  */
 function watchTurns() {
   const file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r');
@@ -92,48 +95,72 @@ function watchTurns() {
   const cpuMs = () => Number(buffer.toString('latin1', 0, readSync(file, buffer, 0, 64, 0)).split(' ', 1)[0]) / 1e6;
   const look = () => ({
     count: performance.nodeTiming.uvMetricsInfo.loopCount,
-    atMs: performance.now(),
     atUs: Number(process.hrtime.bigint() / 1_000n),
     cpuMs: cpuMs(),
   });
   let turns = [];
-  let collections = [];
   let began = look();
-  new PerformanceObserver((list) => {
-    for (const { startTime, duration } of list.getEntries()) collections.push({ startTime, duration });
-  }).observe({ entryTypes: ['gc'] });
   setInterval(() => {
     if (performance.nodeTiming.uvMetricsInfo.loopCount === began.count) return;
     const now = look();
     if (now.cpuMs - began.cpuMs > TOLD_MS) turns.push({ began, ended: now });
     began = now;
   }, TURN_MS).unref();
-
-  /** A collection is known by the time that it took, in which the thread may have waited for a CPU as it did in all of the turn. */
-  const told = ({ began, ended }) => {
-    const collectionMs = collections
-      .filter(({ startTime }) => startTime >= began.atMs && startTime < ended.atMs)
-      .reduce((sum, { duration }) => sum + duration, 0);
-    const allMs = ended.cpuMs - began.cpuMs;
-    const onCpu = Math.min(1, allMs / (ended.atMs - began.atMs));
-    return { fromUs: began.atUs, toUs: ended.atUs, allMs, collectionMs, ownMs: allMs - collectionMs * onCpu };
-  };
-  const longestFirst = () => turns.map(told).sort((a, b) => b.ownMs - a.ownMs);
   return {
-    /** Those since they were taken last, the longest first: { fromUs, toUs, allMs, collectionMs, ownMs } */
-    look: longestFirst,
     take() {
-      const longest = longestFirst();
+      const taken = turns;
       turns = [];
-      collections = [];
-      return longest;
+      return taken;
     },
   };
 }
 
-function post(session, method) {
+/**
+ * The engine's own trace tells each collection and each step of one, with the CPU time that the thread took for it. (What
+ * performance entries tell leaves out the steps of marking, most of what a large heap takes.)
+ */
+function startCollections(session) {
+  return post(session, 'NodeTracing.start', { traceConfig: { includedCategories: ['v8'] } });
+}
+
+/** @returns those of this thread since, in their order: { fromUs, toUs, ms, cpuMs } */
+async function stopCollections(session) {
+  const events = [];
+  const onEvents = ({ params }) => {
+    for (const event of params.value) events.push(event);
+  };
+  session.on('NodeTracing.dataCollected', onEvents);
+  const complete = new Promise((resolve) => session.once('NodeTracing.tracingComplete', resolve));
+  await post(session, 'NodeTracing.stop');
+  await complete;
+  session.off('NodeTracing.dataCollected', onEvents);
+  const own = events
+    .filter(({ name, ph, tid }) => ph === 'X' && tid === process.pid && name.startsWith('V8.GC'))
+    .map(({ ts, dur, tdur }) => ({ fromUs: ts, toUs: ts + dur, ms: dur / 1e3, cpuMs: tdur / 1e3 }))
+    .sort((a, b) => a.fromUs - b.fromUs || b.toUs - a.toUs);
+  let endUs = 0;
+  return own.filter(({ fromUs, toUs }) => {
+    if (fromUs < endUs) return false; // a part of the one before
+    endUs = toUs;
+    return true;
+  });
+}
+
+/** @returns of each turn { fromUs, toUs, allMs, collectionMs, ownMs }, CPU times of the thread, the longest of its own first */
+function longestFirst(turns, collections) {
+  const told = ({ began, ended }) => {
+    const collectionMs = collections
+      .filter(({ fromUs }) => fromUs >= began.atUs && fromUs < ended.atUs)
+      .reduce((sum, { cpuMs }) => sum + cpuMs, 0);
+    const allMs = ended.cpuMs - began.cpuMs;
+    return { fromUs: began.atUs, toUs: ended.atUs, allMs, collectionMs, ownMs: allMs - collectionMs };
+  };
+  return turns.map(told).sort((a, b) => b.ownMs - a.ownMs);
+}
+
+function post(session, method, params) {
   return new Promise((resolve, reject) =>
-    session.post(method, (error, result) => (error === null ? resolve(result) : reject(error))),
+    session.post(method, params, (error, result) => (error === null ? resolve(result) : reject(error))),
   );
 }
 

@@ -106,7 +106,7 @@ export class Membership {
   }
 
   /**
-   * Checks a scheduler's connection, or a stop, and makes the agent a member of its cluster where it has none.
+   * Checks a scheduler's connection, and makes the agent a member of its cluster where it has none.
    *
    * @throws MorchError WRONG_CLUSTER, STALE_EPOCH, STORE_UNWRITABLE
    */
@@ -122,6 +122,20 @@ export class Membership {
     if (term !== undefined && mark !== undefined && proof !== undefined)
       this.#identity = { ...this.#identity, ...standingsWith(this.#identity, { epoch, term, mark, proof }) };
     await this.#settle();
+  }
+
+  /**
+   * As `admit`, for a stop. It is carried out on a disk that cannot be written, too: it starts nothing, and an agent that
+   * forgets who commanded it is where it was before.
+   *
+   * @throws MorchError WRONG_CLUSTER, STALE_EPOCH
+   */
+  async admitStop(commander: Commander): Promise<void> {
+    try {
+      await this.admit(commander);
+    } catch (error) {
+      if (!(error instanceof MorchError && error.code === 'STORE_UNWRITABLE')) throw error;
+    }
   }
 
   /**

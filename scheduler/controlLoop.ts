@@ -54,6 +54,8 @@ export class ControlLoop implements OutboxListener {
   private readonly fences: Fences;
   private readonly placer: Placer;
   private readonly toForget = new Map<string, GenerationId[]>();
+  /** By node and generation: stale copies whose stop waits until what makes them stale is durable. */
+  private readonly staleToStop = new Map<string, { nodeId: string; key: string; target: StopTarget }>();
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
   private readonly passes = new Lane('common');
   private scheduled = false;
@@ -186,7 +188,8 @@ export class ControlLoop implements OutboxListener {
       );
     stale.add(key);
     this.state.changedNodes.add(nodeId);
-    this.outbox.stop(nodeId, { ...report, graceMs: null });
+    this.staleToStop.set(`${nodeId} ${key}`, { nodeId, key, target: { ...report, graceMs: null } });
+    this.wake();
   }
 
   private staleGone(nodeId: string, generation: GenerationId): void {
@@ -360,7 +363,8 @@ export class ControlLoop implements OutboxListener {
   private decide(nowMs: number, visited: Set<InstanceRecord>): boolean {
     this.reconcile(visited, new Slice(RECONCILE_MS));
     for (const node of this.state.drainingNodes) drainStep(this.state, this.secrets, node, nowMs);
-    const isMoreToPlace = this.placer.place(nowMs, PLACE_MS);
+    // What is placed and cannot be written cannot be started, and would be in the way of a copy that comes back.
+    const isMoreToPlace = this.journal.unwritable === null && this.placer.place(nowMs, PLACE_MS);
     return this.reconcile(visited, new Slice(RECONCILE_MS)) || isMoreToPlace;
   }
 
@@ -402,18 +406,23 @@ export class ControlLoop implements OutboxListener {
   private async persistThenAct(decided: readonly Decision[]): Promise<void> {
     const toForget = new Map(this.toForget);
     this.toForget.clear();
+    const staleToStop = new Map(this.staleToStop);
+    this.staleToStop.clear();
     try {
       await this.journal.commit();
     } catch {
       // Said by the journal; when the store takes writes again, everything is looked at anew.
       for (const [nodeId, list] of toForget) for (const item of list) this.forgetLater(nodeId, item);
       for (const { instance } of decided) this.state.instancesToVisit.add(instance);
+      for (const [key, stop] of staleToStop) this.staleToStop.set(key, stop);
       return;
     }
     for (const { instance, generation, node, status } of decided) {
       if (instance.generation !== generation || instance.node !== node || instance.status !== status) continue;
       if (this.state.has(instance)) this.outbox.offer(instance);
     }
+    for (const { nodeId, key, target } of staleToStop.values())
+      if (this.state.runtimeOf(nodeId).stale.has(key)) this.outbox.stop(nodeId, target);
     for (const [nodeId, list] of toForget) this.links.forget(nodeId, this.outbox.forgettable(nodeId, list));
   }
 

@@ -62,7 +62,7 @@ export function makeHandlers({
   };
 
   const admitStop = async (command: Commander & SessionClaim) => {
-    await membership.admit(command);
+    await membership.admitStop(command);
     const refusal = session.refusalOfStop(command);
     if (refusal !== null) throw refusal;
   };

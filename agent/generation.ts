@@ -57,7 +57,7 @@ export interface GenerationMeans extends RunPlanMeans {
   log: Logger;
   /**
    * @param clusterId whose instance it is; null: nobody's but its starter's
-   * @param isAnswered its scheduler has asked for just this, and is told so by the answer
+   * @param isAnswered its scheduler has asked for just this, and is told what comes of it by the answer
    */
   onChange(report: InstanceReport, clusterId: string | null, isAnswered: boolean): void;
 }
@@ -410,7 +410,9 @@ export class Generation {
       this.#startError = null;
       this.#overranMs = null;
       this.#change('starting', null);
-      this.#publish();
+      // Of a recovery its scheduler hears at once; else it has called it so itself, and is told when it runs.
+      const { clusterId, generation } = this.spec;
+      this.#publish(clusterId !== null && generation === 1 && run === 1);
       return { run, nonce, logs };
     } catch (error) {
       await this.#entering;

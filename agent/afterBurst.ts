@@ -3,14 +3,19 @@
 /** So many changes make a burst. */
 const BURST = 100;
 const QUIET_MS = 10_000;
+const TRIES = 6;
 
 export class AfterBurst {
   #changes = 0;
+  #tries = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** @param act called when none of many changes is younger than `quietMs` */
+  /**
+   * @param act called when none of many changes is younger than `quietMs`; returns whether that has done it, else it is called
+   *   again, so much later, and some times at most
+   */
   constructor(
-    private readonly act: () => void,
+    private readonly act: () => boolean,
     private readonly quietMs = QUIET_MS,
   ) {}
 
@@ -22,7 +27,10 @@ export class AfterBurst {
 
   #end(): void {
     this.#changes = 0;
-    this.#timer = null;
-    this.act();
+    this.#tries += 1;
+    if (this.act() || this.#tries === TRIES) {
+      this.#tries = 0;
+      this.#timer = null;
+    } else this.#timer = setTimeout(() => this.#end(), this.quietMs).unref();
   }
 }

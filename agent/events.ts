@@ -99,12 +99,16 @@ export class Events {
     return performance.now() - this.#schedulerLeftAtMs;
   }
 
-  /** A scheduler hears of its own instances only; who merely listens, of all. */
-  tellInstance(instance: InstanceReport, clusterId: string | null): void {
+  /**
+   * A scheduler hears of its own instances only; who merely listens, of all.
+   *
+   * @param isAnswered the scheduler hears it by the answer to what it has asked for
+   */
+  tellInstance(instance: InstanceReport, clusterId: string | null, isAnswered: boolean): void {
     if (this.#listeners.size === 0) return;
     let text: string | null = null;
     for (const listener of this.#listeners) {
-      if (listener.scheduler !== null && listener.scheduler.clusterId !== clusterId) continue;
+      if (listener.scheduler !== null && (isAnswered || listener.scheduler.clusterId !== clusterId)) continue;
       if (listener.together) {
         listener.unsent.push(instance);
         if (listener.unsent.length === 1) setImmediate(() => sendReports(listener));

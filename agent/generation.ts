@@ -55,8 +55,11 @@ export interface GenerationMeans extends RunPlanMeans {
   /** Bounds how many starts are being recorded and executed at a time. */
   gate: Gate;
   log: Logger;
-  /** @param clusterId whose instance it is; null: nobody's but its starter's */
-  onChange(report: InstanceReport, clusterId: string | null): void;
+  /**
+   * @param clusterId whose instance it is; null: nobody's but its starter's
+   * @param isAnswered its scheduler has asked for just this, and is told what comes of it by the answer
+   */
+  onChange(report: InstanceReport, clusterId: string | null, isAnswered: boolean): void;
 }
 
 /** What an earlier agent has left of a generation that has not ended. */
@@ -79,7 +82,7 @@ type Outcome =
 export type GenerationEnd = EndRecord | null;
 
 const NO_DROPS: readonly RunDrops[] = [];
-const ENTERED: Promise<unknown> = Promise.resolve();
+const NOW: Promise<unknown> = Promise.resolve();
 
 /** While its run runs nothing is under way here, and nothing kept but its state: there are as many as instances. */
 export class Generation {
@@ -119,7 +122,7 @@ export class Generation {
   /** Ends a pause. */
   #wake: (() => void) | null = null;
   /** The end of the run before is being recorded and told; the next is not told before. */
-  #entering = ENTERED;
+  #entering = NOW;
 
   constructor(
     readonly spec: ResolvedStart,
@@ -185,8 +188,10 @@ export class Generation {
   /**
    * Asks for the end; `ended` tells when it is reached. Repeating it can only shorten the grace. Resolves when that is
    * recorded and the tree has been told, or there is none to tell; never rejects.
+   *
+   * @param isAnswered see `onChange`
    */
-  async stop(cause: StopCause, graceMs = this.spec.stop.graceMs): Promise<void> {
+  async stop(cause: StopCause, graceMs = this.spec.stop.graceMs, isAnswered = false): Promise<void> {
     if (this.#stop === null) {
       this.#stop = {
         cause,
@@ -199,7 +204,7 @@ export class Generation {
       if (cause !== 'agent' && this.#stop.cause === 'agent') this.#stop.cause = cause;
     }
     this.#wake?.();
-    if (this.#hosted !== null) await this.#stopHosted(this.#hosted, graceMs, stopReason(cause));
+    if (this.#hosted !== null) await this.#stopHosted(this.#hosted, graceMs, stopReason(cause), isAnswered);
   }
 
   /** The main process now, or the last there was. */
@@ -405,7 +410,9 @@ export class Generation {
       this.#startError = null;
       this.#overranMs = null;
       this.#change('starting', null);
-      this.#publish();
+      // Of a recovery its scheduler hears at once; else it has called it so itself, and is told when it runs.
+      const { clusterId, generation } = this.spec;
+      this.#publish(clusterId !== null && generation === 1 && run === 1);
       return { run, nonce, logs };
     } catch (error) {
       await this.#entering;
@@ -454,7 +461,7 @@ export class Generation {
   }
 
   /** The record first: should this agent end now, the next one knows what the exit came of. */
-  async #stopHosted(hosted: HostedRun, graceMs: number, reason: string): Promise<void> {
+  async #stopHosted(hosted: HostedRun, graceMs: number, reason: string, isAnswered = false): Promise<void> {
     const record = { run: this.#run, cause: this.#stop?.cause ?? null, overranMs: this.#overranMs };
     try {
       await this.means.records.saveStop(this.spec, record);
@@ -464,7 +471,7 @@ export class Generation {
     hosted.stop(graceMs);
     if (this.#status !== 'running' || this.#hosted !== hosted) return;
     this.#change('stopping', reason);
-    this.#publish();
+    this.#publish(isAnswered);
   }
 
   /** Goes on when the main process has ended. */
@@ -485,7 +492,8 @@ export class Generation {
   /** From the end of the main process to that of the tree. */
   async #outlive(hosted: HostedRun, exit: MainExit): Promise<Outcome> {
     const end = this.#takeExit(exit);
-    if (!(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
+    await NOW; // of most trees the shim tells both ends in one breath
+    if (!hosted.isGone && !(await isDoneWithin(hosted.gone, TREE_USUALLY_GONE_MS))) {
       await this.#enterEnd('stopping', `${describeEnd(end)}; stopping what it left`);
       await hosted.gone;
     }
@@ -555,23 +563,33 @@ export class Generation {
     statusReason: string,
     { lost = false, nextRunAt = null }: { lost?: boolean; nextRunAt?: string | null } = {},
   ): Promise<EndRecord> {
-    const { rev: _, ...report } = this.report();
+    const { uid, slot, instanceId, generation, clusterId } = this.spec;
     const record: EndRecord = {
-      ...report,
-      clusterId: this.spec.clusterId,
+      uid,
+      slot,
+      instanceId,
+      generation,
+      clusterId,
+      run: this.#run,
       status,
       statusReason,
-      lost,
       pid: this.lastPid,
+      shimPid: this.#shimPid,
+      startedAt: this.#startedAt,
       exit: this.#untoldExit ?? this.#exit,
+      attempts: this.#attempts,
+      lost,
+      startError: this.#startError,
       ranMs: this.#ranMs,
       drops: [],
       overranMs: this.#overranMs,
       nextRunAt,
       started: this.#startedAnswer,
     };
-    await this.noteDrops().catch(() => {}); // again before it is forgotten
-    record.drops = [...this.#drops];
+    if (this.#drops.length > 0) {
+      await this.noteDrops().catch(() => {}); // again before it is forgotten
+      record.drops = [...this.#drops];
+    }
     try {
       await this.means.records.saveEnd(record);
       const left = this.#unrecorded?.left;
@@ -636,7 +654,7 @@ export class Generation {
     this.#statusReason = reason;
   }
 
-  #publish(): void {
-    this.means.onChange(this.report(), this.spec.clusterId);
+  #publish(isAnswered = false): void {
+    this.means.onChange(this.report(), this.spec.clusterId, isAnswered);
   }
 }

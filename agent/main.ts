@@ -4,7 +4,7 @@ import { mkdir, readFile, realpath } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { type Logger, pino } from 'pino';
 import { Connections } from '../access/connections';
@@ -55,8 +55,13 @@ const REFRESH_LEASE_EVERY_MS = 1_000;
  * run again. What stays busy for longer than that is optimized all the same.
  */
 const INTERRUPT_BUDGET = 1_000_000;
-/** The new generation stays as large as it is when the agent has been loaded: a burst would double it, for memory that is kept long after. */
-const SEMI_SPACE_GROWTH_FACTOR = 1;
+/**
+ * The young generation grows at once from its least to its largest size: what a burst leaves behind while it lasts would else be
+ * copied some sixty times for a thousand starts or stops. It is given back afterwards.
+ */
+const SEMI_SPACE_GROWTH_FACTOR = 16;
+/** Not given back yet, beyond this. */
+const QUIET_YOUNG_BYTES = 4 * 1024 ** 2;
 
 /**
  * Runs an agent until SIGTERM or SIGINT, then exits the process with 0; with `onExit: stop`, once everything it ran is gone.
@@ -148,6 +153,7 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       collectGarbage();
       native.giveBackMemory();
     }, 1_000).unref();
+    return youngBytes() <= QUIET_YOUNG_BYTES;
   });
   const gate = new Gate(STARTS_AT_ONCE);
   const { orphanAfterMs, allowNewPrivileges, scriptDirs, scriptEnv } = options;
@@ -169,10 +175,10 @@ async function startAgent(options: AgentOptions, log: Logger): Promise<RunningAg
       scriptEnv,
       gate,
       log,
-      onChange: (report, clusterId) => {
+      onChange: (report, clusterId, isAnswered) => {
         agentMetrics.noteChange(report);
         afterBurst.note();
-        events.tellInstance(report, clusterId);
+        events.tellInstance(report, clusterId, isAnswered);
         if (clusterId !== null && clusterId === membership.clusterId) tails.changed(report);
       },
     },
@@ -297,6 +303,11 @@ function collectGarbage(): void {
   const collect: () => void = runInNewContext('gc');
   setFlagsFromString('--no-expose-gc');
   collect();
+}
+
+/** Of the young generation's room. V8 makes it smaller in a collection at a time of few allocations only. */
+function youngBytes(): number {
+  return getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? 0;
 }
 
 /** Resolves at the first signal; later ones change nothing. */

@@ -102,6 +102,7 @@ export interface HostedRun {
   whenExited(tell: (exit: MainExit) => void): void;
   /** Nothing of the tree is left; comes after the exit. Never rejects. */
   readonly gone: Promise<void>;
+  readonly isGone: boolean;
   /** Its shim has ended as well; comes after `gone`. Never rejects. */
   readonly left: Promise<void>;
   /**

@@ -234,7 +234,12 @@ export class Records {
   async #save(id: GenerationId, change: Partial<StoredGeneration>, isDurable = true): Promise<void> {
     const key = keyOf(id);
     const apply = () => {
-      this.#stored.set(key, { intent: null, stop: null, end: null, ...this.#stored.get(key), ...change });
+      const { intent = null, stop = null, end = null } = this.#stored.get(key) ?? {};
+      this.#stored.set(key, {
+        intent: change.intent ?? intent,
+        stop: change.stop ?? stop,
+        end: change.end ?? end,
+      });
     };
     await this.#journal.add({ text: JSON.stringify({ key, ...change }), isDurable, apply });
   }

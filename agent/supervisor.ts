@@ -48,6 +48,8 @@ export interface StopTarget {
   pid?: number | undefined;
   graceMs?: number | undefined;
   clusterId?: string | undefined;
+  /** The scheduler's, whose session it is. */
+  session?: number | undefined;
 }
 
 export class Supervisor {
@@ -255,7 +257,7 @@ export class Supervisor {
    */
   async beginStop(target: StopInstance): Promise<Stopped> {
     const isKnown = this.#findTarget(target) !== undefined;
-    const known = await this.#begin(target);
+    const known = await this.#begin(target, target.session !== undefined);
     if (!isKnown) throw this.#notFound(target.instanceId);
     return stoppedOf(reportOf(known));
   }
@@ -292,9 +294,10 @@ export class Supervisor {
 
   /** @returns false as long as the disk has no room for what it could not take: then its end stays known, and tells it */
   async #keepsDrops({ life, end, id }: Extract<Known, { kind: 'ended' }>): Promise<boolean> {
+    if ((life ?? end).drops.length === 0) return true;
     try {
       if (life !== null) await life.noteDrops();
-      else if (end.drops.length > 0) await noteDropped(this.means.logFiles.directoryOf(id), end.drops);
+      else await noteDropped(this.means.logFiles.directoryOf(id), end.drops);
       return true;
     } catch {
       return false;
@@ -371,7 +374,7 @@ export class Supervisor {
   }
 
   /** Finds what is to be stopped and begins it; a generation never heard of gets a tombstone. */
-  async #begin(target: StopTarget): Promise<Known> {
+  async #begin(target: StopTarget, isAnswered = false): Promise<Known> {
     const known = target.pid === undefined ? this.#findTarget(target) : this.#findPid(target.pid);
     if (known === undefined) {
       const { uid, generation, instanceId } = target;
@@ -380,7 +383,7 @@ export class Supervisor {
       }
       return this.#bury(instanceId!, uid, generation, target);
     }
-    if (known.kind === 'live') await known.life.stop('request', target.graceMs);
+    if (known.kind === 'live') await known.life.stop('request', target.graceMs, isAnswered);
     return known;
   }
 
@@ -450,7 +453,7 @@ export class Supervisor {
       this.#leave(known);
       throw error;
     }
-    this.means.onChange(reportOf(known), clusterOf(known));
+    this.means.onChange(reportOf(known), clusterOf(known), false);
     if (before?.kind === 'live') await this.#replace(before);
     return known;
   }
@@ -514,8 +517,25 @@ export class Supervisor {
 
 function reportOf(known: Known): InstanceReport {
   if (known.kind === 'live') return known.life.report();
-  const { ranMs: _1, overranMs: _2, nextRunAt: _3, started: _4, clusterId: _5, drops: _6, ...report } = known.end;
-  return { ...report, pid: null, shimPid: null, rev: revOf(report.run, report.status) };
+  const { uid, slot, instanceId, generation, run, status, statusReason } = known.end;
+  const { startedAt, exit, attempts, lost, startError } = known.end;
+  return {
+    uid,
+    slot,
+    instanceId,
+    generation,
+    run,
+    rev: revOf(run, status),
+    status,
+    statusReason,
+    pid: null,
+    shimPid: null,
+    startedAt,
+    exit,
+    attempts,
+    lost,
+    startError,
+  };
 }
 
 const AFTER_ALL_TIMES = '~';

@@ -17,7 +17,7 @@ import { drainStep } from './drain';
 import { Fences } from './fences';
 import { emitAbout } from './instanceEvents';
 import type { Journal } from './journal';
-import { Lane } from './lane';
+import { holdUp, Lane } from './lane';
 import {
   type GenerationId,
   Outbox,
@@ -48,6 +48,8 @@ const ROUNDS = 4;
 const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
 const UNWRITTEN_AT_MOST = 1_000;
+/** And while there are so many, nothing is taken in of what agents tell. */
+const UNWRITTEN_OF_REPORTS_AT_MOST = 2_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
@@ -59,6 +61,7 @@ export class ControlLoop implements OutboxListener {
   private readonly terminalWaiters = new Map<string, Set<() => void>>();
   private readonly passes = new Lane('common');
   private scheduled = false;
+  private isHeldUp = false;
   private timer: NodeJS.Timeout | null = null;
   private closed = false;
 
@@ -97,6 +100,20 @@ export class ControlLoop implements OutboxListener {
     };
     if (this.state.changeCount < UNWRITTEN_AT_MOST) this.passes.later(pass);
     else this.journal.commit().then(() => this.passes.later(pass), giveUp);
+  }
+
+  /** A batch is written in one turn of the event loop: what comes faster than the disk takes it has to wait. */
+  private waitForWriting(): void {
+    if (this.state.changeCount < UNWRITTEN_OF_REPORTS_AT_MOST || this.isHeldUp || this.journal.unwritable !== null)
+      return;
+    const { underWay } = this.journal;
+    this.journal.commit().catch(() => {}); // said by the journal
+    if (underWay === null) return;
+    this.isHeldUp = true;
+    const goOn = (): void => {
+      this.isHeldUp = false;
+    };
+    holdUp('common', underWay.then(goOn, goOn));
   }
 
   close(): void {
@@ -174,6 +191,7 @@ export class ControlLoop implements OutboxListener {
     if (instance.status === 'running') this.state.endRecovery(instance, 'succeeded');
     else if (isTerminal(instance.status))
       this.state.endRecovery(instance, instance.status === 'failed' ? 'failed' : 'succeeded');
+    this.waitForWriting();
     this.wake();
   }
 

@@ -38,6 +38,11 @@ export class Journal {
     return this.failure;
   }
 
+  /** The write under way; null: there is none. What has changed since it began is taken by the next one. */
+  get underWay(): Promise<void> | null {
+    return this.writing;
+  }
+
   /** @throws MorchError STORE_UNWRITABLE while the last write failed: nothing new is taken on */
   assertWritable(): void {
     if (this.closed)

@@ -13,13 +13,23 @@ export class Share {
   /** What was done in this turn. */
   #spentMs = 0;
   #isWorking = false;
+  #heldUp = 0;
   #turn: NodeJS.Immediate | null = null;
 
   /** @param turnMs in one turn of the event loop: what is under way when it is over is the last */
   constructor(private readonly turnMs: number) {}
 
   get isSpent(): boolean {
-    return this.#spentMs >= this.turnMs;
+    return this.#heldUp > 0 || this.#spentMs >= this.turnMs;
+  }
+
+  holdUp(until: Promise<unknown>): void {
+    this.#heldUp += 1;
+    const goOn = (): void => {
+      this.#heldUp -= 1;
+      if (this.#waiting.size > 0) this.#comeAgain();
+    };
+    until.then(goOn, goOn);
   }
 
   work(work: () => void): void {
@@ -51,10 +61,10 @@ export class Share {
   #nextTurn(): void {
     this.#turn = null;
     try {
-      this.#takeTurns();
+      if (this.#heldUp === 0) this.#takeTurns();
     } finally {
       this.#spentMs = 0;
-      if (this.#waiting.size > 0) this.#comeAgain();
+      if (this.#waiting.size > 0 && this.#heldUp === 0) this.#comeAgain();
     }
   }
 
@@ -78,6 +88,11 @@ export class Share {
 /** Verdicts and pings do not wait for what users want. */
 const SHARES = { links: new Share(10), common: new Share(8) };
 export type ShareName = keyof typeof SHARES;
+
+/** What is under way is the last that is done of that share until the promise settles. */
+export function holdUp(share: ShareName, until: Promise<unknown>): void {
+  SHARES[share].holdUp(until);
+}
 
 export class Lane {
   #works: (() => void)[] = [];

@@ -20,7 +20,7 @@ const BATCH = 256;
 const BATCH_BYTES = 4 * 1024 ** 2;
 const CALLS_AT_ONCE = 4;
 /** Of all nodes together; one that is not answered in time counts no more, so that nodes that hang hold up no others. */
-const CALLS_IN_ALL = 256;
+const CALLS_IN_ALL = 128;
 const CALL_COUNTS_MS = 500;
 /** While many instances wait for a place, starts are held back for more of the same node: for a tenth of what all will take, */
 const HELD_MS_EACH = 0.1;
@@ -107,6 +107,9 @@ class NodeQueue {
 }
 
 const generationKey = (t: GenerationId): string => `${t.uid}/${t.slot}/${t.generation}`;
+/** The instance may have a later one by now. */
+const sentKey = ({ instance: { uid, slot }, generation }: SentStart): string =>
+  generationKey({ uid, slot, generation });
 
 export class Outbox {
   private readonly queues = new Map<string, NodeQueue>();
@@ -149,7 +152,8 @@ export class Outbox {
       queue.starts.set(key, { instance, generation: instance.generation });
       this.flush(node);
     } else if (instance.status === 'stopping' && (isUnwanted(instance, workload) || instance.replacing !== null)) {
-      this.stop(node, { ...instance, instanceId: instance.id, graceMs: workload.spec.stop.graceMs });
+      const { uid, slot, generation, id: instanceId } = instance;
+      this.stop(node, { uid, slot, generation, instanceId, graceMs: workload.spec.stop.graceMs });
     }
   }
 
@@ -285,7 +289,7 @@ export class Outbox {
     if (wanted.length === 0) return;
     const { unanswered } = queue;
     for (const { sent } of wanted) {
-      const key = generationKey({ ...sent.instance, generation: sent.generation });
+      const key = sentKey(sent);
       unanswered.set(key, (unanswered.get(key) ?? 0) + 1);
     }
     const settle = (sent: SentStart) => this.startAnswered(nodeId, queue, unanswered, sent);
@@ -312,13 +316,8 @@ export class Outbox {
   }
 
   /** @param unanswered of the session in which it was sent */
-  private startAnswered(
-    nodeId: string,
-    queue: NodeQueue,
-    unanswered: Map<string, number>,
-    { instance, generation }: SentStart,
-  ): void {
-    const key = generationKey({ ...instance, generation });
+  private startAnswered(nodeId: string, queue: NodeQueue, unanswered: Map<string, number>, sent: SentStart): void {
+    const key = sentKey(sent);
     const left = (unanswered.get(key) ?? 1) - 1;
     if (left > 0) {
       unanswered.set(key, left);

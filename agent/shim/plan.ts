@@ -10,6 +10,7 @@ const MAGIC = 'MSHPLAN1';
 const HEADER_BYTES = MAGIC.length + 4;
 const FIELD_HEADER_BYTES = 8;
 const ALIGNMENT = 8;
+const NUMBER_BYTES = 8;
 /** The shim refuses more. The kernel takes no more than this for argv and environment on any usual stack limit. */
 export const PLAN_MAX_BYTES = 4 << 20;
 
@@ -81,37 +82,37 @@ function addAll(fields: Fields, plan: RunPlan, where: PlanPaths): void {
   for (const argument of plan.argv) fields.string(TAG.argv, argument);
   for (const [name, value] of Object.entries(plan.env)) fields.string(TAG.env, `${name}=${value}`);
   fields.string(TAG.cwd, plan.cwd);
-  fields.numbers(TAG.privateCwd, Number(plan.privateCwd));
+  fields.number(TAG.privateCwd, Number(plan.privateCwd));
   fields.string(TAG.stateDir, plan.stateDirectory);
-  fields.numbers(TAG.run, plan.run);
+  fields.number(TAG.run, plan.run);
   fields.string(TAG.nonce, plan.nonce);
   fields.string(TAG.notices, where.notices);
 
   fields.string(TAG.logDir, plan.logs.directory);
-  fields.numbers(TAG.generation, plan.generation);
-  fields.numbers(TAG.logFirst, plan.logs.firstStdout, plan.logs.firstStderr);
-  fields.numbers(TAG.logMaxBytes, plan.logs.maxBytes);
-  fields.numbers(TAG.logFiles, plan.logs.files);
+  fields.number(TAG.generation, plan.generation);
+  fields.numbers(TAG.logFirst, [plan.logs.firstStdout, plan.logs.firstStderr]);
+  fields.number(TAG.logMaxBytes, plan.logs.maxBytes);
+  fields.number(TAG.logFiles, plan.logs.files);
 
-  fields.numbers(TAG.stopSignal, numberOf(plan.stop.signal));
-  fields.numbers(TAG.graceMs, plan.stop.graceMs);
-  fields.numbers(TAG.fence, FENCE[plan.fence.kind]);
-  fields.numbers(TAG.orphanAfterMs, plan.fence.kind === 'replace' ? plan.fence.orphanAfterMs : 0);
-  fields.numbers(TAG.leaseTerm, plan.fence.kind === 'stop' ? plan.fence.leaseTerm : 0);
-  fields.numbers(TAG.startUntil, plan.startUntilMs ?? 0);
-  fields.numbers(TAG.handOverMs, plan.handOverMs);
+  fields.number(TAG.stopSignal, numberOf(plan.stop.signal));
+  fields.number(TAG.graceMs, plan.stop.graceMs);
+  fields.number(TAG.fence, FENCE[plan.fence.kind]);
+  fields.number(TAG.orphanAfterMs, plan.fence.kind === 'replace' ? plan.fence.orphanAfterMs : 0);
+  fields.number(TAG.leaseTerm, plan.fence.kind === 'stop' ? plan.fence.leaseTerm : 0);
+  fields.number(TAG.startUntil, plan.startUntilMs ?? 0);
+  fields.number(TAG.handOverMs, plan.handOverMs);
   if (plan.fence.kind !== 'keep') fields.string(TAG.lease, where.lease);
 
   if (plan.cgroup !== null) fields.string(TAG.cgroup, plan.cgroup);
   if (plan.user !== null) {
-    fields.numbers(TAG.user, plan.user.uid, plan.user.gid);
-    for (const group of plan.user.groups) fields.numbers(TAG.groups, group);
+    fields.numbers(TAG.user, [plan.user.uid, plan.user.gid]);
+    for (const group of plan.user.groups) fields.number(TAG.groups, group);
   }
-  for (const { resource, value } of plan.rlimits) fields.numbers(TAG.rlimit, RESOURCE[resource], value, value);
-  fields.numbers(TAG.umask, plan.umask);
-  fields.numbers(TAG.nice, plan.nice + NICE_BIAS);
-  fields.numbers(TAG.noNewPrivs, Number(plan.noNewPrivileges));
-  fields.numbers(TAG.shell, Number(plan.shell));
+  for (const { resource, value } of plan.rlimits) fields.numbers(TAG.rlimit, [RESOURCE[resource], value, value]);
+  fields.number(TAG.umask, plan.umask);
+  fields.number(TAG.nice, plan.nice + NICE_BIAS);
+  fields.number(TAG.noNewPrivs, Number(plan.noNewPrivileges));
+  fields.number(TAG.shell, Number(plan.shell));
 }
 
 function numberOf(signal: string): number {
@@ -123,7 +124,10 @@ function numberOf(signal: string): number {
 const ROOM_BYTES = 16 * 1024;
 /** Where plans are put together; each is copied out of it, and nothing of it is left: there may be secrets in it. */
 let room = Buffer.alloc(ROOM_BYTES);
+/** By this, not by the buffer's methods: thousands are encoded before V8 compiles anything. */
+let view = new DataView(room.buffer, room.byteOffset, room.byteLength);
 
+/** What is not written is zero: the end of a string, and what comes before the next field. */
 class Fields {
   private at = HEADER_BYTES;
   private count = 0;
@@ -131,51 +135,66 @@ class Fields {
   string(tag: number, value: string): void {
     if (value.includes('\0')) throw refused('EINVAL', `"${value.slice(0, 100)}" holds a NUL byte`);
     // A character takes three bytes at most.
-    const start = this.begin(tag, value.length * 3 + 1);
-    const end = start + room.write(value, start);
-    room[end] = 0;
-    this.end(start, end + 1 - start);
+    this.begin(tag, value.length * 3 + 1);
+    this.end(room.write(value, this.at + FIELD_HEADER_BYTES) + 1);
   }
 
-  /** Infinity: unlimited. */
-  numbers(tag: number, ...values: number[]): void {
-    const start = this.begin(tag, 8 * values.length);
-    for (const [index, value] of values.entries()) {
-      // Halves: a BigInt each would take as long as all else.
-      const at = start + 8 * index;
-      room.writeUInt32LE(value === Infinity ? UINT32_MAX : value % 2 ** 32, at);
-      room.writeUInt32LE(value === Infinity ? UINT32_MAX : Math.floor(value / 2 ** 32), at + 4);
-    }
-    this.end(start, 8 * values.length);
+  number(tag: number, value: number): void {
+    this.begin(tag, NUMBER_BYTES);
+    setNumber(this.at + FIELD_HEADER_BYTES, value);
+    this.end(NUMBER_BYTES);
+  }
+
+  numbers(tag: number, values: number[]): void {
+    const bytes = NUMBER_BYTES * values.length;
+    this.begin(tag, bytes);
+    for (let i = 0; i < values.length; i++) setNumber(this.at + FIELD_HEADER_BYTES + NUMBER_BYTES * i, values[i]!);
+    this.end(bytes);
   }
 
   encode(): Buffer {
     if (this.at > PLAN_MAX_BYTES) throw refused('E2BIG', `the plan takes ${this.at} bytes`);
     room.write(MAGIC, 0);
-    room.writeUInt32LE(this.count, MAGIC.length);
+    view.setUint32(MAGIC.length, this.count, true);
     return Buffer.from(room.subarray(0, this.at));
   }
 
   clear(): void {
-    if (room.length > ROOM_BYTES) room = Buffer.alloc(ROOM_BYTES);
-    else room.fill(0);
+    if (room.length > ROOM_BYTES) use(Buffer.alloc(ROOM_BYTES));
+    else room.fill(0, 0, this.at);
   }
 
-  /** @returns where the value goes, for which there is room then */
-  private begin(tag: number, atMostBytes: number): number {
-    const start = this.at + FIELD_HEADER_BYTES;
-    const needed = start + atMostBytes + ALIGNMENT;
-    if (needed > room.length) room = Buffer.concat([room], Math.max(needed, 2 * room.length));
-    room.writeUInt32LE(tag, this.at);
-    return start;
+  /** Its value goes behind the header, for which there is room then. */
+  private begin(tag: number, atMostBytes: number): void {
+    const needed = this.at + FIELD_HEADER_BYTES + atMostBytes + ALIGNMENT;
+    if (needed > room.length) use(enlarged(Math.max(needed, 2 * room.length)));
+    view.setUint32(this.at, tag, true);
   }
 
-  private end(start: number, length: number): void {
-    room.writeUInt32LE(length, start - 4);
-    this.at = start + Math.ceil(length / ALIGNMENT) * ALIGNMENT;
-    room.fill(0, start + length, this.at);
+  private end(bytes: number): void {
+    view.setUint32(this.at + 4, bytes, true);
+    this.at += FIELD_HEADER_BYTES + Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
     this.count++;
   }
+}
+
+/** @param value Infinity: unlimited */
+function setNumber(at: number, value: number): void {
+  // Halves: a BigInt each would take as long as all else.
+  view.setUint32(at, value === Infinity ? UINT32_MAX : value % 2 ** 32, true);
+  view.setUint32(at + 4, value === Infinity ? UINT32_MAX : Math.floor(value / 2 ** 32), true);
+}
+
+function enlarged(bytes: number): Buffer<ArrayBuffer> {
+  const larger = Buffer.alloc(bytes);
+  larger.set(room);
+  return larger;
+}
+
+function use(other: Buffer<ArrayBuffer>): void {
+  room.fill(0);
+  room = other;
+  view = new DataView(other.buffer, other.byteOffset, other.byteLength);
 }
 
 function refused(code: 'E2BIG' | 'EINVAL', why: string): StartFailure {

@@ -270,7 +270,7 @@ class Instances {
     instance.hasFailedToStart = false;
     instance.status = 'starting';
     instance.statusReason = null;
-    this.means.report(instance);
+    if (instance.generation > 1 || instance.run > 1) this.means.report(instance);
   }
 
   #runAgain(instance, ranMs) {
@@ -283,7 +283,7 @@ class Instances {
     if (instance.status === 'starting' || instance.status === 'backoff') this.#endStopped(instance, 'request');
     if (instance.status !== 'running') return;
     instance.stopCause = 'request';
-    this.#change(instance, 'stopping', stopReason('request'));
+    this.#change(instance, 'stopping', stopReason('request'), true);
     this.#later(instance, this.means.behaviour.stopMs, 'stopping', () => this.#endStopped(instance, 'request'));
   }
 

@@ -40,6 +40,7 @@ test('a stop of processes that do not die is answered STILL_ALIVE, and ends when
     startedAt: new Date().toISOString(),
     whenExited: (tell) => void exited.promise.then(tell),
     gone: gone.promise,
+    isGone: false,
     left: gone.promise,
     stop: (graceMs) => stops.push(graceMs!),
     acknowledge: () => {},
@@ -129,7 +130,7 @@ test('a reader that does not read is cut off', async () => {
     told += 1;
   });
   for (let i = 0; i < 40; i += 1) {
-    events.tellInstance(report, null);
+    events.tellInstance(report, null, false);
     await new Promise((resolve) => setImmediate(resolve));
   }
   slow.resume();

@@ -1,7 +1,7 @@
 /** Sessions and leases on a real agent: what is executed, when, and what ends with the lease. */
 import { randomUUID } from 'node:crypto';
 import { createConnection } from 'node:net';
-import { Agents, isAlive, processesOf, type TestAgent } from '../support/agent';
+import { Agents, type Connection, isAlive, processesOf, type TestAgent } from '../support/agent';
 import { PlayedScheduler, type PlayedTimes } from '../support/playedScheduler';
 import { until } from '../support/until';
 
@@ -30,6 +30,24 @@ describe('a session', () => {
     }
     expect(await agent.stop({ ...id, ...claim, session: claim.session + 1 })).toMatchObject(STALE);
     expect((await agent.stop({ ...id, ...claim })).status).toBe(200);
+    scheduler.close();
+  });
+
+  test('is told of a stop that it asked for by the answer, and others on their connections', async () => {
+    const { agent, scheduler } = await meet();
+    const { claim } = scheduler;
+    const listener = await agent.connect();
+    const id = someInstance();
+    const STUBBORN = { command: ['sh', '-c', 'trap "" TERM; sleep 600'], stop: { graceMs: 300 } };
+    expect((await agent.start({ ...STUBBORN, ...id, ...claim })).status).toBe(201);
+    const answer = await agent.stop({ instances: [{ ...id, ...claim }] });
+    expect(answer.body.results).toMatchObject([{ status: 'stopping' }]);
+    const statusesOf = (connection: Connection) => connection.reports(id.instanceId).map(({ status }) => status);
+    for (const connection of [scheduler.connection, listener])
+      await until(() => statusesOf(connection).includes('stopped'), { what: 'the end is told' });
+    expect(statusesOf(scheduler.connection)).not.toContain('stopping');
+    expect(statusesOf(listener)).toContain('stopping');
+    listener.close();
     scheduler.close();
   });
 

@@ -1,4 +1,4 @@
-import { Lane } from '../../scheduler/lane';
+import { holdUp, Lane } from '../../scheduler/lane';
 import { until } from '../support/until';
 
 /** Takes longer than all lanes have in a turn. */
@@ -73,4 +73,20 @@ it('goes on after work that fails', async () => {
   lane.put(() => done.push(1));
   expect(done).toEqual([]);
   await until(() => done.length === 1, { what: 'the next is done' });
+});
+
+it('does nothing of a share that is held up, and all of it afterwards, in its order', async () => {
+  const [held, other] = [new Lane('common'), new Lane('links')];
+  const done: string[] = [];
+  let goOn = (): void => {};
+  held.later(() => done.push('put off'));
+  holdUp('common', new Promise<void>((resolve) => (goOn = resolve)));
+  held.put(() => done.push('put'));
+  other.put(() => done.push('other'));
+  await freshTurn();
+  expect(done).toEqual(['other']);
+  holdUp('common', Promise.reject(new Error('it was not to be')));
+  goOn();
+  await until(() => done.length === 3, { what: 'all is done' });
+  expect(done).toEqual(['other', 'put off', 'put']);
 });

@@ -1,7 +1,7 @@
 /**
- * The WebSocket on /events: inventory first, then heartbeats and every change of an instance. A connection with a
- * clusterId is a scheduler's: it begins the session, acknowledges heartbeats, and may have ended generations forgotten;
- * without, one only listens.
+ * The WebSocket on /events: inventory first, then heartbeats and every change of an instance. A connection with a clusterId is
+ * a scheduler's: it begins the session, acknowledges heartbeats, may have ended generations forgotten, and is not told what it
+ * has just asked for itself; without, one only listens.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';

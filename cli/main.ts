@@ -33,7 +33,7 @@ function buildProgram(): Command {
       'who has signed the certificate of a scheduler that speaks TLS (env: MORCH_CACERT; else what is found)',
     )
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ outputError: (text, write) => write(harmless(text.replace(/^error: /, 'morch: '))) })
+    .configureOutput({ outputError: (text, write) => write(harmless(inOurWords(text))) })
     .showHelpAfterError('(morch --help lists the verbs, morch <verb> --help the flags of one)')
     .exitOverride()
     .addHelpText(
@@ -90,3 +90,10 @@ function drained(stream: NodeJS.WriteStream): Promise<void> {
 void main()
   .then(() => Promise.all([drained(process.stdout), drained(process.stderr)]))
   .then(() => process.exit());
+
+/** @param text as commander puts it */
+function inOurWords(text: string): string {
+  return text
+    .replace(/^error: /, 'morch: ')
+    .replace(/command-argument value '(.*)' is invalid for argument '(.*?)'\. It/s, "'$1' cannot be <$2>: it");
+}

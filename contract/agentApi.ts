@@ -239,7 +239,7 @@ export const heartbeatMessageSchema = z.object({
   usage: z.array(z.tuple([z.string(), z.int(), z.number(), z.number()])).optional(),
 });
 
-/** At once at every change of an instance. */
+/** At once at every change of an instance; to a scheduler not that its stop has begun, nor that the first run of what it placed first has. */
 export const instanceMessageSchema = z.object({ type: z.literal('instance'), instance: instanceReportSchema });
 
 /** In their order, in place of an `instance` message each: to a scheduler whose session says that it takes them `together`. */

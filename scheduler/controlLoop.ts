@@ -39,6 +39,7 @@ export interface NodeLinks extends OutboxLinks {
 }
 
 const REFUSED_RETRY_MS = 1_000;
+const REFUSED_BY = ', refused by ';
 const STALE_RETRY_MS = 250;
 /** Of the event loop, in one pass: heartbeats and requests wait meanwhile. */
 const RECONCILE_MS = 3;
@@ -49,7 +50,7 @@ const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
 const UNWRITTEN_AT_MOST = 1_000;
 /** And while there are so many, nothing is taken in of what agents tell. */
-const UNWRITTEN_OF_REPORTS_AT_MOST = 2_000;
+const UNWRITTEN_OF_REPORTS_AT_MOST = 1_500;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;
@@ -336,13 +337,18 @@ export class ControlLoop implements OutboxListener {
       : answer.error.code === 'INSTANCE_NOT_FOUND' || answer.error.code === 'STALE_GENERATION';
     if (!answer.ok && !goneThere) {
       this.log.warn({ node: nodeId, instance: target.instanceId, err: answer.error }, 'the agent refused a stop');
+      // Of a session that is over already, the next one asks.
+      if (answer.error.code !== 'STALE_SESSION') this.sayRefused(target, nodeId, answer.error.message);
       setTimeout(() => {
         this.outbox.settled(nodeId, target);
         this.outbox.stop(nodeId, target);
       }, REFUSED_RETRY_MS).unref();
       return;
     }
-    if (!goneThere) return;
+    if (!goneThere) {
+      this.sayRefused(target, nodeId, null);
+      return;
+    }
     const instance = this.state.instances.get(`${target.uid}/${target.slot}`);
     if (instance !== undefined && instance.node === nodeId && instance.generation === target.generation) {
       if (!isTerminal(instance.status))
@@ -351,6 +357,17 @@ export class ControlLoop implements OutboxListener {
       this.outbox.settled(nodeId, target);
       this.staleGone(nodeId, target);
     }
+  }
+
+  /** Where the user looks who waits for it to end. @param why null: it is being stopped now */
+  private sayRefused({ uid, slot, generation }: StopTarget, nodeId: string, why: string | null): void {
+    const instance = this.state.instances.get(`${uid}/${slot}`);
+    if (instance?.status !== 'stopping' || instance.node !== nodeId || instance.generation !== generation) return;
+    const [reason] = (instance.statusReason ?? '').split(REFUSED_BY);
+    const statusReason = why === null ? reason! : `${reason}${REFUSED_BY}${nodeId}, which is asked again: ${why}`;
+    if (instance.statusReason === statusReason || (why === null && instance.statusReason === null)) return;
+    this.state.updateInstance(instance, { statusReason });
+    this.wake();
   }
 
   onForgettable(nodeId: string, generation: GenerationId): void {

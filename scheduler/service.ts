@@ -333,7 +333,7 @@ export class Service implements SchedulerApi {
     if (existing !== undefined && !isTerminal(this.statusOf(existing))) {
       throw new MorchError(
         'WORKLOAD_EXISTS',
-        `Workload ${id} is ${this.statusOf(existing)}. Change it with PUT /workloads/${id}, stop it first, or choose another id.`,
+        `Workload ${id} is ${this.statusOf(existing)}. Stop it first (morch stop ${id}), change it (PUT /workloads/${id}), or choose another id.`,
       );
     }
     const spec = specWithDefaults(input, id);

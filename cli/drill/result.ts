@@ -140,7 +140,7 @@ function verdictText(result: DrillResult): string {
   const moved = instances.filter((instance) => instance.outcome !== 'untouched').length;
   const cutFor = `it was cut off for ${formatMs(durationMs ?? 0)}`;
   const told: Record<DrillOutcome, string> = {
-    recovered: `${node} was given up and what was to be moved runs again: the objectives are ${met ? 'met' : 'missed'}`,
+    recovered: `${node} was given up${instances.length === 0 ? '; nothing of it was to be moved' : ' and what was to be moved runs again'}: the objectives are ${met ? 'met' : 'missed'}`,
     notRecovered: `${pending} of ${instances.length} instances do not run again: the objectives are missed`,
     backInTime: `${node} was well again before it was given up: ${moved === 0 ? 'nothing had to be moved' : startedAnew(moved)}`,
     notDetected: `${node} was not given up, though ${kind === 'kill' ? 'its agent is away' : cutFor}; the objective was ${formatMs(objectives.detectionMs)}: missed`,

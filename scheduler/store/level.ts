@@ -11,6 +11,7 @@
  */
 import { accessSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MorchError } from '../../contract/errors';
 import { type BatchEntries, batchOp, type NextBatch } from './batchEntries';
 import type { Fingerprints } from './fingerprints';
@@ -32,6 +33,8 @@ interface Waiting {
 
 /** A batch is closed to further callers once it has this many operations. */
 const BATCH_OPS = 20_000;
+/** To hand so many to LevelDB takes as long on the event loop as to make JSON of them: more have a turn of their own for it. */
+const TURN_OPS = 500;
 
 export interface LevelParts {
   directory: string;
@@ -137,6 +140,7 @@ export class LevelStore implements Store {
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
       const group = this.#takeGroup();
+      if (group.reduce((count, { ops }) => count + ops.length, 0) > TURN_OPS) await nextTurn();
       const { ops, batch } = this.#compose(group);
       try {
         // Files that were removed under an open store take writes that nobody will ever read. To ask costs some

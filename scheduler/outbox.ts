@@ -20,7 +20,7 @@ const BATCH = 256;
 const BATCH_BYTES = 4 * 1024 ** 2;
 const CALLS_AT_ONCE = 4;
 /** Of all nodes together; one that is not answered in time counts no more, so that nodes that hang hold up no others. */
-const CALLS_IN_ALL = 128;
+const CALLS_IN_ALL = 256;
 const CALL_COUNTS_MS = 500;
 /** While many instances wait for a place, starts are held back for more of the same node: for a tenth of what all will take, */
 const HELD_MS_EACH = 0.1;

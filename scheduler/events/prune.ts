@@ -3,12 +3,11 @@ import { EVENTS_KEPT } from '../../contract/events';
 import { keys } from '../store/keys';
 import type { StoreOp } from '../store/store';
 
-/** A share of a turn of the event loop. */
-const EVENTS_PER_CALL = 500;
+const EVENTS_PER_CALL = 1_000;
 
 /**
  * @param firstSeq least seq still kept
- * @returns deletes for the oldest events beyond `kept`, 500 at most, and the least seq kept once they are
+ * @returns deletes for the oldest events beyond `kept`, 1,000 at most, and the least seq kept once they are
  *   durable (to be told to `EventLog.pruned` then); no ops when there is nothing to prune
  */
 export function pruneOps(firstSeq: number, lastSeq: number, kept = EVENTS_KEPT): { ops: StoreOp[]; firstSeq: number } {

@@ -611,10 +611,9 @@ export class Generation {
     return record;
   }
 
-  /** How much output could not be written is kept beside it, as far as that can be written now. */
+  /** How much output could not be written is kept beside it, as far as that can be written now. Called where there is some. */
   async noteDrops(): Promise<void> {
     const drops = this.#drops;
-    if (drops.length === 0) return;
     await noteDropped(this.means.logFiles.directoryOf(this.spec), drops);
     const left = this.#drops.filter((one) => !drops.includes(one));
     this.#drops = left.length === 0 ? NO_DROPS : left;

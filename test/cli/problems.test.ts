@@ -62,6 +62,7 @@ describe('flags that cannot be are refused by their names, once:', () => {
     [['submit', '--command', 'true', '--cpu', '9999999'], /'--cpu <amount>'.*It must be from 0 to 1000000/],
     [['drain', 'n1', '--deadline', '0'], /'--deadline <duration>'.*It must be from 1ms to 3650d/],
     [['drill', 'n1', '--kind', 'cut', '--for', '0s'], /'--for <duration>'.*It must be from 1ms to 10m/],
+    [['scale', 'web', 'many'], /'many' cannot be <n>: it must be a whole number from 0 to 1000000/],
     [['logs', 'web', '--since', 'noon'], /'--since <time>' argument 'noon' is invalid. "noon" must be how long ago/],
   ])('%j', async (args, expected) => {
     // Where nothing can be kept: a part that takes them must not go on.

@@ -31,13 +31,15 @@ export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node:
       continue;
     }
     if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;
-    if (!late && (kind === 'batch' || isMoving(state, instance))) continue;
+    if (!late && kind === 'batch') {
+      if (instance.status === 'running') keep(state, instance, node, 'a batch may end by itself until the deadline');
+      continue;
+    }
+    if (!late && isMoving(state, instance)) continue;
     const elsewhere = chooseElsewhere(state, instance, workload, promised);
     const fault = secrets.faultOf(workload.spec);
     if ((elsewhere.kind === 'unplaceable' || fault !== null) && !late) {
-      const why = elsewhere.kind === 'unplaceable' ? explainRejections(elsewhere.rejections) : fault;
-      const reason = `kept on ${node.id}, which is draining: ${why}`;
-      if (instance.statusReason !== reason) state.updateInstance(instance, { statusReason: reason });
+      keep(state, instance, node, elsewhere.kind === 'unplaceable' ? explainRejections(elsewhere.rejections) : fault!);
       continue;
     }
     const preferredNode = elsewhere.kind === 'placed' ? elsewhere.nodeId : null;
@@ -46,6 +48,21 @@ export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node:
     state.updateInstance(instance, { status: 'stopping', statusReason, replacing: 'drain', preferredNode });
   }
 }
+
+/** What a drain that is no more has said of the instances that are there. */
+export function forgetDrain(state: State, node: NodeRecord): void {
+  node.drain = null;
+  for (const instance of state.instancesOn(node.id)) {
+    if (instance.statusReason?.startsWith(keptOn(node))) state.updateInstance(instance, { statusReason: null });
+  }
+}
+
+function keep(state: State, instance: InstanceRecord, node: NodeRecord, why: string): void {
+  const statusReason = keptOn(node) + why;
+  if (instance.statusReason !== statusReason) state.updateInstance(instance, { statusReason });
+}
+
+const keptOn = ({ id }: NodeRecord): string => `kept on ${id}, which is draining: `;
 
 export function holdsNonDaemons(state: State, nodeId: string): boolean {
   for (const instance of state.instancesOn(nodeId)) {

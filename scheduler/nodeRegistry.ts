@@ -21,6 +21,7 @@ import type { ControlLoop } from './controlLoop';
 import { type HealthPolicy, startWithinMs } from './core/healthPolicy';
 import { type NodeRecord, originOf, type WorkloadRecord } from './core/model';
 import { flapsAfterLoss, quarantineOf } from './core/quarantine';
+import { forgetDrain } from './drain';
 import { Inbox } from './inbox';
 import type { Journal } from './journal';
 import { Lane } from './lane';
@@ -407,7 +408,7 @@ export class NodeRegistry {
   uncordon(node: NodeRecord): void {
     if (!node.cordoned && node.drain === null && this.quarantineOf(node) === null) return;
     node.cordoned = false;
-    node.drain = null;
+    forgetDrain(this.state, node);
     delete node.flaps;
     if (node.status === 'quarantined') this.judged(node, 'healthy', null, { silentMs: 0, suspectForMs: null });
     this.state.saveNode(node);

@@ -102,7 +102,9 @@ run wait code
 check 'wait for what a user stopped: 143' ends 143
 
 step 'the same Idempotency-Key, twice'
-body="{\"id\":\"once\",\"command\":[\"sleep\",\"300\"],\"env\":{\"WALK\":\"$mark/once\"}}"
+# Not on the node that is drained below: a drain waits for a batch.
+on_n1='{"constraints":[{"label":"zone","op":"in","values":["a"]}]}'
+body="{\"id\":\"once\",\"command\":[\"sleep\",\"300\"],\"env\":{\"WALK\":\"$mark/once\"},\"placement\":$on_n1}"
 request POST "$scheduler/workloads" "$body" 'Idempotency-Key: walk'
 first=$(json '$.uid')
 check 'the first time: 201' answers 201

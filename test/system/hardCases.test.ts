@@ -127,6 +127,8 @@ it('keeps services on a draining node that fit nowhere else, and moves as many a
   expect(kept).toHaveLength(2);
   for (const w of kept) expect(w.statusReason).toContain('draining');
   expect((await node('n1')).drain).toBe('draining');
+  await cluster.request('POST', '/nodes/n1/uncordon');
+  for (const { id } of kept) expect((await cluster.workload(id)).instances[0]!.statusReason).toBeNull();
 }, 60_000);
 
 it('costs no attempt to lose a node, and counts none after a long run', async () => {

@@ -320,7 +320,10 @@ describe('cordon and drain', () => {
       (w) => w.counts.running === 4 && w.instances.every((i) => i.node !== 'n3'),
     );
     expect(moved.instances.filter((i) => i.generation === 1)).toHaveLength(3);
-    expect((await cluster.workload('job')).status).toBe('running');
+    await cluster.untilWorkload('job', 'runs on, and tells why', ({ status, instances }) => {
+      const why = 'kept on n3, which is draining: a batch may end by itself until the deadline';
+      return status === 'running' && instances[0]!.statusReason === why;
+    });
     await require('node:fs/promises').writeFile(fifo, '');
     expect((await cluster.untilStatus('job', 'completed')).instances[0]).toMatchObject({ generation: 1, node: 'n3' });
     await until(async () => (await cluster.request('GET', '/nodes/n3')).body.drain === 'drained', {

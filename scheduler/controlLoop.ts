@@ -50,7 +50,7 @@ const FILLED_AHEAD = 1_000;
 /** While so many records wait to be written, nothing is decided: a batch takes its time on the event loop as well. */
 const UNWRITTEN_AT_MOST = 1_000;
 /** And while there are so many, nothing is taken in of what agents tell. */
-const UNWRITTEN_OF_REPORTS_AT_MOST = 1_500;
+const UNWRITTEN_OF_REPORTS_AT_MOST = 3_000;
 
 export class ControlLoop implements OutboxListener {
   readonly outbox: Outbox;

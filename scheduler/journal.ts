@@ -5,10 +5,13 @@
 import type { Logger } from 'pino';
 import { MorchError } from '../contract/errors';
 import type { MorchEvent } from '../contract/events';
+import { ownTurn } from './lane';
 import type { State } from './state';
 import type { Store, StoreOp } from './store/store';
 
 const RETRY_MS = 1_000;
+/** To make JSON of so many takes milliseconds of the event loop: more have a turn of their own for it. */
+const TURN_RECORDS = 500;
 
 export class Journal {
   private writing: Promise<void> | null = null;
@@ -83,6 +86,7 @@ export class Journal {
   private async write(): Promise<void> {
     // One turn later, so that all changes of this tick are in the batch.
     await Promise.resolve();
+    if (this.state.changeCount > TURN_RECORDS) await ownTurn();
     this.taken = true;
     const undos = this.undos.splice(0);
     if (this.state.changeCount === 0) return;

@@ -3,6 +3,7 @@
  * share so much in one turn as leaves others theirs. What comes when there is time is done at once.
  */
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextImmediate } from 'node:timers/promises';
 
 /** For one lane, before another has its turn. */
 const LANE_MS = 4;
@@ -88,6 +89,19 @@ export class Share {
 /** Verdicts and pings do not wait for what users want. */
 const SHARES = { links: new Share(10), common: new Share(8) };
 export type ShareName = keyof typeof SHARES;
+
+/**
+ * Resolves in a turn of its own, for what takes long in one piece: nothing is done of any lane before what awaits it has had
+ * that turn. What is put off by one callback may come in the turn that it is in; what that puts off has the next one.
+ */
+export async function ownTurn(): Promise<void> {
+  const isOver = (async () => {
+    for (let turn = 0; turn < 3; turn++) await nextImmediate();
+  })();
+  for (const share of Object.values(SHARES)) share.holdUp(isOver);
+  await nextImmediate();
+  await nextImmediate();
+}
 
 /** What is under way is the last that is done of that share until the promise settles. */
 export function holdUp(share: ShareName, until: Promise<unknown>): void {

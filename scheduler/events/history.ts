@@ -1,6 +1,7 @@
 /** Which of the kept events are about which workload: in memory, made anew from the events at each start. */
 import type { MorchEvent } from '../../contract/events';
 import { seqOfEvent } from '../store/keys';
+import { LongList } from './longList';
 
 /** Of an event, as `State.emit` has it written. */
 const BEFORE_UID = ',"data":{"uid":"';
@@ -21,10 +22,9 @@ export interface PackedHistory {
 
 export class WorkloadHistory {
   private readonly byUid = new Map<string, Kept>();
-  /** Those of all, in the order of their seqs, and what each is about; the first `gone` have been pruned. */
-  private told: number[] = [];
-  private about: Kept[] = [];
-  private gone = 0;
+  /** Those of all, in the order of their seqs, and what each is about. */
+  private readonly told = new LongList<number>();
+  private readonly about = new LongList<Kept>();
   private firstSeq = 1;
 
   /** In the order of their seqs; those that are about no workload are left out. */
@@ -83,16 +83,12 @@ export class WorkloadHistory {
 
   /** Events before `firstSeq` are no longer kept. */
   prune(firstSeq: number): void {
-    for (; this.gone < this.told.length; this.gone++) {
-      if (this.told[this.gone]! >= firstSeq) break;
-      this.pruneOne(this.about[this.gone]!, firstSeq);
-    }
+    let index = this.told.first;
+    for (; index < this.told.end && this.told.at(index) < firstSeq; index++)
+      this.pruneOne(this.about.at(index), firstSeq);
+    this.told.dropBefore(index);
+    this.about.dropBefore(index);
     this.firstSeq = Math.max(this.firstSeq, firstSeq);
-    // Not every time, because it moves all that are left.
-    if (this.gone <= this.told.length / 2) return;
-    this.told = this.told.slice(this.gone);
-    this.about = this.about.slice(this.gone);
-    this.gone = 0;
   }
 
   private pruneOne({ uid, seqs }: Kept, firstSeq: number): void {

@@ -11,8 +11,8 @@
  */
 import { accessSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as nextImmediate } from 'node:timers/promises';
 import { MorchError } from '../../contract/errors';
+import { ownTurn } from '../lane';
 import { type BatchEntries, batchOp, type NextBatch } from './batchEntries';
 import type { Fingerprints } from './fingerprints';
 import { END, type Handle, messageOf, openHandle, type TextOp, writeBatch } from './handle';
@@ -140,7 +140,7 @@ export class LevelStore implements Store {
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
       const group = this.#takeGroup();
-      if (group.reduce((count, { ops }) => count + ops.length, 0) > TURN_OPS) await laterTurn();
+      if (group.reduce((count, { ops }) => count + ops.length, 0) > TURN_OPS) await ownTurn();
       const { ops, batch } = this.#compose(group);
       try {
         // Files that were removed under an open store take writes that nobody will ever read. To ask costs some
@@ -246,12 +246,6 @@ export class LevelStore implements Store {
         `it ends with batch ${last} where ${this.mark} had been acknowledged; start the scheduler anew, which mends it`,
       );
   }
-}
-
-/** What is put off by one callback may come in the turn that it is in; what that puts off has the next one. */
-async function laterTurn(): Promise<void> {
-  await nextImmediate();
-  await nextImmediate();
 }
 
 function textsOf(ops: readonly StoreOp[]): { texts: TextOp[]; checks: number[] } {

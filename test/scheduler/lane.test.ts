@@ -1,4 +1,4 @@
-import { holdUp, Lane } from '../../scheduler/lane';
+import { holdUp, Lane, ownTurn } from '../../scheduler/lane';
 import { until } from '../support/until';
 
 /** Takes longer than all lanes have in a turn. */
@@ -89,4 +89,27 @@ it('does nothing of a share that is held up, and all of it afterwards, in its or
   goOn();
   await until(() => done.length === 3, { what: 'all is done' });
   expect(done).toEqual(['other', 'put off', 'put']);
+});
+
+it('gives what takes long a turn in which no lane does anything', async () => {
+  const [busy, verdicts] = [new Lane('common'), new Lane('links')];
+  const turns: string[][] = [];
+  let over = false;
+  const nextTurn = (): void => {
+    turns.push([]);
+    if (!over) setImmediate(nextTurn);
+  };
+  const log = (what: string): void => void turns.at(-1)!.push(what);
+  setImmediate(nextTurn);
+  await freshTurn();
+  const done = ownTurn().then(() => log('long'));
+  for (let n = 0; n < 3; n++) {
+    busy.put(() => log('busy'));
+    verdicts.put(() => log('verdict'));
+  }
+  await done;
+  await until(() => turns.flat().length === 7, { what: 'all is done' });
+  over = true;
+  expect(turns.find((turn) => turn.includes('long'))).toEqual(['long']);
+  expect(turns.flat()[0]).toBe('long');
 });

@@ -1,5 +1,5 @@
 /**
- * Directories made, files and empty directories removed, files looked at: what comes in one turn of the event loop is done in
+ * Directories made and moved, files and empty directories removed, files looked at: what comes in one turn of the event loop is done in
  * one call off it. For names that only this process changes; of a directory that others may write to see removeTree.ts.
  */
 import { mkdir } from 'node:fs/promises';
@@ -8,12 +8,14 @@ import { getSystemErrorName } from 'node:util';
 import type { Native, PathChange } from './native/index';
 import { type Deferred, deferred } from './timers';
 
-const { EEXIST, ENOENT, ENOTEMPTY } = constants.errno;
+const { EEXIST, ENOENT, ENOTEMPTY, EPERM } = constants.errno;
 const SYSCALLS: Record<PathChange['what'], string> = {
   makeDirectory: 'mkdir',
   makeGroup: 'mkdir',
   unlink: 'unlink',
   removeDirectory: 'rmdir',
+  moveDirectory: 'renameat2',
+  setAside: 'renameat2',
 };
 
 export interface Look {
@@ -68,6 +70,21 @@ export class PathWork {
   /** @returns false when something is in it; one that is not there is as good as removed */
   async removeDirectory(path: string): Promise<boolean> {
     return this.#change({ what: 'removeDirectory', path }, ENOTEMPTY, ENOENT);
+  }
+
+  /** @returns false when something of the name `to` is there */
+  async moveDirectory(path: string, to: string): Promise<boolean> {
+    return this.#change({ what: 'moveDirectory', path, to }, EEXIST);
+  }
+
+  /**
+   * The same of a directory that is empty, for its owner alone, and without attributes. It is as makeDirectory makes them then:
+   * of this process's user, whoever it was given to.
+   *
+   * @returns false when it is otherwise
+   */
+  async setAside(path: string, to: string): Promise<boolean> {
+    return this.#change({ what: 'setAside', path, to }, EPERM);
   }
 
   /** Not through a symbolic link. @returns null when it is not there */

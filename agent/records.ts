@@ -35,6 +35,7 @@ import type { PathWork } from './pathWork';
 import { removeTree } from './removeTree';
 import { STOP_CAUSES } from './runEnd';
 import { SharedSpecs } from './sharedSpecs';
+import { SpareDirectories } from './spareDirectories';
 
 const idFields = { uid: uidSchema, slot: slotSchema, instanceId: z.string(), generation: z.int() };
 
@@ -131,6 +132,7 @@ export class Records {
   private constructor(
     dataDir: string,
     private readonly paths: PathWork,
+    private readonly spare: SpareDirectories,
     private readonly log: Logger,
   ) {
     this.#root = join(dataDir, 'instances');
@@ -139,7 +141,9 @@ export class Records {
   }
 
   static async open(dataDir: string, paths: PathWork, log: Logger): Promise<Records> {
-    const records = new Records(dataDir, paths, log);
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const spare = await SpareDirectories.open(join(dataDir, 'spare'), paths);
+    const records = new Records(dataDir, paths, spare, log);
     await mkdir(records.#root, { recursive: true, mode: 0o700 });
     await mkdir(records.#work, { recursive: true });
     await chmod(records.#work, 0o711);
@@ -157,7 +161,7 @@ export class Records {
   /** @param user whose it is to be; null: the agent's own */
   async provideWorkDirectory(id: GenerationId, user: { uid: number; gid: number } | null): Promise<void> {
     const directory = this.workDirectoryOf(id);
-    await this.paths.makeDirectory(directory);
+    await this.spare.make(directory);
     if (user !== null) await lchown(directory, user.uid, user.gid);
   }
 
@@ -175,7 +179,7 @@ export class Records {
   async saveIntent(intent: Intent): Promise<void> {
     const directory = this.directoryOf(intent.spec);
     await storing(`record the start of ${intent.spec.instanceId}`, this.#root, async () => {
-      await Promise.all([this.#save(intent.spec, { intent }), this.paths.makeDirectory(directory)]);
+      await Promise.all([this.#save(intent.spec, { intent }), this.spare.make(directory)]);
     });
     // What is left goes with the directory.
     if (intent.run > 1) this.#removeRun(directory, intent.run - 1).catch(() => {});
@@ -196,10 +200,9 @@ export class Records {
     const key = keyOf(id);
     const directory = this.directoryOf(id);
     const run = this.#stored.get(key)?.intent?.run ?? 0;
-    const [isWorkGone, , isGone] = await Promise.all([
-      this.paths.removeDirectory(this.workDirectoryOf(id)),
-      run > 0 && this.#removeRun(directory, run),
-      this.paths.removeDirectory(directory),
+    const [isWorkGone, isGone] = await Promise.all([
+      this.spare.remove(this.workDirectoryOf(id)),
+      (run > 0 ? this.#removeRun(directory, run) : Promise.resolve()).then(() => this.spare.remove(directory)),
     ]);
     if (!isWorkGone) await removeTree(this.workDirectoryOf(id));
     if (!isGone) await rm(directory, { recursive: true, force: true });

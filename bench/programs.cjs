@@ -82,7 +82,7 @@ const MEASUREMENTS = [
   {
     name: 'trues',
     subject: 'node',
-    line: '10,000 × /bin/true through one agent; against C',
+    line: '/bin/true through one agent, over and over; against C',
     full: SEVEN,
     short: ['--runs', '1', '--count', '3000'],
   },

@@ -1,8 +1,9 @@
 // What the disk alone takes of runs that are started, end and are recorded (docs/shim.md,
-// agent/journal.ts): their directories and state files are made, their intents written to the
-// journal by one synchronized write, their ends by another, and directories and files removed;
-// nothing is executed. usage: records_control <directory> <count> <at-once> Prints the elapsed
-// nanoseconds. What it has made is left to the caller.
+// agent/journal.ts, agent/spareDirectories.ts): their directories and state files are made, their
+// intents written to the journal by one synchronized write, their ends by another, and the files
+// removed; directories are moved away and used again; nothing is executed. usage: records_control
+// <directory> <count> <at-once> Prints the elapsed nanoseconds. What it has made is left to the
+// caller.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 enum { INTENT_BYTES = 800, END_BYTES = 700, STATE_BYTES = 4096, NAME_BYTES = 64 };
 
-static const char *const kinds[] = {"instances", "logs", "work"};
+static const char *const kinds[] = {"instances", "work"};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 static void must(int holds, const char *what) {
@@ -30,12 +31,27 @@ static void state_file_of(char *name, int run) {
   snprintf(name, NAME_BYTES, "%s/run-%d/run.1.open", kinds[0], run);
 }
 
+static void spare_name(char *name, int kind, int at) {
+  snprintf(name, NAME_BYTES, "spare/%d-%d", kind, at);
+}
+
+static int spares;
+
 static void make(int root, int run) {
-  char name[NAME_BYTES];
+  char name[NAME_BYTES], spare[NAME_BYTES];
+  if (spares > 0)
+    --spares;
+  else
+    spares = -1;
   for (int kind = 0; kind < KINDS; ++kind) {
     directory_of(name, kind, run);
-    must(mkdirat(root, name, 0700) == 0, "mkdirat");
+    spare_name(spare, kind, spares);
+    if (spares < 0)
+      must(mkdirat(root, name, 0700) == 0, "mkdirat");
+    else
+      must(renameat(root, spare, root, name) == 0, "renameat");
   }
+  if (spares < 0) spares = 0;
 }
 
 static void make_state_file(int root, int run) {
@@ -51,13 +67,15 @@ static void make_state_file(int root, int run) {
 }
 
 static void discard(int root, int run) {
-  char name[NAME_BYTES];
+  char name[NAME_BYTES], spare[NAME_BYTES];
   state_file_of(name, run);
   must(unlinkat(root, name, 0) == 0, "unlinkat");
   for (int kind = 0; kind < KINDS; ++kind) {
     directory_of(name, kind, run);
-    must(unlinkat(root, name, AT_REMOVEDIR) == 0, "unlinkat");
+    spare_name(spare, kind, spares);
+    must(renameat(root, name, root, spare) == 0, "renameat");
   }
+  ++spares;
 }
 
 static void add_durably(int root, const char *lines, size_t bytes) {
@@ -85,6 +103,7 @@ int main(int argc, char **argv) {
   for (int kind = 0; kind < KINDS; ++kind) {
     must(mkdirat(root, kinds[kind], 0700) == 0, "mkdirat");
   }
+  must(mkdirat(root, "spare", 0700) == 0, "mkdirat");
 
   const long long begin = now_ns();
   for (int first = 0; first < count; first += at_once) {

@@ -123,7 +123,7 @@ export function eventLine(event: MorchEvent): string {
   const subject = event.instance ?? event.workload ?? '';
   const data = Object.entries(event.data)
     .filter(([key, value]) => key !== 'uid' && value !== null && value !== undefined)
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? quoted(value) : JSON.stringify(value)}`);
+    .map(([key, value]) => `${key}=${wordOf(key === 'exit' ? exitText(value as Instance['exit']) : value)}`);
   return [
     event.at,
     `#${event.seq}`,
@@ -136,6 +136,8 @@ export function eventLine(event: MorchEvent): string {
     .filter((part) => part !== '')
     .join('  ');
 }
+
+const wordOf = (value: unknown): string => (typeof value === 'string' ? quoted(value) : JSON.stringify(value));
 
 const quoted = (text: string): string => (/^[^\s"]+$/.test(text) ? text : JSON.stringify(text));
 

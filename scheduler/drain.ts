@@ -1,6 +1,6 @@
 /**
  * Empties a draining node, a step each pass: services move, stopped before they are started, at most one of a workload
- * at a time; batches may end until the deadline; daemons stop last; what fits nowhere stays until the deadline.
+ * at a time; batches may end a run until the deadline; daemons stop last; what fits nowhere stays until the deadline.
  */
 import type { Amounts } from '../contract/node';
 import { isUnwanted } from './core/intake';
@@ -31,7 +31,8 @@ export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node:
       continue;
     }
     if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;
-    if (!late && kind === 'batch') {
+    // Between two runs there is nothing to wait for.
+    if (!late && kind === 'batch' && instance.status !== 'backoff') {
       if (instance.status === 'running') keep(state, instance, node, 'a batch may end by itself until the deadline');
       continue;
     }

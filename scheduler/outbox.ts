@@ -375,7 +375,8 @@ export class Outbox {
       });
     } catch (error) {
       // What came of it is not known: asked again on the same node, until it answers or is lost.
-      this.log.warn({ node: nodeId, err: error }, 'a command was not answered');
+      const why = error instanceof MorchError ? { reason: error.message } : { err: error };
+      this.log.warn({ node: nodeId, ...why }, 'a command was not answered');
       queue.oneByOne = error instanceof MorchError && error.code !== 'NODE_UNREACHABLE';
       if (queue.oneByOne) onRefusal?.();
       for (const key of keys) queue.sent.delete(key);

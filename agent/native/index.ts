@@ -125,10 +125,19 @@ export interface HandleSignal {
 export interface PathChange {
   what: keyof typeof CHANGE_LETTERS;
   path: string;
+  /** The new name, where there is one. */
+  to?: string;
 }
 
 /** Layout: path_work.h. */
-const CHANGE_LETTERS = { makeDirectory: 'm', makeGroup: 'g', unlink: 'u', removeDirectory: 'r' } as const;
+const CHANGE_LETTERS = {
+  makeDirectory: 'm',
+  makeGroup: 'g',
+  unlink: 'u',
+  removeDirectory: 'r',
+  moveDirectory: 'v',
+  setAside: 's',
+} as const;
 
 /** Failures of system calls are thrown, or rejected with, as NativeError. */
 export interface Native {
@@ -402,7 +411,9 @@ function pack(plan: SpawnPlan): string {
 }
 
 function packChanges(changes: readonly PathChange[]): string {
-  return packPaths(changes.map(({ what, path }) => CHANGE_LETTERS[what] + path));
+  return packPaths(
+    changes.flatMap(({ what, path, to }) => [CHANGE_LETTERS[what] + path, ...(to === undefined ? [] : [to])]),
+  );
 }
 
 function packPaths(paths: readonly string[]): string {

@@ -42,6 +42,17 @@ function rounded(_name, value) {
   return typeof value === 'number' ? Math.round(value * 1e4) / 1e4 : value;
 }
 
+/** @returns the flags as they count: of one that is given twice the last */
+function lastOfEach(args) {
+  const flags = new Map();
+  for (const [at, arg] of args.entries()) {
+    if (!arg.startsWith('--')) continue;
+    const value = args[at + 1];
+    flags.set(arg, value === undefined || value.startsWith('--') ? [arg] : [arg, value]);
+  }
+  return [...flags.values()].flat();
+}
+
 /**
  * @param file   where to; its directory is made
  * @param report of the program; its `samples`, which may be long, are left out: spreads have the values of all runs. Its lines are
@@ -50,7 +61,7 @@ function rounded(_name, value) {
  */
 function saveReport(file, { samples: _, ...report }, args) {
   mkdirSync(path.dirname(file), { recursive: true });
-  const command = ['node', `bench/${report.program}`, ...withoutSave(args)].join(' ');
+  const command = ['node', `bench/${report.program}`, ...lastOfEach(withoutSave(args))].join(' ');
   writeFileSync(file, textOf({ command, ...report }));
 }
 

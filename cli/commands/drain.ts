@@ -43,8 +43,10 @@ export function registerDrain(program: Command): void {
   });
 }
 
-function describeDrain(node: NodeDetail): string {
-  const waiting = node.instances.find((instance) => instance.statusReason !== null);
-  const reason = node.statusReason ?? (waiting === undefined ? '' : `${waiting.id}: ${waiting.statusReason}`);
-  return `${node.id}: draining, ${node.instanceCount} left${reason === '' ? '' : ` (${reason})`}`;
+function describeDrain({ id, instances, instanceCount, statusReason }: NodeDetail): string {
+  const told = instances.filter((instance) => instance.statusReason !== null);
+  const [first] = told;
+  const more = told.length > 1 ? `, and ${told.length - 1} more` : '';
+  const reason = statusReason ?? (first === undefined ? '' : `${first.id}: ${first.statusReason}${more}`);
+  return `${id}: draining, ${instanceCount} left${reason === '' ? '' : ` (${reason})`}`;
 }

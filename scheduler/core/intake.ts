@@ -180,10 +180,13 @@ function endOf(
     });
   }
   const attempts = attemptsOf(instance, report);
+  // It was waiting for its next run, whatever it has been asked for since.
+  const hadEnded = report.exit !== null && report.exit.at === instance.exit?.at;
   const uncounted = {
     // A daemon belongs to its node, also to a cordoned one.
     ...(workload.spec.kind === 'daemon' ? { preferredNode: nodeId } : {}),
-    attempts: report.run === 0 ? attempts : attemptsWithoutLost(instance, workload.spec.restart, attempts, nowMs),
+    attempts:
+      report.run === 0 || hadEnded ? attempts : attemptsWithoutLost(instance, workload.spec.restart, attempts, nowMs),
     retryAtMs: 0,
   };
   if (report.lost) return placeAnew(instance, `lost with its agent on ${nodeId}: ${reason ?? 'unknown'}`, uncounted);

@@ -303,6 +303,24 @@ describe('cordon and drain', () => {
     }
   });
 
+  it('moves a batch that is between two runs, with the attempts that it has had', async () => {
+    for (const node of ['n1', 'n2', 'n4']) await cluster.request('POST', `/nodes/${node}/cordon`);
+    const restart = { attempts: 3, backoffMs: 600_000, maxBackoffMs: 600_000 };
+    await cluster.submit({ id: 'tries', command: sh('[ "$MORCH_NODE" != n3 ] || exit 3; exec sleep 1000'), restart });
+    await cluster.untilWorkload('tries', 'is between two runs', (w) => w.counts.backoff === 1);
+    for (const node of ['n1', 'n2', 'n4']) await cluster.request('POST', `/nodes/${node}/uncordon`);
+    await cluster.request('POST', '/nodes/n3/drain');
+    const [moved] = (await cluster.untilStatus('tries', 'running')).instances;
+    expect(moved).toMatchObject({ generation: 2, run: 1, attempts: 2 });
+    expect(moved!.node).not.toBe('n3');
+    await until(async () => (await cluster.request('GET', '/nodes/n3')).body.drain === 'drained', {
+      what: 'n3 is drained',
+    });
+    await cluster.request('POST', '/nodes/n3/uncordon');
+    await cluster.request('DELETE', '/workloads/tries');
+    await cluster.untilStatus('tries', 'stopped');
+  });
+
   it('moves services off and lets a batch end', async () => {
     await cluster.submit({ id: 'svc', kind: 'service', command: ['sleep', '1000'], replicas: 4 });
     await cluster.untilRunning('svc', 4);

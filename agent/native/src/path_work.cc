@@ -1,12 +1,17 @@
 #include "path_work.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cstring>
 
 #include "result.h"
+#include "unique_fd.h"
 
 namespace morch {
 
@@ -14,8 +19,30 @@ namespace {
 
 constexpr mode_t kOwnMode = 0700;
 constexpr mode_t kOpenMode = 0755;
+// Of linux_dirent64 with a name of one or two letters.
+constexpr long kDotEntryBytes = 24;
 
-int change(char what, const char* path) {
+// Whoever it was given to has no access to it any more when it is looked into.
+bool is_as_made(const char* path) {
+  const UniqueFd directory(::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat found = {};
+  if (!directory.valid() || ::fstat(directory.get(), &found) != 0) return false;
+  if ((found.st_mode & ~S_IFMT) != kOwnMode) return false;
+  const bool is_own = found.st_uid == ::geteuid() && found.st_gid == ::getegid();
+  if (!is_own && ::fchown(directory.get(), ::geteuid(), ::getegid()) != 0) return false;
+  if (::flistxattr(directory.get(), nullptr, 0) != 0) return false;
+  // "." and ".." and no third.
+  char entries[128];
+  const long length = ::syscall(SYS_getdents64, directory.get(), entries, sizeof entries);
+  return length > 0 && length <= 2 * kDotEntryBytes &&
+         ::syscall(SYS_getdents64, directory.get(), entries, sizeof entries) == 0;
+}
+
+int move(const char* path, const char* to) {
+  return ::renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE) == 0 ? 0 : errno;
+}
+
+int change(char what, const char* path, const char* to) {
   switch (what) {
     case 'm':
       return ::mkdir(path, kOwnMode) == 0 ? 0 : errno;
@@ -25,6 +52,10 @@ int change(char what, const char* path) {
       return ::unlink(path) == 0 ? 0 : errno;
     case 'r':
       return ::rmdir(path) == 0 ? 0 : errno;
+    case 'v':
+      return move(path, to);
+    case 's':
+      return is_as_made(path) ? move(path, to) : EPERM;
     default:
       return EINVAL;
   }
@@ -35,8 +66,13 @@ int change(char what, const char* path) {
 std::vector<int> change_paths(const std::string& packed) {
   std::vector<int> results;
   const char* const end = packed.data() + packed.size();
-  for (const char* at = packed.data(); at < end; at += std::strlen(at) + 1) {
-    results.push_back(*at == '\0' ? EINVAL : change(*at, at + 1));
+  const auto next = [end](const char* at) { return at == end ? at : at + std::strlen(at) + 1; };
+  for (const char* at = packed.data(); at < end; at = next(at)) {
+    const char what = *at;
+    const char* const path = what == '\0' ? at : at + 1;
+    if (what == 'v' || what == 's') at = next(at);
+    // Beyond the end there is an empty path: that of no file.
+    results.push_back(what == '\0' ? EINVAL : change(what, path, at));
   }
   return results;
 }

@@ -21,9 +21,10 @@ const {
   closeSync,
   createReadStream,
   createWriteStream,
+  existsSync,
   openSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   rmSync,
   statSync,
 } = require('node:fs');
@@ -200,8 +201,9 @@ async function untilEnded(agent, instanceId, look) {
   );
 }
 
-/** Of stdout; the index beside each file is not counted. */
+/** Of stdout; the index beside each file is not counted. The directory is made with the first output. */
 function bytesIn(logs) {
+  if (!existsSync(logs)) return 0;
   const files = readdirSync(logs).filter((file) => /^stdout\.\d+\.log$/.test(file));
   return files.reduce((sum, file) => sum + statSync(path.join(logs, file)).size, 0);
 }

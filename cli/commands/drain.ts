@@ -15,7 +15,7 @@ export function registerDrain(program: Command): void {
     .argument('<node>', 'node id, or a unique beginning of one')
     .option(
       '--deadline <duration>',
-      'when what is left is stopped (default: 1h)',
+      'when what is left is stopped, to be started elsewhere (default: 1h)',
       within(parseDurationMs, '1ms', LONGEST),
     )
     .option('--no-wait', 'ask only, and do not wait')

@@ -180,8 +180,8 @@ function endOf(
     });
   }
   const attempts = attemptsOf(instance, report);
-  // It was waiting for its next run, whatever it has been asked for since.
-  const hadEnded = report.exit !== null && report.exit.at === instance.exit?.at;
+  // What is stopped with no other exit than was known was waiting for its next run.
+  const hadEnded = report.status === 'stopped' && report.exit !== null && report.exit.at === instance.exit?.at;
   const uncounted = {
     // A daemon belongs to its node, also to a cordoned one.
     ...(workload.spec.kind === 'daemon' ? { preferredNode: nodeId } : {}),

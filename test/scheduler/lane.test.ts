@@ -108,8 +108,9 @@ it('gives what takes long a turn in which no lane does anything', async () => {
     verdicts.put(() => log('verdict'));
   }
   await done;
-  await until(() => turns.flat().length === 7, { what: 'all is done' });
-  over = true;
+  await until(() => turns.flat().length === 7, { what: 'all is done' }).finally(() => {
+    over = true;
+  });
   expect(turns.find((turn) => turn.includes('long'))).toEqual(['long']);
   expect(turns.flat()[0]).toBe('long');
 });

@@ -74,6 +74,7 @@ function report(more: Partial<InstanceReport> = {}): InstanceReport {
   };
 }
 
+const EARLIER = { code: 3, signal: null, at: at(5), oomKilled: false };
 const stopped = report({
   status: 'stopped',
   statusReason: 'stopped by request',
@@ -220,6 +221,27 @@ describe('taking in a report', () => {
       workload(),
       stopped,
       { status: 'pending', node: null },
+    ],
+    [
+      'stopped by a drain: the run that it broke off is not counted',
+      instance({ status: 'stopping', replacing: 'drain', exit: EARLIER }),
+      workload(),
+      { ...stopped, exit: { ...EARLIER, at: at(20) } },
+      { status: 'pending', attempts: 0 },
+    ],
+    [
+      'stopped by a drain in backoff: the start before had failed by itself',
+      instance({ status: 'stopping', replacing: 'drain', exit: EARLIER }),
+      workload(),
+      { ...stopped, exit: EARLIER },
+      { status: 'pending', attempts: 1 },
+    ],
+    [
+      'lost with its agent: no earlier exit makes it count',
+      instance({ exit: EARLIER }),
+      workload(),
+      report({ lost: true, exit: EARLIER }),
+      { status: 'pending', attempts: 0 },
     ],
     [
       'completed during a drain stays completed',

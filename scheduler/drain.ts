@@ -26,8 +26,9 @@ export function drainStep(state: State, secrets: Pick<Secrets, 'faultOf'>, node:
     if (workload === undefined) continue;
     const { kind, resources } = workload.spec;
     if (kind === 'daemon') {
-      // It is wanted there no longer; see reconcile.ts.
-      if (onlyDaemons && !instance.surplus) state.workloadsToVisit.add(workload);
+      if (!onlyDaemons) {
+        if (instance.status === 'running') keep(state, instance, node, 'a daemon stops when nothing else is left');
+      } else if (!instance.surplus) state.workloadsToVisit.add(workload); // wanted there no longer; see reconcile.ts
       continue;
     }
     if (isUnwanted(instance, workload) || instance.status === 'stopping') continue;

@@ -277,6 +277,14 @@ export class Cluster {
     });
   }
 
+  /** Waits until its agent answers: after a kill a node counts as healthy for some seconds, whoever is there. */
+  async untilAnswers(id: string, timeoutMs = 15_000): Promise<void> {
+    type Checked = { results: { node: string; ok: boolean }[] };
+    const answers = async () =>
+      (await this.request<Checked>('POST', '/health/check')).body.results.some(({ node, ok }) => node === id && ok);
+    await until(answers, { timeoutMs, what: `the agent of ${id} answers` });
+  }
+
   /** Pids of all live processes of this cluster's workloads (zombies have no environment and do not count). */
   async workloadPids(): Promise<number[]> {
     const pids: number[] = [];

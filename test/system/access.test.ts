@@ -147,6 +147,7 @@ describe('joining', () => {
     cluster.agents.delete('n3');
     await end(cluster.agents.get('n2')!.child, 'SIGKILL');
     await cluster.startAgent('n2', limited);
+    await cluster.untilAnswers('n2');
     await cluster.untilNode('n2', 'healthy');
     expect((await cluster.request('GET', '/nodes')).body.nodes).toHaveLength(2);
   }, 60_000);

@@ -44,6 +44,7 @@ it.each(['SIGKILL', 'SIGTERM'] as const)(
     for (const name of ['n1', 'n2']) {
       await end(cluster.agents.get(name)!.child, signal);
       await cluster.startAgent(name, KEEP);
+      await cluster.untilAnswers(name);
       await cluster.untilNode(name, 'healthy');
     }
     const failed = await cluster.untilStatus('job', 'failed');

@@ -321,7 +321,9 @@ describe('cordon and drain', () => {
     await cluster.untilStatus('tries', 'stopped');
   });
 
-  it('moves services off and lets a batch end', async () => {
+  it('moves services off and lets a batch end, and daemons last', async () => {
+    await cluster.submit({ id: 'all', kind: 'daemon', command: ['sleep', '1000'] });
+    await cluster.untilRunning('all', 4);
     await cluster.submit({ id: 'svc', kind: 'service', command: ['sleep', '1000'], replicas: 4 });
     await cluster.untilRunning('svc', 4);
     const fifo = `${cluster.directory}/go`;
@@ -342,8 +344,13 @@ describe('cordon and drain', () => {
       const why = 'kept on n3, which is draining: a batch may end by itself until the deadline';
       return status === 'running' && instances[0]!.statusReason === why;
     });
+    await cluster.untilWorkload('all', 'stays on n3, and tells why', ({ instances }) => {
+      const why = 'kept on n3, which is draining: a daemon stops when nothing else is left';
+      return instances.find(({ node }) => node === 'n3')?.statusReason === why;
+    });
     await require('node:fs/promises').writeFile(fifo, '');
     expect((await cluster.untilStatus('job', 'completed')).instances[0]).toMatchObject({ generation: 1, node: 'n3' });
+    await cluster.untilWorkload('all', 'has left n3', ({ instances }) => instances.every(({ node }) => node !== 'n3'));
     await until(async () => (await cluster.request('GET', '/nodes/n3')).body.drain === 'drained', {
       what: 'n3 is drained',
     });
@@ -351,7 +358,10 @@ describe('cordon and drain', () => {
       drain: 'none',
       schedulable: true,
     });
-    await cluster.request('DELETE', '/workloads/svc');
-    await cluster.untilStatus('svc', 'stopped');
+    await cluster.untilRunning('all', 4);
+    for (const id of ['svc', 'all']) {
+      await cluster.request('DELETE', `/workloads/${id}`);
+      await cluster.untilStatus(id, 'stopped');
+    }
   });
 });

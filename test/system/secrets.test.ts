@@ -207,12 +207,12 @@ async function toldByAgentOf({ node, id }: Instance): Promise<string[]> {
 }
 
 /** The variable as the running process has it. */
-async function valueIn({ pid }: Instance): Promise<string | undefined> {
-  const environ = await readFile(`/proc/${pid}/environ`, 'utf8');
-  return environ
-    .split('\0')
-    .find((variable) => variable.startsWith('CANARY='))
-    ?.slice('CANARY='.length);
+/** While a process executes another program there are moments in which its environment cannot be read. */
+async function valueIn({ pid }: Instance): Promise<string> {
+  const prefix = 'CANARY=';
+  const find = async () =>
+    (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').find((variable) => variable.startsWith(prefix));
+  return (await until(find, { what: `the environment of ${pid} is there` })).slice(prefix.length);
 }
 
 const runs = ({ instances: [i] }: { instances: Instance[] }, run: number): boolean =>

@@ -13,6 +13,11 @@ const RESOLUTION_MS = 10;
 const TURN_MS = 1;
 /** Shorter ones are none to look at. */
 const TOLD_MS = 10;
+/**
+ * How often a trace ends and another begins. The engine keeps 65,536 events; once they are full it hands them over in one turn of
+ * this thread, some 65 ms that are no turn of the part, and whoever has not listened yet has lost them.
+ */
+const TRACE_RENEWED_MS = 60_000;
 /** So many of the longest turns are written down with a profile. */
 const TURNS_TOLD = 5;
 const MARK = 'inside';
@@ -27,6 +32,21 @@ function answerParent() {
   session.connect();
   let before;
   let profiled;
+  let seen;
+  let collections;
+  let renewing;
+  let renewal;
+
+  /** What it takes to begin or end a trace is no turn of the part. */
+  const beginTrace = async () => {
+    await startCollections(session);
+    await sleep(5 * TURN_MS);
+    turns.take();
+  };
+  const endTrace = async () => {
+    seen.push(...turns.take());
+    collections.push(...(await stopCollections(session)));
+  };
 
   const acts = {
     /** Begins to watch the event loop; with `profile` to write down as well what runs. */
@@ -36,12 +56,19 @@ function answerParent() {
         await post(session, 'Profiler.enable');
         await post(session, 'Profiler.start');
       }
-      await startCollections(session);
-      // What it took to begin is no turn of the part.
-      await sleep(5 * TURN_MS);
-      turns.take();
+      seen = [];
+      collections = [];
+      await beginTrace();
+      renewal = Promise.resolve();
+      renewing = setInterval(acts.renew, TRACE_RENEWED_MS).unref();
       delay.reset();
       before = performance.eventLoopUtilization();
+    },
+
+    /** Ends a trace and begins another, some ms in which nothing is seen. */
+    renew() {
+      renewal = renewal.then(endTrace).then(beginTrace);
+      return renewal;
     },
 
     /**
@@ -52,7 +79,8 @@ function answerParent() {
      *             longest turns beside
      */
     async told({ file }) {
-      const seen = turns.take();
+      clearInterval(renewing);
+      await renewal;
       const late = (ns) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
       const loop = {
         delayP50: late(delay.percentile(50)),
@@ -61,7 +89,7 @@ function answerParent() {
         busyShare: performance.eventLoopUtilization(before).utilization,
         heapUsedBytes: process.memoryUsage().heapUsed,
       };
-      const collections = await stopCollections(session);
+      await endTrace();
       const longest = longestFirst(seen, collections);
       if (profiled) {
         const { profile } = await post(session, 'Profiler.stop');

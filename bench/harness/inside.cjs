@@ -41,7 +41,7 @@ function answerParent() {
   const beginTrace = async () => {
     await startCollections(session);
     await sleep(5 * TURN_MS);
-    turns.take();
+    turns.beginAnew();
   };
   const endTrace = async () => {
     seen.push(...turns.take());
@@ -135,6 +135,11 @@ function watchTurns() {
     began = now;
   }, TURN_MS).unref();
   return {
+    /** Of what was done until now nothing is told. */
+    beginAnew() {
+      turns = [];
+      began = look();
+    },
     take() {
       const taken = turns;
       turns = [];

@@ -150,7 +150,9 @@ function watchTurns() {
 
 /**
  * The engine's own trace tells each collection and each step of one, with the CPU time that the thread took for it. (What
- * performance entries tell leaves out the steps of marking, most of what a large heap takes.)
+ * performance entries tell leaves out the steps of marking, most of what a large heap takes.) What it does not tell by itself is
+ * that the thread ends the sweeping of the whole heap when it leaves optimized code meanwhile (Heap::EnsureSweepingCompleted, below
+ * Deoptimizer::MaterializeHeapObjects): of a deoptimization that is all that takes milliseconds.
  */
 function startCollections(session) {
   return post(session, 'NodeTracing.start', { traceConfig: { includedCategories: ['v8'] } });
@@ -168,7 +170,7 @@ async function stopCollections(session) {
   await complete;
   session.off('NodeTracing.dataCollected', onEvents);
   const own = events
-    .filter(({ name, ph, tid }) => ph === 'X' && tid === process.pid && name.startsWith('V8.GC'))
+    .filter(({ name, ph, tid }) => ph === 'X' && tid === process.pid && isCollection(name))
     .map(({ ts, dur, tdur }) => ({ fromUs: ts, toUs: ts + dur, ms: dur / 1e3, cpuMs: tdur / 1e3 }))
     .sort((a, b) => a.fromUs - b.fromUs || b.toUs - a.toUs);
   let endUs = 0;
@@ -177,6 +179,10 @@ async function stopCollections(session) {
     endUs = toUs;
     return true;
   });
+}
+
+function isCollection(name) {
+  return name.startsWith('V8.GC') || name === 'V8.DeoptimizeCode';
 }
 
 /** @returns of each turn { fromUs, toUs, allMs, collectionMs, ownMs }, CPU times of the thread, the longest of its own first */

@@ -45,7 +45,8 @@ export function registerDrain(program: Command): void {
 
 function describeDrain({ id, instances, instanceCount, statusReason }: NodeDetail): string {
   const told = instances.filter((instance) => instance.statusReason !== null);
-  const [first] = told;
+  // What a daemon waits for are the others: its instances are named after their nodes.
+  const first = told.find((instance) => !instance.id.endsWith(`.${id}`)) ?? told[0];
   const more = told.length > 1 ? `, and ${told.length - 1} more` : '';
   const reason = statusReason ?? (first === undefined ? '' : `${first.id}: ${first.statusReason}${more}`);
   return `${id}: draining, ${instanceCount} left${reason === '' ? '' : ` (${reason})`}`;

@@ -470,6 +470,20 @@ describe('verbs that change something', () => {
       expect(await ended).toMatchObject({ exitCode });
     }
   });
+
+  test('drain tells what it waits for: of what a daemon says only when nothing else says anything', async () => {
+    const [daemon, batch] = ['logd.n1', 'job.0'].map((id) => anInstance(id, { statusReason: `kept: ${id}` }));
+    let instances = [daemon, batch];
+    const draining = aNode('n1', { drain: 'draining' });
+    scheduler.handlers.set('POST /nodes/n1/drain', () => draining);
+    scheduler.handlers.set('GET /nodes/n1', () => ({ ...draining, instances }));
+    const { output, ended } = startMorch(['drain', 'n1'], { env: env() });
+    await until(() => output.stderr.includes('(job.0: kept: job.0, and 1 more)'), { what: 'the batch is told of' });
+    instances = [daemon];
+    await until(() => output.stderr.includes('(logd.n1: kept: logd.n1)'), { what: 'the daemon is told of' });
+    scheduler.handlers.set('GET /nodes/n1', () => ({ ...draining, drain: 'drained', instances: [] }));
+    expect(await ended).toMatchObject({ exitCode: 0 });
+  });
 });
 
 describe('logs', () => {

@@ -181,6 +181,7 @@ async function stopCollections(session) {
   });
 }
 
+/** Every deoptimization counts, as the trace does not tell what it did; without a sweep to end it takes microseconds. */
 function isCollection(name) {
   return name.startsWith('V8.GC') || name === 'V8.DeoptimizeCode';
 }

@@ -1,7 +1,7 @@
 /**
  * The only loader of the C++ addon: starts shims, takes those of an earlier agent under watch, reports their ends,
  * signals and samples them; and the few kernel calls of the agent that Node lacks. Used by the agent. Nothing here
- * blocks the event loop.
+ * blocks the event loop. Over 400 lines: the addon has one face, and most of it are types and what they mean.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
